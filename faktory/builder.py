@@ -1,0 +1,196 @@
+"""`ConsumerBuilder`: everything a consumer needs to know, checked before it connects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from .address import Address
+from .connection import Connection, local_hostname
+from .consumer import Consumer
+from .crew import Crew
+from .errors import ConfigurationError
+from .handshake import Identity
+from .hooks import FailureHook, Hook, Hooks
+from .managed import Managed
+from .options import CONNECT_TIMEOUT, ConsumerOptions
+from .registry import HandlerFunction, Middleware, Registry, is_async
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ConsumerBuilder:
+    """Describe a consumer, call by call, then `connect` it. Each call returns the builder."""
+
+    def __init__(self) -> None:
+        self._registry = Registry()
+        self._hooks = Hooks()
+        self._factories: dict[type[Any], Callable[[], Any]] = {}
+        self._hostname: str | None = None
+        self._wid: str | None = None
+        self._labels: tuple[str, ...] = ("python",)
+        self._workers = 1
+        self._shutdown_timeout = 25.0
+        self._heartbeat_interval = 15.0
+
+    # -- handlers -----------------------------------------------------------------------------------------------
+
+    @overload
+    def register(self, jobtype: str, handler: HandlerFunction, *, timeout: float | None = None) -> Self: ...
+
+    @overload
+    def register(self, jobtype: str, *, timeout: float | None = None) -> Callable[[F], F]: ...
+
+    def register(
+        self, jobtype: str, handler: HandlerFunction | None = None, *, timeout: float | None = None
+    ) -> Self | Callable[[F], F]:
+        """Have jobs of a type run by `handler(job)`: returning is success, raising is failure. Also a decorator.
+
+        `timeout` is in seconds, at most 86,400; without it a job must end before its reservation does, by a margin of
+        20 s or a third of it. At the limit `JobTimeout` is raised in the handler, which Python can do only between two
+        bytecodes: a call that waits inside C is not cut short. Raises `ConfigurationError` for a type registered twice.
+        """
+        if handler is None:
+
+            def decorate(function: F) -> F:
+                self._registry.register(jobtype, function, timeout)
+                return function
+
+            return decorate
+        self._registry.register(jobtype, handler, timeout)
+        return self
+
+    def middleware(self, fn: Middleware) -> Self:
+        """Call `fn(job, call_next)` around every handler; `call_next()` goes on. The first added is the outermost."""
+        self._registry.use(fn)
+        return self
+
+    def manage(self, kind: type[T], factory: Callable[[], T]) -> Self:
+        """Make one value of a type per process when `Consumer.get` first asks; its `close` is called at the end."""
+        if kind in self._factories:
+            raise ConfigurationError(f"{kind.__qualname__} is managed twice")
+        self._factories[kind] = factory
+        return self
+
+    # -- who it is ------------------------------------------------------------------------------------------------
+
+    def hostname(self, name: str) -> Self:
+        """Show this name in the server's Web UI instead of the machine's."""
+        self._hostname = name
+        return self
+
+    def wid(self, wid: str) -> Self:
+        """Use this worker id, of at least 8 characters, instead of a random one. Two workers must not share one."""
+        self._wid = wid
+        return self
+
+    def labels(self, *labels: str) -> Self:
+        """Replace the labels shown in the server's Web UI, at first "python"."""
+        self._labels = labels
+        return self
+
+    def add_labels(self, *labels: str) -> Self:
+        """Add to the labels."""
+        self._labels = (*self._labels, *labels)
+        return self
+
+    # -- how it works -----------------------------------------------------------------------------------------------
+
+    def workers(self, n: int = 1) -> Self:
+        """Run up to `n` jobs at a time, each in a thread of its own (1 to 10,000)."""
+        self._workers = n
+        return self
+
+    def shutdown_timeout(self, seconds: float) -> Self:
+        """Give running jobs so many seconds to end when the consumer is terminated (0 to 86,400; 25 at first)."""
+        self._shutdown_timeout = seconds
+        return self
+
+    def heartbeat_interval(self, seconds: float) -> Self:
+        """Tell the server so often that the worker lives (above 0, at most 20 seconds; 15 at first)."""
+        self._heartbeat_interval = seconds
+        return self
+
+    # -- hooks ----------------------------------------------------------------------------------------------------
+
+    def on_startup(self, fn: Hook) -> Self:
+        """Call `fn()` once before the first job is fetched."""
+        self._hooks.startup.append(_checked(fn))
+        return self
+
+    def on_quiet(self, fn: Hook) -> Self:
+        """Call `fn()` once when no new jobs are taken any more: at quiet, or at terminate without one before."""
+        self._hooks.quiet.append(_checked(fn))
+        return self
+
+    def on_shutdown(self, fn: Hook) -> Self:
+        """Call `fn()` once after the last job has ended or was cut off."""
+        self._hooks.shutdown.append(_checked(fn))
+        return self
+
+    def on_failure(self, fn: FailureHook) -> Self:
+        """Call `fn(job, exc)` in the worker's thread after a handler has raised, before that is reported."""
+        self._hooks.failure.append(_checked(fn))
+        return self
+
+    def on_death(self, fn: FailureHook) -> Self:
+        """Call `fn(job, exc)` after a failure that leaves no retry (also of a job with `retry` 0)."""
+        self._hooks.death.append(_checked(fn))
+        return self
+
+    def stop_when(self, predicate: Callable[[], Any]) -> Self:
+        """Terminate when `predicate()` is true; asked after each job and after each empty FETCH."""
+        self._hooks.stop_when.append(_checked(predicate))
+        return self
+
+    # -- connecting -------------------------------------------------------------------------------------------------
+
+    def connect(self, url: str | Address | None = None, *, ssl_context: SSLContext | None = None) -> Consumer:
+        """Connect to the server and return the consumer. `url` and `ssl_context` are as in `Client`.
+
+        Raises `ConfigurationError` for what cannot work, and what `faktory.connection.Connection` raises.
+        """
+        handlers = self._registry.build()
+        if not handlers:
+            raise ConfigurationError("expected at least one handler, got none; call register(jobtype, handler) first")
+        for handler in handlers.values():
+            if is_async(handler.function):
+                raise ConfigurationError(
+                    f"the handler of {handler.jobtype!a} is async, which threads cannot run; make it a plain function"
+                )
+        address = url if isinstance(url, Address) else Address.resolve(url)
+        options = ConsumerOptions(
+            hostname=local_hostname() if self._hostname is None else self._hostname,
+            wid=token_hex(8) if self._wid is None else self._wid,
+            labels=self._labels,
+            workers=self._workers,
+            shutdown_timeout=self._shutdown_timeout,
+            heartbeat_interval=self._heartbeat_interval,
+        )
+        identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
+        managed = Managed()
+        for kind, factory in self._factories.items():
+            managed.add(kind, factory)
+
+        def open_connection(timeout: float) -> Connection:
+            return Connection(
+                address,
+                identity=identity,
+                connect_timeout=CONNECT_TIMEOUT,
+                timeout=timeout,
+                ssl_context=ssl_context,
+            )
+
+        return Consumer(Crew(options, handlers, self._hooks, open_connection), managed)
+
+
+def _checked(fn: F) -> F:
+    if not callable(fn):
+        raise ConfigurationError(f"a hook must be callable, got {type(fn).__name__}")
+    return fn

@@ -1,0 +1,410 @@
+"""One blocking conversation with a server: TCP or TLS, the handshake, and `call`. This is the hot path.
+
+A connection has one owner at a time. Any interruption between the first byte sent and the reply read closes it, so a
+reply can never be taken for another command's. A fork's child drops it without a word on the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import weakref
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from .address import Address
+from .commands import END, Command
+from .errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
+from .handshake import Greeting, Identity, accept, hello
+from .options import CONNECT_TIMEOUT, IDLE_LIMIT, REFUSED_DELAY, REPLY_TIMEOUT
+from .wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+T = TypeVar("T")
+
+log = logging.getLogger("faktory.connection")
+
+_READ_SIZE: Final = 64 * 1024
+_LARGEST_READ: Final = 1024 * 1024
+_OPEN: weakref.WeakSet[Connection]
+_fork_hook_set = False
+_warned: set[Address] = set()
+
+
+class Connection:
+    """An open, authenticated connection. Creating one connects; use it as a context manager, or `close` it.
+
+    * `url`: a URL, an `Address`, or None for `FAKTORY_PROVIDER`, `FAKTORY_URL` or tcp://localhost:7419, in this order.
+    * `identity`: who says HELLO; a worker's holds a wid. A producer's when None.
+    * `connect_timeout`: seconds for name resolution, connecting, TLS and handshake together.
+    * `timeout`: seconds to wait for the reply to a command. Must be above 2 for FETCH.
+    * `ssl_context`: used for tcp+tls; by default one that verifies chain and host name, TLS 1.2 at least.
+
+    Raises `ConnectFailed`, `HandshakeError`, `ProtocolError`, `ConfigurationError`. Not thread-safe.
+    """
+
+    __slots__ = ("__weakref__", "_limit", "_parser", "_socket", "address", "last_used", "timeout")
+
+    def __init__(
+        self,
+        url: str | Address | None = None,
+        *,
+        identity: Identity | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        timeout: float = REPLY_TIMEOUT,
+        ssl_context: SSLContext | None = None,
+        max_bulk: int = MAX_BULK,
+    ) -> None:
+        self.address = url if isinstance(url, Address) else Address.resolve(url)
+        self.timeout = timeout
+        self._limit = monotonic() + connect_timeout
+        self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
+        self._socket: socket.socket | None = None
+        try:
+            self._socket = sock = _dial(self.address, self._limit)
+            if self.address.tls:
+                self._socket = sock = _wrap(sock, self.address, ssl_context, self._limit)
+            self._shake_hands(sock, identity or Identity(local_hostname(), os.getpid()))
+        except BaseException:
+            self.abort()
+            raise
+        self._parser.max_line = MAX_LINE
+        _set_reply_timeout(sock, timeout, tls=self.address.tls)
+        self.last_used = monotonic()
+        _remember(self)
+
+    # -- talking ------------------------------------------------------------------------------------------------
+
+    def call(self, command: Command[T]) -> T:
+        """Send a command and return what its reply means.
+
+        Raises `ServerError` (the connection stays usable), or `ConnectionLost`, `ConnectFailed` and `ProtocolError`
+        (it is closed).
+        """
+        line = command.line
+        if line.find(b"\n") != len(line) - 1:
+            raise ConfigurationError("expected a command of one line that ends in LF, got line breaks inside")
+        self.send(line)
+        return command.decode(self.receive())
+
+    def send(self, data: bytes) -> None:
+        """Write whole command lines; `receive` must follow once for each. Raises `ConnectionLost`, `ProtocolError`."""
+        sock = self._socket
+        if sock is None:
+            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+        if not self._parser.is_empty:
+            self.abort()
+            raise ProtocolError("the server sent more than was asked for; the connection was dropped")
+        try:
+            sock.sendall(data)
+        except OSError as exc:
+            self.abort()
+            # The last byte, the LF, did not leave: the server runs no command without it. With TLS a whole record may.
+            raise ConnectionLost(
+                f"lost the connection to {self.address} while sending: {_reason(exc)}", maybe_executed=self.address.tls
+            ) from exc
+        except BaseException:
+            self.abort()
+            raise
+
+    def receive(self) -> Reply:
+        """Return the next reply; an error reply is returned, too, unless it is the server's goodbye."""
+        reply = self._parser.next_reply()
+        if reply is NEED_DATA:
+            try:
+                reply = self._read()
+            except BaseException:
+                self.abort()
+                raise
+        self.last_used = monotonic()
+        if isinstance(reply, ServerError):
+            self._examine(reply)
+        return reply
+
+    def _read(self) -> Reply:
+        """Read from the socket until a whole reply is there, or the time limit has passed."""
+        sock, parser = self._socket, self._parser
+        if sock is None:
+            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+        started = 0.0
+        size = _READ_SIZE
+        while True:
+            try:
+                data = sock.recv(size)
+            except (BlockingIOError, TimeoutError) as exc:
+                raise ConnectionLost(f"no reply from {self.address} within {self.timeout:g} s") from exc
+            except OSError as exc:
+                raise ConnectionLost(f"lost the connection to {self.address}: {_reason(exc)}") from exc
+            if not data:
+                raise ConnectionLost(f"{self.address} closed the connection before it replied")
+            parser.feed(data)
+            reply = parser.next_reply()
+            if reply is not NEED_DATA:
+                return reply
+            # The socket's own time limit starts anew with each byte: a trickle must not hold us for ever.
+            now = monotonic()
+            started = started or now
+            if now - started > self.timeout and parser.missing < _READ_SIZE:
+                raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
+            size = min(max(_READ_SIZE, parser.missing), _LARGEST_READ)
+
+    def _examine(self, error: ServerError) -> None:
+        """Raise for the errors that are about the connection and not about the command (PROTOCOL: 20, 21)."""
+        text = error.text.lower()
+        if text.startswith("too many connections"):
+            self.abort()
+            raise ConnectFailed(
+                f"{self.address} refused the connection: {error.text!a}; use fewer workers or smaller pools",
+                retry_after=1.0,
+            )
+        if text.startswith("shutdown in progress"):
+            self.abort()
+            raise ConnectionLost(f"{self.address} is shutting down", maybe_executed=False)
+        if "client is closed" in text:  # the server's own connection to its Redis went first
+            self.abort()
+            raise ConnectionLost(f"{self.address} is shutting down: {error.text!a}")
+
+    # -- opening and closing --------------------------------------------------------------------------------------
+
+    def _shake_hands(self, sock: socket.socket, identity: Identity) -> None:
+        greeting = Greeting.decode(self._read_handshake(sock, "its greeting"))
+        password = self.address.password
+        if password is not None and self.address not in _warned:
+            if greeting.salt is None:
+                _warned.add(self.address)
+                log.warning("%s asks for no password though one is configured", self.address)
+            elif not self.address.tls and not _is_loopback(self.address.host):
+                _warned.add(self.address)
+                log.warning("the password for %s travels without TLS; use tcp+tls://", self.address)
+        line = hello(greeting, identity, password)
+        try:
+            sock.sendall(line)
+        except OSError as exc:
+            raise ConnectFailed(f"{self.address} broke off the handshake: {_reason(exc)}") from exc
+        accept(self._read_handshake(sock, "the answer to HELLO"))
+
+    def _read_handshake(self, sock: socket.socket, awaited: str) -> Reply:
+        """Read one reply within the connect deadline."""
+        parser = self._parser
+        while (reply := parser.next_reply()) is NEED_DATA:
+            try:
+                sock.settimeout(_left(self._limit))
+                data = sock.recv(_READ_SIZE)
+            except TimeoutError as exc:
+                raise ConnectFailed(self._no_handshake(awaited, "nothing came in time")) from exc
+            except OSError as exc:
+                raise ConnectFailed(self._no_handshake(awaited, _reason(exc))) from exc
+            if not data:
+                raise ConnectFailed(self._no_handshake(awaited, "the connection was closed"))
+            parser.feed(data)
+        if isinstance(reply, ServerError):
+            self._examine(reply)
+        return reply
+
+    def _no_handshake(self, awaited: str, why: str) -> str:
+        hint = (
+            "the server may be stopping, or too slow (it allows 2 s)"
+            if self.address.tls
+            else "is this a TLS port? then use tcp+tls://; or the server is stopping, or too slow (it allows 2 s)"
+        )
+        return f"expected {awaited} from {self.address}: {why}; {hint}"
+
+    @property
+    def is_open(self) -> bool:
+        """True until the connection is closed or found broken."""
+        return self._socket is not None
+
+    def is_usable(self) -> bool:
+        """Tell whether a command may be sent: open, not idle for over a minute, and nothing to read.
+
+        What can be read between commands is an end of file, an error or a stray reply: none is of use.
+        """
+        sock = self._socket
+        if sock is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
+            return False
+        return not _is_readable(sock)
+
+    def close(self) -> None:
+        """Say END, which has no reply, and close. Does nothing when closed already."""
+        sock = self._socket
+        if sock is not None:
+            try:
+                sock.settimeout(0.2)
+                sock.sendall(END)
+            except OSError:
+                pass  # it is being closed anyway
+            self.abort()
+
+    def abort(self) -> None:
+        """Close without a word."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.address} {'open' if self.is_open else 'closed'}>"
+
+
+def local_hostname() -> str:
+    """Return this machine's name, as shown in the server's Web UI."""
+    return socket.gethostname() or "localhost"
+
+
+# -- dialling ---------------------------------------------------------------------------------------------------------
+
+
+def _left(limit: float) -> float:
+    left = limit - monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _dial(address: Address, limit: float) -> socket.socket:
+    """Try every address the name resolves to, sharing out the time that is left."""
+    targets = _resolve(address, limit)
+    reasons: list[str] = []
+    for index, (family, kind, protocol, _, target) in enumerate(targets):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(_left(limit) / (len(targets) - index))
+            sock.connect(target)
+            _tune(sock)
+        except OSError as exc:
+            sock.close()
+            reasons.append(_reason(exc))
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise ConnectFailed(f"cannot connect to {address}: {'; '.join(dict.fromkeys(reasons))}")
+
+
+def _resolve(address: Address, limit: float) -> list[tuple[Any, ...]]:
+    """Resolve the name within the deadline; getaddrinfo has none of its own, so it runs in a thread we can leave."""
+    found: list[list[tuple[Any, ...]]] = []
+    failed: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.append(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as exc:
+            failed.append(exc if isinstance(exc, OSError) else OSError(f"bad host name: {exc}"))
+
+    if _is_ip(address.host):
+        look_up()
+    else:
+        thread = threading.Thread(target=look_up, name="faktory-resolve", daemon=True)
+        thread.start()
+        thread.join(max(0.0, limit - monotonic()))
+    if found:
+        return found[0]
+    if failed:
+        raise ConnectFailed(f"cannot resolve the host name of {address}: {_reason(failed[0])}") from failed[0]
+    raise ConnectFailed(f"cannot resolve the host name of {address} in time")
+
+
+def _is_ip(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # A firewall that forgot the connection is noticed after 15 + 3 * 5 seconds; unsent data gives up after 20.
+    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _set_reply_timeout(sock: socket.socket, seconds: float, *, tls: bool) -> None:
+    if sys.platform != "linux" or tls:
+        sock.settimeout(seconds)
+        return
+    # The kernel keeps the time limit: Python's own would cost a poll() before each recv(), 2 µs a job.
+    sock.settimeout(None)
+    limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def _wrap(sock: socket.socket, address: Address, context: SSLContext | None, limit: float) -> socket.socket:
+    import ssl  # slow to import, and only needed here
+
+    if context is None:
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        sock.settimeout(_left(limit))
+        return context.wrap_socket(sock, server_hostname=address.host)
+    except ssl.SSLCertVerificationError as exc:
+        if exc.verify_code == 10:
+            what = "has expired"
+        elif exc.verify_code in (62, 64):  # host name, IP address
+            what = f"is not for the host {address.host}"
+        else:
+            what = f"is not trusted ({exc.verify_message}); pass an ssl_context that knows its authority"
+        raise ConnectFailed(f"the certificate of {address} {what}", retry_after=REFUSED_DELAY) from exc
+    except ssl.SSLError as exc:
+        if "WRONG_VERSION_NUMBER" in str(exc) or "RECORD_LAYER_FAILURE" in str(exc):
+            why = "the server did not answer TLS; is this a plain port? then use tcp://"
+        else:
+            why = _reason(exc)
+        raise ConnectFailed(f"no TLS with {address}: {why}", retry_after=REFUSED_DELAY) from exc
+    except OSError as exc:
+        raise ConnectFailed(f"no TLS with {address}: {_reason(exc)}") from exc
+
+
+def _reason(exc: OSError) -> str:
+    return exc.strerror or str(exc) or type(exc).__name__
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    if hasattr(select, "poll"):
+        poll = select.poll()  # unlike select(), no limit on descriptor numbers
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+# -- fork -----------------------------------------------------------------------------------------------------------
+
+
+def _remember(connection: Connection) -> None:
+    """Have the connection dropped in the child of a fork, which must not hold or use the parent's socket."""
+    global _OPEN, _fork_hook_set
+    if not _fork_hook_set:
+        _fork_hook_set = True
+        _OPEN = weakref.WeakSet()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_drop_all)
+    _OPEN.add(connection)
+
+
+def _drop_all() -> None:
+    for connection in list(_OPEN):
+        connection.abort()

@@ -1,0 +1,349 @@
+"""The consumer: threads that fetch and run jobs, and a careful end. Made by `ConsumerBuilder.connect`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty
+from time import monotonic
+from types import FrameType
+from typing import Any, Final, NoReturn, Self, TypeVar
+
+from .crew import Crew, Shift, as_lost
+from .dialler import Dialler
+from .errors import ConfigurationError, ConsumerTerminated
+from .heart import Heart
+from .hooks import run as run_hooks
+from .lifecycle import State
+from .managed import Managed
+from .options import FORCED_EXIT, WIND_DOWN
+from .queues import order_of
+from .worker import Worker
+
+T = TypeVar("T")
+
+log = logging.getLogger("faktory.consumer")
+
+Queues = Sequence[str] | Mapping[str, float]
+"""Queues to fetch from: a list in strict order, or a mapping from queue to weight."""
+
+_TOLD_TO_END: Final = ("SIGTERM", "SIGINT")
+_HANDLED: Final = (*_TOLD_TO_END, "SIGTSTP", "SIGTTIN")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `drain` has done: jobs that succeeded and failed, and how long it took in seconds."""
+
+    succeeded: int
+    failed: int
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """Jobs run, whatever became of them."""
+        return self.succeeded + self.failed
+
+
+class Consumer:
+    """Runs the jobs of some queues in `workers` threads. At least once: a job may run twice, and none is dropped.
+
+    One call of `run`, `run_one`, `run_to_completion` or `drain` at a time; the other methods can be called from any
+    thread. A context manager, which closes it.
+    """
+
+    def __init__(self, crew: Crew, managed: Managed) -> None:
+        self._crew = crew
+        self._managed = managed
+        self._heart = Heart(crew)
+        self._dialler = Dialler(crew)
+        self._at_work = threading.Lock()
+        self._single: Worker | None = None
+        self._has_started = False
+        self._told_quiet = False
+        self._forced_by = 0
+        self._heart.connect()
+
+    # -- working ------------------------------------------------------------------------------------------------
+
+    def run(self, queues: Queues) -> int:
+        """Fetch and run jobs until the server, or `terminate`, ends it. Returns the number of workers still busy.
+
+        Raises `ConnectionLost` when the server cannot be talked to; after `reconnect` it can be called again, and then
+        first reports what could not be reported, without running any job again. After a terminate it raises
+        `ConsumerTerminated`. Takes no signals; a KeyboardInterrupt terminates and is raised at the end.
+        """
+        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        with self._working():
+            busy = self._work(shift)
+        if shift.error is not None:
+            raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error
+        return busy
+
+    def drain(self, queues: Queues) -> Summary:
+        """Run jobs until the queues are empty and nothing runs, which the server tells about 2 s after it is so.
+
+        Jobs that are scheduled, or failed and wait for their retry, are not waited for. Raises what `run` raises.
+        """
+        shift = Shift(order_of(queues), is_persistent=False, until_empty=True)
+        started = monotonic()
+        with self._working():
+            self._work(shift)
+        if shift.error is not None:
+            raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error
+        return Summary(shift.succeeded, shift.failed, monotonic() - started)
+
+    def run_one(self, queues: Queues) -> bool:
+        """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
+
+        Raises like `run`. An outcome that could not be reported is reported by the next call.
+        """
+        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        with self._working():
+            self._begin()
+            if self.state is not State.RUNNING:
+                return False
+            if self._single is None:
+                self._single = Worker(0, self._crew, shift, self._dialler)
+            self._single.shift = shift
+            self._crew.workers = [self._single]
+            with self._beating():
+                try:
+                    return self._single.run_one()
+                except ConnectionError as exc:
+                    raise as_lost(exc) from exc.__cause__
+
+    def run_to_completion(self, queues: Queues) -> NoReturn:
+        """Run jobs until told to stop, reconnecting for ever, then end the process.
+
+        The exit code is 0, or 1 when jobs were cut off or outcomes could not be reported. TERM and INT terminate, a
+        second one ends at once with 128 and the signal's number; TSTP is quiet; TTIN logs the stack of every thread
+        with its job. Signals are taken only when called from the main thread.
+        """
+        shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
+        with self._working(), self._taking_signals():
+            busy = self._work(shift)
+        unreported = len(self._crew.outbox)
+        if unreported:
+            log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
+        code = 128 + self._forced_by if self._forced_by else int(bool(busy or unreported))
+        if busy or threading.current_thread() is not threading.main_thread():
+            # Threads that cannot be stopped must not go on with jobs that the server hands to others now.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the consumer is in its life: running, quiet, terminating or terminated."""
+        return self._crew.lifecycle.state
+
+    @property
+    def wid(self) -> str:
+        """The worker's id at the server."""
+        return self._crew.options.wid
+
+    def quiet(self) -> None:
+        """Take no new jobs from now on; there is no way back. `run` goes on until terminated."""
+        self._crew.quiet()
+
+    def terminate(self) -> None:
+        """Take no new jobs, give the running ones `shutdown_timeout` seconds, fail the rest, and end `run`."""
+        self._crew.terminate()
+
+    def reconnect(self) -> None:
+        """Open a new connection under the same wid, after `run` has raised. Raises what `connect` raises."""
+        with self._working():
+            self._check_alive()
+            self._heart.connect()
+
+    def get(self, kind: type[T]) -> T:
+        """Return the managed value of a type, made by its factory on the first call. Thread-safe."""
+        return self._managed.get(kind)
+
+    def close(self) -> None:
+        """Terminate, wait for a `run` in another thread, and close the connections. Can be called twice."""
+        if not self._at_work.acquire(blocking=False):
+            self._crew.terminate()
+            self._at_work.acquire()
+        try:
+            self._end()
+        finally:
+            self._at_work.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Consumer wid={self.wid!r} {self.state.value}>"
+
+    # -- a shift --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        if not self._at_work.acquire(blocking=False):
+            raise ConfigurationError("the consumer is at work already; build another one for more threads")
+        try:
+            yield
+        finally:
+            self._at_work.release()
+
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        self._heart.start()
+        try:
+            yield
+        finally:
+            self._heart.stop()
+
+    def _check_alive(self) -> None:
+        if self._crew.lifecycle.is_ending:
+            raise ConsumerTerminated("the consumer was terminated; build and connect a new one")
+
+    def _begin(self, *, is_persistent: bool = False) -> None:
+        """Make ready to work: a live connection, and nothing left over."""
+        self._check_alive()
+        try:
+            if not self._heart.is_connected:
+                self._heart.connect()
+            self._heart.report_orphans()
+        except ConnectionError as exc:
+            if not is_persistent:  # else the heart and the workers go on trying
+                raise as_lost(exc) from exc.__cause__
+        if not self._has_started:
+            self._has_started = True
+            run_hooks(self._crew.hooks.startup)
+
+    def _work(self, shift: Shift) -> int:
+        """Run a shift to its end. Returns the number of workers still busy."""
+        crew = self._crew
+        self._begin(is_persistent=shift.is_persistent)
+        crew.workers = [Worker(index, crew, shift, self._dialler) for index in range(crew.options.workers)]
+        interrupt: KeyboardInterrupt | None = None
+        log.info("working as %s: %d threads, %s", self.wid, len(crew.workers), shift.next_fetch().line.decode().strip())
+        with self._beating():
+            for worker in crew.workers:
+                name = f"faktory-worker-{worker.slot.index + 1}"
+                threading.Thread(target=worker.run, name=name, daemon=True).start()
+            while True:
+                try:
+                    self._wait(shift)
+                    break
+                except KeyboardInterrupt as exc:
+                    (crew.force if interrupt else crew.terminate)()
+                    interrupt = exc
+        busy = crew.busy()
+        log.info("ended: %d jobs succeeded, %d failed, %d were cut off", shift.succeeded, shift.failed, busy)
+        if crew.lifecycle.is_ending:
+            self._end()
+        if interrupt is not None:
+            raise interrupt
+        return busy
+
+    def _wait(self, shift: Shift) -> None:
+        """Wait for the workers to end; cut them off when their time is up."""
+        crew = self._crew
+        limit = float("inf")
+        while not crew.is_settled(shift):
+            now = monotonic()
+            if self.state is not State.RUNNING:
+                self._tell_quiet()
+                if shift.until_empty and not shift.is_stopping:
+                    crew.stop(shift)
+            if shift.is_stopping and limit == float("inf"):
+                limit = now + crew.options.shutdown_timeout
+            if crew.lifecycle.is_over(now):
+                cut_off = crew.cancel_running()
+                if cut_off:
+                    log.warning("cut off %d jobs: %s", len(cut_off), ", ".join(ascii(o.jid) for o in cut_off))
+                crew.wait_wound_down(FORCED_EXIT if self._forced_by else WIND_DOWN)
+                return
+            if now >= limit:
+                return  # a lost connection ended the shift; a job that goes on is reported by the next one
+            self._take_mail(min(limit, crew.lifecycle.deadline, now + 3600) - now)
+
+    def _take_mail(self, seconds: float) -> None:
+        try:
+            signum = self._crew.mailbox.get(timeout=max(0.0, seconds))
+        except Empty:
+            return
+        if signum is None:
+            return
+        name = signal.Signals(signum).name
+        if name == "SIGTTIN":
+            self._dump_stacks()
+        elif name == "SIGTSTP":
+            self._crew.quiet()
+        elif self._crew.lifecycle.is_ending:
+            self._forced_by = signum
+            self._crew.force()
+        else:
+            self._crew.terminate()
+
+    def _tell_quiet(self) -> None:
+        if not self._told_quiet:
+            self._told_quiet = True
+            run_hooks(self._crew.hooks.quiet)
+
+    def _end(self) -> None:
+        """Close everything, once."""
+        if self._crew.lifecycle.state is State.TERMINATED:
+            return
+        self._crew.lifecycle.finish()
+        if self._has_started:
+            self._tell_quiet()
+            run_hooks(self._crew.hooks.shutdown)
+        if self._single is not None:
+            self._single.close()
+        self._managed.close()
+        self._heart.close()
+
+    # -- signals ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _taking_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            log.warning("not in the main thread: signals are not taken")
+            yield
+            return
+        before: dict[int, Any] = {}
+
+        def note(signum: int, _frame: FrameType | None) -> None:
+            self._crew.mailbox.put(signum)  # a SimpleQueue: safe here, whatever was interrupted
+
+        for name in _HANDLED:
+            if hasattr(signal, name):
+                signum = getattr(signal, name)
+                before[signum] = signal.signal(signum, note)
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _dump_stacks(self) -> None:
+        import traceback
+
+        jobs = {worker.thread_id: worker.slot.job for worker in self._crew.workers}
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        for thread_id, frame in sys._current_frames().items():
+            job = jobs.get(thread_id)
+            log.warning(
+                "stack of thread %s%s:\n%s",
+                names.get(thread_id, thread_id),
+                "" if job is None else f", job {job.jid!a} ({job.jobtype!a})",
+                "".join(traceback.format_stack(frame)),
+            )

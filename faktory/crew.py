@@ -1,0 +1,389 @@
+"""What the threads of one consumer share: decided here under one lock, carried out elsewhere without it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .commands import Ack, Fail, Fetch
+from .connection import Connection
+from .errors import ConnectionLost, JobCancelled, JobTimeout
+from .hooks import Hooks
+from .isolation import forget_interrupt, interrupt_thread
+from .job import Job
+from .lifecycle import Lifecycle
+from .options import MANY_WORKERS, ConsumerOptions
+from .outbox import Outbox, Outcome
+from .queues import Order
+from .registry import Handler
+from .slot import Alarm, Lookouts, Step
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+log = logging.getLogger("faktory.consumer")
+
+CUT_OFF = "the worker had to stop before the job was done"
+
+
+class Shift:
+    """One call of `run`, `drain` or `run_to_completion`: what its threads work on, and how it ends."""
+
+    def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
+        self._order = order
+        self._fetches: dict[tuple[str, ...], Fetch] = {}
+        self.is_persistent = is_persistent
+        """True to reconnect for ever, False to end with the first lost connection."""
+        self.until_empty = until_empty
+        self.is_stopping = False
+        """True once its threads should end after what they have in hand."""
+        self.error: Exception | None = None
+        self.succeeded = 0
+        self.failed = 0
+        self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
+
+    @property
+    def total(self) -> int:
+        """Jobs done so far, whatever became of them."""
+        return self.succeeded + self.failed
+
+    def next_fetch(self) -> Fetch:
+        """Return the next FETCH; the few different ones are made once."""
+        names = self._order.next_names()
+        fetch = self._fetches.get(names)
+        if fetch is None:
+            if len(self._fetches) > 1_000:  # orders of many weighted queues
+                self._fetches.clear()
+            fetch = self._fetches[names] = Fetch(names)
+        return fetch
+
+
+class Crew:
+    """The shared state of a consumer's threads. Every method is thread-safe, and none blocks."""
+
+    def __init__(
+        self,
+        options: ConsumerOptions,
+        handlers: Mapping[str, Handler],
+        hooks: Hooks,
+        connect: Callable[[float], Connection],
+    ) -> None:
+        self.options = options
+        self.handlers = handlers
+        self.hooks = hooks
+        self.connect = connect
+        """Opens a connection with the consumer's wid, given its reply timeout in seconds."""
+        self.lifecycle = Lifecycle(
+            shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
+        )
+        self.outbox = Outbox()
+        self.workers: list[Worker] = []
+        self.changed = threading.Condition(threading.Lock())
+        """The one lock; notified when the consumer's state changes."""
+        self.mailbox: SimpleQueue[int | None] = SimpleQueue()
+        """Wakes the thread that waits in `run`: a signal's number, or None to look again. Safe in signal handlers."""
+        self.heart_wake = threading.Event()
+        self._heart_until = float("inf")
+        self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
+        self._parked: deque[Worker] = deque()
+
+    # -- what a worker asks -----------------------------------------------------------------------------------
+
+    def next_step(self, worker: Worker) -> Step:
+        """Return what a worker does next."""
+        slot, shift = worker.slot, worker.shift
+        now = monotonic()
+        with self.changed:
+            ending = self.lifecycle.is_ending or shift.is_stopping
+            if slot.outcome is not None and self.lifecycle.is_over(now) and slot.is_cut:
+                return Step.END  # the outcome stays in the outbox, which is accounted for at the end
+            wants_jobs = self.lifecycle.may_fetch and not ending
+            if shift.until_empty and slot.outcome is None and not slot.is_woken:
+                # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
+                wants_jobs = wants_jobs and not any(other.slot.is_fetching for other in self.workers)
+            step = slot.next_step(
+                wants_jobs=wants_jobs,
+                is_ending=ending,
+                lookouts=self._lookouts,
+                now=now,
+            )
+            if step is Step.FETCH or step is Step.REPORT_AND_FETCH:
+                self._lookouts.sent(slot.index, now)
+                slot.is_fetching = True
+                slot.is_woken = False
+            elif step is Step.PARK:
+                worker.wake.clear()
+                self._parked.append(worker)
+        return step
+
+    def begin(self, worker: Worker, job: Job, timeout: float | None, *, may_interrupt: bool) -> bool:
+        """Start a fetched job and wake the next parked worker. Returns False when there is no time left to run it.
+
+        With `may_interrupt` an exception may be raised in the caller's thread from now on, until `leave`.
+        """
+        slot = worker.slot
+        now = monotonic()
+        with self.changed:
+            self._lookouts.answered(slot.index)
+            slot.is_fetching = False
+            slot.begin(job, timeout, now)
+            worker.interrupted_by = None
+            worker.may_be_interrupted = may_interrupt
+            woken = self._unpark() if self._parked else None
+            in_time = not self.lifecycle.is_over(now)
+            is_early = slot.alarm_at < self._heart_until
+        if woken is not None:
+            woken.wake.set()
+        if is_early:
+            self.heart_wake.set()
+        return in_time
+
+    def leave(self, worker: Worker) -> None:
+        """End the part of a job that may be interrupted. Can be called twice."""
+        slot = worker.slot
+        with self.changed:
+            slot.finish()
+            worker.may_be_interrupted = False
+            if worker.interrupted_by is not None:
+                forget_interrupt(worker.thread_id)
+
+    def finish(self, worker: Worker, command: Ack | Fail) -> bool:
+        """Put a job's outcome into the outbox. Returns False when it is not to be sent: the job was failed for us."""
+        slot, shift = worker.slot, worker.shift
+        now = monotonic()
+        outcome = Outcome(command, slot.expires_at)
+        with self.changed:
+            slot.finish()
+            if isinstance(command, Ack):
+                shift.succeeded += 1
+            else:
+                shift.failed += 1
+            if slot.is_cancelled:
+                return False
+            if outcome.may_be_sent(now):
+                self.outbox.add(outcome)
+                slot.outcome = outcome
+                slot.is_cut = False
+                return True
+        log.warning(
+            "job %a failed after its reservation had ended; the server has taken it back, so nothing is reported",
+            command.jid,
+        )
+        return False
+
+    def settled(self, worker: Worker, outcome: Outcome) -> None:
+        """Note that the server has confirmed an outcome."""
+        with self.changed:
+            self.outbox.settle(outcome)
+            worker.slot.outcome = None
+
+    def orphan_settled(self, outcome: Outcome) -> None:
+        """Note that the server has confirmed an outcome that no worker owns."""
+        with self.changed:
+            self.outbox.settle(outcome)
+            self.changed.notify_all()
+
+    def refused(self, worker: Worker | None, outcome: Outcome, error: Exception) -> None:
+        """Note that the server has answered an outcome with an error: it is sent once more, then given up."""
+        with self.changed:
+            again = self.outbox.refuse(outcome)
+            if not again and worker is not None:
+                worker.slot.outcome = None
+        if not again:
+            log.error("gave up reporting job %a, the server refuses its outcome: %a", outcome.jid, str(error))
+
+    def fetched_nothing(self, worker: Worker) -> None:
+        """Note the end of a FETCH without a job."""
+        shift = worker.shift
+        with self.changed:
+            self._lookouts.answered(worker.slot.index)
+            worker.slot.is_fetching = False
+            if shift.until_empty and all(other.is_idle for other in self.workers if other is not worker):
+                self._stop(shift)
+
+    def lost(self, worker: Worker, error: Exception) -> None:
+        """Note that a worker's exchange was cut off."""
+        slot = worker.slot
+        with self.changed:
+            self._lookouts.answered(slot.index)
+            slot.is_fetching = False
+            slot.is_cut = True
+            if not worker.shift.is_persistent:
+                self._stop(worker.shift, error)
+            late = self.outbox.give_up(monotonic())
+            if slot.outcome in late:
+                slot.outcome = None
+        log_given_up(late)
+
+    def has_ended(self, worker: Worker) -> None:
+        """Note that a worker's thread is about to end."""
+        with self.changed:
+            worker.has_ended = True
+            self._lookouts.answered(worker.slot.index)
+            self.changed.notify_all()
+        self.mailbox.put(None)
+
+    # -- what changes the consumer's state ------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """Stop taking jobs."""
+        with self.changed:
+            news = self.lifecycle.quiet(monotonic())
+            self._wake_all()
+        if news:
+            log.info("quiet: no new jobs are taken")
+
+    def terminate(self) -> None:
+        """Stop taking jobs and end."""
+        with self.changed:
+            news = self.lifecycle.terminate(monotonic())
+            self._wake_all()
+        if news:
+            log.info("terminating: running jobs have %g s to end", self.options.shutdown_timeout)
+
+    def force(self) -> None:
+        """End now."""
+        with self.changed:
+            self.lifecycle.force(monotonic())
+            self._wake_all()
+        log.warning("terminating now: running jobs are cut off")
+
+    def server_says(self, state: str | None) -> None:
+        """Obey the answer to a BEAT."""
+        if state == "quiet":
+            self.quiet()
+        elif state == "terminate":
+            self.terminate()
+        elif state is not None:
+            log.warning("the server wants the unknown state %a; going on", state)
+
+    def stop(self, shift: Shift, error: Exception | None = None) -> None:
+        """End a shift, but not the consumer, after what its workers have in hand."""
+        with self.changed:
+            self._stop(shift, error)
+
+    def _stop(self, shift: Shift, error: Exception | None = None) -> None:
+        shift.is_stopping = True
+        if error is not None and shift.error is None:
+            shift.error = error
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        self.changed.notify_all()
+        while self._parked:
+            self._parked.pop().wake.set()
+        self.heart_wake.set()
+        self.mailbox.put(None)
+
+    def _unpark(self) -> Worker:
+        worker = self._parked.popleft()
+        worker.slot.is_woken = True
+        return worker
+
+    # -- what the thread that waits in `run` asks ----------------------------------------------------------------
+
+    def is_settled(self, shift: Shift) -> bool:
+        """Tell whether nothing of a shift needs waiting for: all threads have ended, or only try to connect."""
+        with self.changed:
+            ending = self.lifecycle.is_ending or shift.is_stopping
+            return all(
+                worker.has_ended or (ending and worker.is_dialling and worker.slot.outcome is None)
+                for worker in self.workers
+            )
+
+    def wait_wound_down(self, seconds: float) -> None:
+        """Wait for what the cut-off leaves to do: FETCHes in flight, and reports."""
+
+        def is_wound_down() -> bool:
+            return len(self.outbox) == 0 and all(w.has_ended or w.slot.is_cancelled for w in self.workers)
+
+        self.heart_wake.set()
+        with self.changed:
+            self.changed.wait_for(is_wound_down, timeout=seconds)
+
+    def busy(self) -> int:
+        """Return how many workers run a job."""
+        with self.changed:
+            return sum(worker.slot.job is not None for worker in self.workers)
+
+    def cancel_running(self) -> list[Outcome]:
+        """Give up the running jobs: what they bring is discarded. Returns the FAILs to send for them."""
+        now = monotonic()
+        outcomes: list[Outcome] = []
+        with self.changed:
+            for worker in self.workers:
+                slot = worker.slot
+                if slot.job is not None and not slot.is_cancelled:
+                    slot.is_cancelled = True
+                    outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
+                    if outcome.may_be_sent(now):
+                        self.outbox.add(outcome)
+                        outcomes.append(outcome)
+                    self._interrupt(worker, JobCancelled)
+        return outcomes
+
+    def orphans(self) -> list[Outcome]:
+        """Return the outcomes that no living worker is going to report."""
+        with self.changed:
+            owned = {id(worker.slot.outcome) for worker in self.workers if not worker.has_ended}
+            return [outcome for outcome in self.outbox.waiting() if id(outcome) not in owned]
+
+    def next_alarm_in(self, beat_in: float) -> float:
+        """Return the seconds until the heart has something to do, at most `beat_in`."""
+        now = monotonic()
+        with self.changed:
+            self._heart_until = min([now + beat_in, *(worker.slot.alarm_at for worker in self.workers)])
+            return max(0.0, self._heart_until - now)
+
+    def sound_alarms(self) -> None:
+        """Warn of jobs that come near the end of their reservations, and interrupt those past their time limits."""
+        now = monotonic()
+        late: list[tuple[Alarm, Job, float]] = []
+        with self.changed:
+            for worker in self.workers:
+                slot = worker.slot
+                alarm = slot.next_alarm(now)
+                if alarm is None or slot.job is None:
+                    continue
+                late.append((alarm, slot.job, now - slot.started_at))
+                if alarm is Alarm.LIMIT:
+                    self._interrupt(worker, JobTimeout)
+        for alarm, job, seconds in late:
+            if alarm is Alarm.LIMIT:
+                log.warning(
+                    "job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds
+                )
+            else:
+                log.warning(
+                    "job %a (%a) has run for %.0f s of the %d s of its reservation",
+                    job.jid,
+                    job.jobtype,
+                    seconds,
+                    job.reservation,
+                )
+
+    def _interrupt(self, worker: Worker, exc_type: type[Exception]) -> None:
+        """Raise in a worker's handler, at most once a job. The lock is held, so the handler cannot end meanwhile."""
+        if worker.may_be_interrupted and worker.interrupted_by is None:
+            worker.interrupted_by = exc_type
+            interrupt_thread(worker.thread_id, exc_type)
+
+
+def log_given_up(outcomes: list[Outcome]) -> None:
+    """Say which outcomes could not be reported in time, so that the server will have those jobs run again."""
+    for outcome in outcomes:
+        log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+
+
+def as_lost(error: Exception) -> ConnectionLost:
+    """Return `error` as the one that `run` promises for a broken or unopened connection."""
+    if isinstance(error, ConnectionLost):
+        return error
+    lost = ConnectionLost(str(error), maybe_executed=False)
+    lost.__cause__ = error
+    return lost

@@ -1,0 +1,143 @@
+"""Every exception of the package, one base and few leaves.
+
+::
+
+    FaktoryError
+    ├── ConfigurationError (ValueError)      a URL, option, queue name or handler that cannot be used
+    ├── InvalidJob (ValueError)              a job that cannot be sent, or one received that cannot be read
+    ├── ConnectFailed (ConnectionError)      no usable connection could be opened; nothing was sent
+    ├── ConnectionLost (ConnectionError)     an open connection broke during an exchange
+    │   └── PushOutcomeUnknown               ... during a push: the jobs may be stored, or not
+    ├── HandshakeError                       the server's greeting cannot be accepted
+    │   ├── AuthenticationError              wrong or missing password
+    │   └── VersionMismatch                  a protocol version other than 2
+    ├── ProtocolError                        the server broke the rules of the protocol
+    ├── ServerError                          the server answered a command with an error
+    │   ├── NotUnique                        the job is locked by `unique_for`
+    │   └── EnterpriseRequired               the feature needs Faktory Enterprise
+    ├── JobTimeout                           a job ran past its time limit
+    ├── JobCrashed                           the process that ran a job died
+    ├── JobCancelled                         a job was cut off by a shutdown
+    └── ConsumerTerminated                   the consumer has ended and cannot run again
+
+The facts are attributes; the text is for people. All of them can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class FaktoryError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(FaktoryError, ValueError):
+    """A setting that cannot be used: a URL, an option, a queue name, a handler."""
+
+
+class InvalidJob(FaktoryError, ValueError):
+    """A job that cannot be sent as it is, or a received one that cannot be read.
+
+    `jid` is the job's id where one is known, else None.
+    """
+
+    def __init__(self, message: str, jid: str | None = None) -> None:
+        super().__init__(message, jid)
+        self.jid = jid
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ConnectFailed(FaktoryError, ConnectionError):
+    """No usable connection could be opened. Nothing was executed by the server.
+
+    `retry_after` is the least number of seconds that it makes sense to wait before another try.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message, retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ConnectionLost(FaktoryError, ConnectionError):
+    """An open connection broke before the reply was read.
+
+    `maybe_executed` is False when the server certainly did not run the command.
+    """
+
+    def __init__(self, message: str, maybe_executed: bool = True) -> None:
+        super().__init__(message, maybe_executed)
+        self.maybe_executed = maybe_executed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class PushOutcomeUnknown(ConnectionLost):
+    """A push whose reply was lost: the jobs named by `jids` may be stored, or not.
+
+    Pushing the same jobs again makes sure that they run, perhaps twice.
+    """
+
+    def __init__(self, message: str, jids: Iterable[str] = ()) -> None:
+        jids = tuple(jids)
+        super().__init__(message)
+        self.args = (message, jids)
+        self.jids = jids
+
+
+class HandshakeError(FaktoryError):
+    """The server's greeting cannot be accepted, or ours was not."""
+
+
+class AuthenticationError(HandshakeError):
+    """The password is wrong, or the server wants one and none is configured."""
+
+
+class VersionMismatch(HandshakeError):
+    """The server speaks a protocol version other than 2."""
+
+
+class ProtocolError(FaktoryError):
+    """The server sent something that the protocol does not allow; the connection is dropped."""
+
+
+class ServerError(FaktoryError):
+    """The server answered a command with an error: `code` is its first word, `text` the rest."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}" if self.text else self.code
+
+
+class NotUnique(ServerError):
+    """The job was not stored: one with the same type and arguments holds the unique lock."""
+
+
+class EnterpriseRequired(ServerError):
+    """The command belongs to a feature of Faktory Enterprise that this server does not have."""
+
+
+class JobTimeout(FaktoryError):
+    """Raised inside a handler that ran past its time limit, and reported for its job."""
+
+
+class JobCrashed(FaktoryError):
+    """Reported for a job whose process died under it."""
+
+
+class JobCancelled(FaktoryError):
+    """Reported for a job that was cut off because its worker had to stop."""
+
+
+class ConsumerTerminated(FaktoryError):
+    """The consumer was told to terminate; build and connect a new one to go on."""

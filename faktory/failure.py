@@ -1,0 +1,68 @@
+"""An exception to the FAIL that reports it. Pure, and cannot raise, whatever the exception's own methods do."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+from .commands import Fail, cut
+from .job import Job
+from .options import MAX_BACKTRACE, MAX_MESSAGE
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  # pathlib is slow to import
+
+
+def fail_command(job: Job, exc: BaseException, message: str | None = None) -> Fail:
+    """Return the FAIL for a job whose handler raised `exc`; `message` replaces the exception's own text.
+
+    The backtrace starts at the user's code and has at most as many lines as the job asks for, 50 when it does not say.
+    """
+    limit = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
+    return Fail(
+        job.jid,
+        type(exc).__name__,
+        describe(exc) if message is None else message,
+        _backtrace(exc, limit) if limit > 0 else (),
+    )
+
+
+def describe(exc: BaseException) -> str:
+    """Return the text of an exception, or a substitute when it has none or cannot tell it."""
+    try:
+        text = str(exc)
+    except BaseException:  # an error in telling of an error: the job is failed all the same
+        return f"<{type(exc).__name__}, whose text could not be made>"
+    return text if text.strip() else f"<{type(exc).__name__} without a text>"
+
+
+def _backtrace(exc: BaseException, limit: int) -> list[str]:
+    # Imported late: traceback costs milliseconds that only a failure needs to pay.
+    from traceback import TracebackException
+
+    try:
+        told = TracebackException(type(exc), exc, user_traceback(exc.__traceback__), limit=-200, compact=True)
+        lines = [cut(line, MAX_MESSAGE) for part in told.format() for line in part.rstrip("\n").split("\n")]
+    except BaseException:
+        return []
+    lines = lines[1:] if lines[0].startswith("Traceback ") else lines
+    if len(lines) <= limit:
+        return lines
+    # The end says what happened and the start where it began: the middle goes.
+    head = limit // 3
+    tail = limit - head - 1
+    middle = f"... {len(lines) - head - tail} lines left out ..."
+    return [*lines[:head], middle, *lines[len(lines) - tail :]] if tail > 0 else lines[-limit:]
+
+
+def user_traceback(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that begins in the user's code; all of it when none of it is the user's."""
+    found = traceback
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        found = found.tb_next
+    return found if found is not None else traceback
+
+
+def reached_user_code(traceback: TracebackType | None) -> bool:
+    """Tell whether an exception came from the user's code, not from the call of it."""
+    found = user_traceback(traceback)
+    return found is not None and not found.tb_frame.f_code.co_filename.startswith(_PACKAGE)

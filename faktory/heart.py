@@ -1,0 +1,150 @@
+"""The thread that beats until the very end of the drain, on a connection of its own, never on one with a FETCH.
+
+Between beats it reports the outcomes no worker owns any more, and watches the running jobs' time limits. While the
+server cannot be reached a time limit may be noticed late, by up to the connection's time-outs (10 s).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from time import monotonic
+
+from .backoff import Backoff
+from .commands import Beat, is_unknown_worker
+from .connection import Connection
+from .crew import Crew, log_given_up
+from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
+from .options import HEART_PATIENCE, REPLY_TIMEOUT
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Heart:
+    """Keeps the server told that the worker lives. Owns the consumer's steady connection."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._connection: Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._is_stopping = False
+        self._backoff = Backoff()
+        self._is_down = False
+        self._quiet_until = 0.0  # no report of orphans before: the last one failed
+
+    @property
+    def is_connected(self) -> bool:
+        """True when the connection looks usable."""
+        return self._connection is not None and self._connection.is_usable()
+
+    def connect(self) -> None:
+        """Open the connection, or replace it. Only while the heart is stopped. Raises what `Connection` raises."""
+        self._drop()
+        self._connection = self._crew.connect(REPLY_TIMEOUT)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._live, name="faktory-heart", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating; the connection stays open. An exchange under way is left to itself after a second."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._is_stopping = True
+            self._crew.heart_wake.set()
+            thread.join(HEART_PATIENCE)
+            if thread.is_alive():
+                self._drop()
+
+    def close(self) -> None:
+        """Say END and close the connection."""
+        self.stop()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def report_orphans(self) -> None:
+        """Send the outcomes that no worker is going to send. Raises what breaks the exchange; the rest is kept."""
+        for outcome in self._crew.orphans():
+            if not outcome.may_be_sent(monotonic()):
+                self._crew.orphan_settled(outcome)
+                log_given_up([outcome])
+                continue
+            try:
+                self._opened().call(outcome.command)
+            except ServerError as exc:
+                self._crew.refused(None, outcome, exc)
+            else:
+                self._crew.orphan_settled(outcome)
+
+    def _live(self) -> None:
+        """Beat until stopped. The thread's outermost line."""
+        crew, lifecycle = self._crew, self._crew.lifecycle
+        while not self._is_stopping:
+            try:
+                crew.heart_wake.wait(crew.next_alarm_in(lifecycle.beat_in(monotonic())))
+                crew.heart_wake.clear()
+                crew.sound_alarms()
+                if lifecycle.beat_in(monotonic()) <= 0:
+                    self._beat()
+                if monotonic() >= self._quiet_until:
+                    self.report_orphans()
+            except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
+                self._note_loss(exc)
+            except Exception:
+                log.exception("the heart stumbled")
+                self._note_loss(None)
+
+    def _beat(self) -> None:
+        lifecycle = self._crew.lifecycle
+        command = Beat(self._crew.options.wid, current_state=lifecycle.beat_state, rss_kb=resident_kb())
+        try:
+            wanted = self._opened().call(command)
+        except ServerError as exc:
+            if not is_unknown_worker(exc):
+                log.warning("BEAT was answered with an error: %a", str(exc))
+                lifecycle.beat_sent(monotonic())
+                return
+            # The server has forgotten us: a new HELLO with the same wid heals that (server/workers.go).
+            self._drop()
+            wanted = self._opened().call(command)
+        lifecycle.beat_sent(monotonic())
+        self._backoff.reset()
+        if self._is_down:
+            self._is_down = False
+            log.info("the heart beats again")
+        self._crew.server_says(wanted)
+
+    def _opened(self) -> Connection:
+        connection = self._connection
+        if connection is None or not connection.is_usable():
+            self._drop()
+            self._connection = connection = self._crew.connect(REPLY_TIMEOUT)
+        return connection
+
+    def _note_loss(self, exc: Exception | None) -> None:
+        self._drop()
+        now = monotonic()
+        delay = self._backoff.next_delay()
+        self._quiet_until = now + delay
+        self._crew.lifecycle.beat_failed(now, delay)
+        if not self._is_down and exc is not None:
+            self._is_down = True
+            log.warning("the heart cannot reach the server, trying on: %s", exc)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+
+def resident_kb() -> int | None:
+    """Return this process's resident memory in kB, None where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  # pathlib is slow to import
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except (OSError, ValueError, IndexError):
+        return None

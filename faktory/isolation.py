@@ -1,0 +1,21 @@
+"""Time limits: how to stop what a handler does. In threads, that is what Python can do, and no more.
+
+An exception can be raised in another thread between two of its bytecodes. Code that waits inside C (a long `sleep`, a
+lock, a socket without a time limit) gets it only when it comes back, and a handler may catch it.
+"""
+
+from __future__ import annotations
+
+
+def interrupt_thread(thread_id: int, exc_type: type[Exception]) -> None:
+    """Have `exc_type()` raised in a thread, soon. The caller makes sure that the thread expects it."""
+    from ctypes import c_ulong, py_object, pythonapi  # slow to import, and rarely needed
+
+    pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread_id), py_object(exc_type))
+
+
+def forget_interrupt(thread_id: int) -> None:
+    """Take back an exception that the thread has not raised yet."""
+    from ctypes import c_ulong, pythonapi
+
+    pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread_id), None)

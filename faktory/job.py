@@ -1,0 +1,456 @@
+"""The job: what a producer may say, checked before anything is sent, and what the server says back.
+
+`Job(...)` validates; `Job.to_document` validates again (its `args` are a list that anybody may have changed) and gives
+the JSON document; `Job.decode` reads one from the server, leniently where the server is (PROTOCOL: client/job.go,
+manager/manager.go, manager/retry.go).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from secrets import token_hex
+from typing import Any, Final, Self
+
+from .errors import InvalidJob
+
+MAX_EXACT_INT: Final = 2**53
+"""Largest magnitude of an integer that survives the server, which turns every number into a float64."""
+MAX_DEPTH: Final = 500
+"""Deepest nesting of `args` and `custom`, in containers."""
+MAX_RESERVE: Final = 86_400
+"""Longest reservation the server grants, in seconds (manager/manager.go)."""
+MIN_RESERVE: Final = 60
+"""Shortest reservation; the server raises lower values to it when the job is fetched (manager/working.go)."""
+DEFAULT_RESERVE: Final = 1_800
+"""Reservation of a job that names none, in seconds (manager/working.go)."""
+MIN_JID_BYTES: Final = 8
+
+_QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_JID_IN_TEXT: Final = re.compile(rb'"jid"\s*:\s*"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){1,512})"', re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the server remembers of a job's failures (manager/retry.go).
+
+    `retry_count` is 0 on the first retry; `remaining` counts down to 0. Times are None when unreadable.
+    """
+
+    retry_count: int = 0
+    remaining: int = 0
+    failed_at: datetime | None = None
+    next_at: datetime | None = None
+    errtype: str = ""
+    message: str = ""
+    backtrace: tuple[str, ...] = ()
+
+
+class Job:
+    """A unit of work: a type, arguments that JSON can carry, and how the server should treat it.
+
+    * `jid`: at least 8 bytes, unique; a random one of 96 bits when None. Reusing a jid while a job with the same one is
+      stored or running makes the server mix the two up.
+    * `retry`: how often a failing job is run again; 0 drops it at its first failure, negative buries it (dead set).
+    * `reserve_for`: seconds a worker may hold the job, at most 86,400; below 60 means 60, None means 1,800.
+    * `at`: when to run: an aware `datetime`, or a `timedelta` or seconds from now. The server looks every 5 seconds.
+    * `backtrace`: how many lines of a failure's backtrace to keep; None leaves it to the worker.
+    * `custom`: a JSON object that travels with the job.
+
+    Raises `InvalidJob` for anything the server would refuse, lose or silently change.
+    """
+
+    __slots__ = ("_received", "args", "at", "backtrace", "custom", "jid", "jobtype", "queue", "reserve_for", "retry")
+
+    jobtype: str
+    args: list[Any]
+    jid: str
+    queue: str
+    retry: int
+    reserve_for: int | None
+    at: datetime | None
+    backtrace: int | None
+    custom: dict[str, Any] | None
+
+    def __init__(
+        self,
+        jobtype: str,
+        args: Sequence[Any] = (),
+        *,
+        jid: str | None = None,
+        queue: str = "default",
+        retry: int = 25,
+        reserve_for: int | None = None,
+        at: datetime | timedelta | float | None = None,
+        backtrace: int | None = None,
+        custom: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(args, (list, tuple)):
+            raise InvalidJob(f"args must be a list or tuple of the handler's arguments, got {_shown(args)}")
+        self.jobtype = jobtype
+        self.args = list(args)
+        self.jid = token_hex(12) if jid is None else jid
+        self.queue = queue
+        self.retry = retry
+        self.reserve_for = reserve_for
+        self.at = None if at is None else moment(at)
+        self.backtrace = backtrace
+        if custom is not None and not isinstance(custom, Mapping):
+            raise InvalidJob(f"custom must be a mapping of JSON values, got {_shown(custom)}")
+        self.custom = None if custom is None else dict(custom)
+        self._received: dict[str, Any] = {}
+        self._check()
+
+    # -- what the server says back ------------------------------------------------------------------------------
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the job was first pushed; None on a job not fetched, or when the text is no time."""
+        return _time(self._received.get("created_at"))
+
+    @property
+    def enqueued_at(self) -> datetime | None:
+        """When the job last entered its queue; None on a job not fetched."""
+        return _time(self._received.get("enqueued_at"))
+
+    @property
+    def failure(self) -> Failure | None:
+        """The job's last failure; None when it has never failed."""
+        found = self._received.get("failure")
+        return _failure(found) if isinstance(found, dict) else None
+
+    @property
+    def attempt(self) -> int:
+        """Number of this run, from 1."""
+        failure = self.failure
+        return 1 if failure is None else failure.retry_count + 2
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """True when a failure of this run is final: the job is dropped (`retry` 0) or goes to the dead set."""
+        return self.attempt > self.retry
+
+    @property
+    def reservation(self) -> int:
+        """Seconds the server reserves this job for one worker (manager/working.go)."""
+        return max(MIN_RESERVE, self.reserve_for) if self.reserve_for else DEFAULT_RESERVE
+
+    # -- the Enterprise server's words, which live in `custom` -----------------------------------------------------
+
+    def unique_for(self, seconds: int) -> Self:
+        """Refuse another job of the same type, arguments and queue for so many seconds. Enterprise; returns self."""
+        return self._set_custom("unique_for", _whole_seconds("unique_for", seconds))
+
+    def unique_until(self, event: str) -> Self:
+        """Release the unique lock at `"start"` or at `"success"` (the server's default). Enterprise; returns self."""
+        if event not in ("start", "success"):
+            raise InvalidJob(f'unique_until must be "start" or "success", got {_shown(event)}', self.jid)
+        return self._set_custom("unique_until", event)
+
+    def expires_at(self, when: datetime) -> Self:
+        """Drop the job if it has not started by then; an aware datetime. Enterprise; returns self."""
+        return self._set_custom("expires_at", rfc3339(_aware("expires_at", when)))
+
+    def expires_in(self, delay: timedelta | float) -> Self:
+        """Drop the job if it has not started within this time, in seconds or a timedelta. Enterprise; returns self."""
+        return self._set_custom("expires_at", rfc3339(moment(delay, "expires_in")))
+
+    def _set_custom(self, key: str, value: object) -> Self:
+        self.custom = {**(self.custom or {}), key: value}
+        return self
+
+    # -- to and from JSON ---------------------------------------------------------------------------------------
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the job as the JSON object a push carries, after checking it again. Raises `InvalidJob`."""
+        self._check()
+        # `retry` always goes out: without it the server stores the last one that anybody pushed (server/commands.go).
+        document: dict[str, Any] = {
+            "jid": self.jid,
+            "jobtype": self.jobtype,
+            "args": self.args,
+            "queue": self.queue,
+            "retry": self.retry,
+        }
+        if self.reserve_for is not None:
+            document["reserve_for"] = self.reserve_for
+        if self.at is not None:
+            document["at"] = rfc3339(self.at)
+        if self.backtrace is not None:
+            document["backtrace"] = self.backtrace
+        if self.custom is not None:
+            document["custom"] = self.custom
+        created_at = self._received.get("created_at")
+        if created_at is not None:
+            document["created_at"] = created_at
+        return document
+
+    @classmethod
+    def decode(cls, data: bytes) -> Job:
+        """Read a job from the server's JSON. Raises `InvalidJob`, with the jid when one can be made out."""
+        try:
+            if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+                _check_depth(data)
+            document = json.loads(data)
+        except (ValueError, RecursionError) as exc:
+            raise InvalidJob(f"expected a job as JSON, got {_shown(data)}: {exc}", _jid_in(data)) from exc
+        if not isinstance(document, dict):
+            raise InvalidJob(f"expected a job as a JSON object, got {_shown(data)}")
+        return cls.from_document(document)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Job:
+        """Read a job from a decoded JSON object. Checks types, not ranges: the server has accepted the job."""
+        get = document.get
+        job = cls.__new__(cls)
+        job.jid = jid = get("jid")  # type: ignore[assignment]
+        job.jobtype = jobtype = get("jobtype")  # type: ignore[assignment]
+        job.args = args = get("args")  # type: ignore[assignment]
+        job.queue = queue = get("queue") or "default"
+        retry = get("retry")
+        job.retry = retry = 25 if retry is None else retry
+        job.reserve_for = reserve_for = get("reserve_for")
+        job.backtrace = backtrace = get("backtrace")
+        job.custom = custom = get("custom")
+        if not (
+            type(jid) is str
+            and jid
+            and type(jobtype) is str
+            and jobtype
+            and type(args) is list
+            and type(queue) is str
+            and type(retry) is int
+            and (reserve_for is None or type(reserve_for) is int)
+            and (backtrace is None or type(backtrace) is int)
+            and (custom is None or type(custom) is dict)
+        ):
+            raise InvalidJob(
+                _wrong_field(document), jid if type(jid) is str and jid and not _CONTROL.search(jid) else None
+            )
+        at = get("at")
+        job.at = None if at is None else _time(at)
+        job._received = document
+        return job
+
+    # -- checks -----------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        jid = self.jid
+        if type(jid) is not str or len(jid.encode("utf-8", "replace")) < MIN_JID_BYTES or _CONTROL.search(jid):
+            raise InvalidJob(
+                f"jid must be text of at least {MIN_JID_BYTES} bytes without control characters, got {_shown(jid)}; "
+                "leave it out for a random one"
+            )
+        if not isinstance(self.jobtype, str) or not self.jobtype:
+            raise InvalidJob(f"jobtype must be a non-empty text, got {_shown(self.jobtype)}", jid)
+        if not isinstance(self.queue, str) or not _QUEUE_NAME.fullmatch(self.queue):
+            raise InvalidJob(f"queue must be made of A-Z a-z 0-9 . _ -, got {_shown(self.queue)}", jid)
+        if type(self.retry) is not int or abs(self.retry) > MAX_EXACT_INT:
+            raise InvalidJob(
+                f"retry must be an integer (0 drops a failed job, -1 buries it), got {_shown(self.retry)}", jid
+            )
+        reserve_for = self.reserve_for
+        if reserve_for is not None and (type(reserve_for) is not int or not 0 < reserve_for <= MAX_RESERVE):
+            raise InvalidJob(
+                f"reserve_for must be whole seconds from 1 to {MAX_RESERVE}, or None, got {_shown(reserve_for)}", jid
+            )
+        if self.backtrace is not None and (type(self.backtrace) is not int or not 0 <= self.backtrace <= MAX_EXACT_INT):
+            raise InvalidJob(f"backtrace must be a number of lines, or None, got {_shown(self.backtrace)}", jid)
+        if self.at is not None and (not isinstance(self.at, datetime) or self.at.utcoffset() is None):
+            raise InvalidJob(f"at must be a datetime with a time zone, got {_shown(self.at)}", jid)
+        try:
+            _check_text(self.jobtype, "jobtype")
+            _check_text(jid, "jid")
+            if not isinstance(self.args, list):
+                raise InvalidJob(f"args must be a list, got {_shown(self.args)}")
+            _check_json(self.args, "args", 1)
+            if self.custom is not None:
+                if not isinstance(self.custom, dict):
+                    raise InvalidJob(f"custom must be a dict, got {_shown(self.custom)}")
+                _check_json(self.custom, "custom", 1)
+        except InvalidJob as exc:
+            exc.jid = jid
+            exc.args = (exc.args[0], jid)
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Job {self.jobtype!r} jid={self.jid!r} queue={self.queue!r}>"  # args may hold secrets
+
+
+def check_queue_name(name: object) -> str:
+    """Return `name` when the server could store jobs under it, else raise `InvalidJob` (storage/redis.go)."""
+    if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
+        raise InvalidJob(f"a queue name must be made of A-Z a-z 0-9 . _ -, got {_shown(name)}")
+    return name
+
+
+def _check_json(value: Any, path: str, depth: int) -> None:
+    """Raise `InvalidJob` unless JSON and the server carry `value`, a container, unchanged."""
+    if depth > MAX_DEPTH:
+        raise InvalidJob(f"{path[:80]}... is nested more than {MAX_DEPTH} deep; send a reference instead")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidJob(f"{path} has the key {_shown(key)}; JSON keys are text: convert it before pushing")
+            _check_text(key, f"the key {key!a} of {path}")
+            _check_value(item, path, key, depth)
+    else:
+        for index, item in enumerate(value):
+            _check_value(item, path, index, depth)
+
+
+def _check_value(value: Any, path: str, key: str | int, depth: int) -> None:
+    # The path is text made only for containers and errors: most values are plain and cost two type tests.
+    kind = type(value)
+    if kind is str:
+        if not value.isascii():
+            _check_text(value, _join(path, key))
+    elif kind is int:
+        if not -MAX_EXACT_INT <= value <= MAX_EXACT_INT:
+            raise InvalidJob(
+                f"{_join(path, key)} is an integer beyond 2^53, which the server would change silently; send it as text"
+            )
+    elif value is None or kind is bool:
+        pass
+    elif kind is float:
+        if not isfinite(value):
+            raise InvalidJob(f"{_join(path, key)} is {value}; JSON has no such number, send None or text")
+    elif kind is list or kind is dict or kind is tuple:
+        _check_json(value, _join(path, key), depth + 1)
+    else:
+        raise InvalidJob(
+            f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which JSON cannot carry; "
+            "convert it to text, a number, a list or a dict before pushing"
+        )
+
+
+def _join(path: str, key: str | int) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!a}]"
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidJob(f"{path} holds a lone surrogate, which the server would change; got {text!a:.80}") from exc
+
+
+def _check_depth(data: bytes) -> None:
+    # json.loads recurses once per level and fails unpredictably early; this counts levels outside of strings.
+    depth = 0
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', data, re.S):
+        if match[0] in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH + 2:  # the document and its args are two levels themselves
+                raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        elif match[0] in (b"]", b"}"):
+            depth -= 1
+
+
+def _jid_in(data: bytes) -> str | None:
+    """Find a jid in a document that is no JSON as a whole, so that its job can still be failed."""
+    found = _JID_IN_TEXT.search(data)
+    if found is None:
+        return None
+    try:
+        jid = json.loads(b'"%b"' % found[1])
+    except ValueError:
+        return None
+    return jid if not _CONTROL.search(jid) else None
+
+
+_FIELD_TYPES: Final = {
+    "jid": (str, "a non-empty text"),
+    "jobtype": (str, "a non-empty text"),
+    "args": (list, "a list"),
+    "queue": (str, "a text"),
+    "retry": (int, "an integer"),
+    "reserve_for": (int, "an integer"),
+    "backtrace": (int, "an integer"),
+    "custom": (dict, "an object"),
+}
+
+
+def _wrong_field(document: dict[str, Any]) -> str:
+    for name, (kind, words) in _FIELD_TYPES.items():
+        value = document.get(name)
+        if value is None and name not in ("jid", "jobtype", "args"):
+            continue
+        if type(value) is not kind or (value == "" and kind is str):
+            return f"a job's {name} must be {words}, got {_shown(value)}"
+    raise AssertionError("a job was refused without a reason")
+
+
+def _whole_seconds(name: str, value: object) -> int:
+    if type(value) is not int or not 0 < value <= MAX_EXACT_INT:
+        raise InvalidJob(f"{name} must be whole seconds, at least 1, got {_shown(value)}")
+    return value
+
+
+def moment(value: datetime | timedelta | float, name: str = "at") -> datetime:
+    """Return the aware UTC datetime that `value` means."""
+    if isinstance(value, datetime):
+        return _aware(name, value)
+    if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
+        raise InvalidJob(f"{name} must be an aware datetime, a timedelta or seconds from now, got {_shown(value)}")
+    try:
+        delta = value if isinstance(value, timedelta) else timedelta(seconds=value)
+        return datetime.now(UTC) + delta
+    except (ValueError, OverflowError) as exc:
+        raise InvalidJob(f"{name} is out of range: {value}") from exc
+
+
+def _aware(name: str, value: object) -> datetime:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise InvalidJob(f"{name} must be a datetime with a time zone (datetime.now(UTC) + ...), got {_shown(value)}")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as exc:
+        raise InvalidJob(f"{name} is out of range: {value}") from exc
+
+
+def rfc3339(when: datetime) -> str:
+    """Write an aware time the way the server reads it: with a T and a zone (util/util.go)."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _time(text: object) -> datetime | None:
+    """Read a time of the server. Nobody checks `created_at`: text that is no time is None, not an error."""
+    try:
+        when = datetime.fromisoformat(text)  # type: ignore[arg-type]  # nanoseconds are cut to microseconds
+        return when if when.tzinfo is not None else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _failure(found: dict[str, Any]) -> Failure:
+    def number(key: str) -> int:
+        value = found.get(key)
+        return value if type(value) is int else 0
+
+    backtrace = found.get("backtrace")
+    return Failure(
+        retry_count=number("retry_count"),
+        remaining=number("remaining"),
+        failed_at=_time(found.get("failed_at")),
+        next_at=_time(found.get("next_at")),
+        errtype=str(found.get("errtype") or ""),
+        message=str(found.get("message") or ""),
+        backtrace=tuple(map(str, backtrace)) if isinstance(backtrace, list) else (),
+    )
+
+
+def _shown(value: object) -> str:
+    """Describe a refused value in a line: type and a short, escaped repr."""
+    try:
+        text = ascii(value)
+    except Exception:  # a repr that raises must not hide the real error
+        text = "..."
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"

@@ -1,0 +1,100 @@
+"""A consumer's way from running to its end, and when the next beat is due. Pure: `now` is monotonic seconds.
+
+running -> quiet (no new jobs) -> terminating (no new jobs, and an end in sight) -> terminated. Never back: the server's
+own states only move forward, too (server/workers.go), but it forgets them, so they are kept here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+
+class State(StrEnum):
+    """Where a consumer is in its life."""
+
+    RUNNING = "running"
+    QUIET = "quiet"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+
+
+class Lifecycle:
+    """The one door through which the server, signals and methods change a consumer's state."""
+
+    __slots__ = ("_interval", "_next_beat", "_shutdown_timeout", "deadline", "state")
+
+    def __init__(self, *, shutdown_timeout: float, heartbeat_interval: float, now: float) -> None:
+        self.state = State.RUNNING
+        self.deadline = float("inf")
+        """When running jobs are cut off; infinite until terminating."""
+        self._shutdown_timeout = shutdown_timeout
+        self._interval = heartbeat_interval
+        self._next_beat = now + heartbeat_interval
+
+    @property
+    def may_fetch(self) -> bool:
+        """True while new jobs are wanted."""
+        return self.state is State.RUNNING
+
+    @property
+    def is_ending(self) -> bool:
+        """True from terminate on."""
+        return self.state in (State.TERMINATING, State.TERMINATED)
+
+    @property
+    def beat_state(self) -> Literal["quiet", "terminate"] | None:
+        """What BEAT tells the server; None while running."""
+        if self.state is State.RUNNING:
+            return None
+        return "quiet" if self.state is State.QUIET else "terminate"
+
+    def quiet(self, now: float) -> bool:
+        """Stop taking jobs. Returns True when that is news."""
+        if self.state is not State.RUNNING:
+            return False
+        self.state = State.QUIET
+        self._next_beat = now  # the server's Web UI should know
+        return True
+
+    def terminate(self, now: float) -> bool:
+        """Stop taking jobs and end after the shutdown timeout at the latest. Returns True when that is news."""
+        if self.is_ending:
+            return False
+        self.state = State.TERMINATING
+        self.deadline = now + self._shutdown_timeout
+        self._next_beat = now
+        return True
+
+    def force(self, now: float) -> None:
+        """Give running jobs no more time."""
+        self.terminate(now)
+        self.deadline = min(self.deadline, now)
+
+    def finish(self) -> None:
+        """Note that everything has ended."""
+        self.state = State.TERMINATED
+
+    def server_says(self, wanted: str | None, now: float) -> bool:
+        """Obey the state in the reply to a BEAT; unknown ones mean go on. Returns True when something changed."""
+        if wanted == "quiet":
+            return self.quiet(now)
+        if wanted == "terminate":
+            return self.terminate(now)
+        return False
+
+    def is_over(self, now: float) -> bool:
+        """True once the time for running jobs is up."""
+        return now >= self.deadline
+
+    def beat_in(self, now: float) -> float:
+        """Return the seconds until the next beat is due, 0 when it is."""
+        return max(0.0, self._next_beat - now)
+
+    def beat_sent(self, now: float) -> None:
+        """Note a beat that the server has answered."""
+        self._next_beat = now + self._interval
+
+    def beat_failed(self, now: float, retry_in: float) -> None:
+        """Note a beat that did not get through; try again in so many seconds, or when it was due anyway."""
+        self._next_beat = now + min(retry_in, self._interval)

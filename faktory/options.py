@@ -1,0 +1,107 @@
+"""Every default and unit of the client side, in one place. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import ConfigurationError
+
+# -- one connection (seconds) --------------------------------------------------------------------------------------
+CONNECT_TIMEOUT: Final = 5.0
+"""Longest time to resolve, connect, do TLS and shake hands."""
+REPLY_TIMEOUT: Final = 5.0
+"""Longest wait for the reply to a command: the server gives each one 5 s (server/server.go)."""
+FETCH_TIMEOUT: Final = 10.0
+"""Longest wait for the reply to FETCH, which the server answers within about 2 s (manager/fetch.go)."""
+IDLE_LIMIT: Final = 60.0
+"""A connection unused for longer is replaced before use: a firewall may have forgotten it."""
+
+# -- what a hostile server can make us do --------------------------------------------------------------------------
+MIN_ITERATIONS: Final = 1_000
+"""Fewest password iterations accepted: fewer hand a rogue server a cheap hash. Real ones ask for 4,000 to 8,095."""
+MAX_ITERATIONS: Final = 100_000
+"""Most password iterations accepted: more would keep us busy for a server's fun."""
+
+# -- producing -----------------------------------------------------------------------------------------------------
+POOL_SIZE: Final = 5
+"""Connections a `Client` opens at most."""
+POOL_TIMEOUT: Final = 30.0
+"""Seconds a call waits for a connection of a busy pool."""
+BULK_SIZE: Final = 1_000
+"""Jobs per PUSHB; the server runs one PUSHB under one 5 s limit (Changes.md advises 1,000)."""
+BULK_BYTES: Final = 8 * 1024 * 1024
+"""A PUSHB is sent early when its jobs reach so many bytes."""
+
+# -- consuming -----------------------------------------------------------------------------------------------------
+BACKOFF_FIRST: Final = 0.1
+BACKOFF_LIMIT: Final = 30.0
+"""Delays between attempts to reconnect grow from the first to the limit, in seconds, with full jitter."""
+REFUSED_DELAY: Final = 5.0
+"""Least delay after a refusal that will not heal by itself, such as a wrong password or certificate."""
+RESERVATION_MARGIN: Final = 20.0
+"""A job without a time limit of its own must end so many seconds before its reservation does ..."""
+RESERVATION_MARGIN_SHARE: Final = 1 / 3
+"""... or so large a part of it, whichever is less."""
+RESERVATION_WARNING: Final = 0.8
+"""Part of the reservation after which a running job is warned of."""
+LOOKOUT_PATIENCE: Final = 0.005
+"""Seconds a FETCH waits before its queues count as empty, so that idle threads stop adding theirs."""
+MANY_WORKERS: Final = 200
+"""From so many threads on, two idle FETCHes wait at the server instead of one."""
+WIND_DOWN: Final = 2.5
+"""Seconds given, when the shutdown timeout is over, to a FETCH in flight and to the reports of the jobs cut off."""
+FORCED_EXIT: Final = 1.0
+"""The same after a second signal."""
+HEART_PATIENCE: Final = 1.0
+"""Seconds to wait for an exchange of the heart when it is stopped."""
+UNKNOWN_DELAY: Final = 0.1
+"""Seconds a worker rests after a job that nothing is registered for, so that a queue full of them costs little."""
+
+# -- what the server keeps of a failure (manager/retry.go) ----------------------------------------------------------
+MAX_ERRTYPE: Final = 100
+MAX_MESSAGE: Final = 1_000
+MAX_BACKTRACE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """How a consumer runs; made by `ConsumerBuilder`, checked here. All times in seconds."""
+
+    hostname: str
+    wid: str
+    labels: tuple[str, ...] = ("python",)
+    workers: int = 1
+    shutdown_timeout: float = 25.0
+    heartbeat_interval: float = 15.0
+
+    def __post_init__(self) -> None:
+        if type(self.workers) is not int or not 1 <= self.workers <= 10_000:
+            raise ConfigurationError(f"workers must be an integer from 1 to 10,000, got {self.workers!a}")
+        if not _is_time(self.shutdown_timeout) or not 0 <= self.shutdown_timeout <= 86_400:
+            raise ConfigurationError(
+                f"shutdown_timeout must be seconds from 0 to 86,400, got {self.shutdown_timeout!a}"
+            )
+        # The server forgets a worker that is silent for 60 s (server/tasks.go); three beats must fit.
+        if not _is_time(self.heartbeat_interval) or not 0 < self.heartbeat_interval <= 20:
+            raise ConfigurationError(
+                f"heartbeat_interval must be seconds, above 0 and at most 20 (the server forgets a worker after 60 s "
+                f"of silence), got {self.heartbeat_interval!a}"
+            )
+        _check_name("hostname", self.hostname)
+        _check_name("wid", self.wid)
+        if len(self.wid) < 8:
+            raise ConfigurationError(f"wid must have at least 8 characters, got {self.wid!a}")
+        if not isinstance(self.labels, tuple):
+            raise ConfigurationError(f"labels must be texts, got {self.labels!a}")
+        for label in self.labels:
+            _check_name("a label", label)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def _check_name(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ConfigurationError(f"{name} must be a printable, non-empty text, got {value!a}")

@@ -1,0 +1,112 @@
+"""Connections lent to one caller at a time: thread-safe, bounded, fresh after a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from .connection import Connection
+from .errors import ConfigurationError, ConnectFailed
+from .options import POOL_TIMEOUT
+
+_pools: weakref.WeakSet[Pool] | None = None
+
+
+class Pool:
+    """At most `size` connections, made by `connect` as they are needed.
+
+    A connection is handed out again, latest first, only after a whole exchange; one that is stale, or was interrupted,
+    is dropped. Thread-safe. In the child of a fork the pool is empty and works as before.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], size: int) -> None:
+        if type(size) is not int or not 1 <= size <= 1_000:
+            raise ConfigurationError(f"pool_size must be an integer from 1 to 1,000, got {size!a}")
+        self.size = size
+        self._connect = connect
+        self._closed = False
+        self._reset()
+        _remember(self)
+
+    def _reset(self) -> None:
+        self._idle: list[Connection] = []
+        self._lent = 0
+        self._returned = threading.Condition(threading.Lock())
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        """Lend a connection for the `with` block. It goes back open and idle, or is dropped.
+
+        Raises `ConnectFailed` when none is free for 30 s, and whatever opening one raises.
+        """
+        connection = self._take()
+        returned = self._returned
+        try:
+            yield connection
+        finally:
+            if returned is self._returned:  # a fork inside the block has made them the parent's business
+                self._release(connection if connection.is_open else None)
+
+    def _take(self) -> Connection:
+        with self._returned:
+            self._wait_for_room()
+            idle = self._idle.pop() if self._idle else None
+            self._lent += 1
+        try:
+            if idle is not None:
+                if idle.is_usable():
+                    return idle
+                idle.abort()  # no END: it would be one more write to a peer that is gone
+            return self._connect()
+        except BaseException:
+            self._release(None)
+            raise
+
+    def _wait_for_room(self) -> None:
+        limit = monotonic() + POOL_TIMEOUT
+        while not self._closed and not self._idle and self._lent >= self.size:
+            if not self._returned.wait(limit - monotonic()):
+                raise ConnectFailed(
+                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self.size} are in use, "
+                    "raise pool_size"
+                )
+        if self._closed:
+            raise ConfigurationError("the client is closed; make a new one")
+
+    def _release(self, connection: Connection | None) -> None:
+        with self._returned:
+            self._lent -= 1
+            if connection is not None and not self._closed:
+                self._idle.append(connection)
+                connection = None
+            self._returned.notify()
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all idle connections now, and lent ones when they come back."""
+        with self._returned:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._returned.notify_all()
+        for connection in idle:
+            connection.close()
+
+
+def _remember(pool: Pool) -> None:
+    global _pools
+    if _pools is None:
+        _pools = weakref.WeakSet()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_reset_all)
+    _pools.add(pool)
+
+
+def _reset_all() -> None:
+    # The locks may be held by threads that do not exist in this process; the connections drop themselves.
+    for pool in list(_pools or ()):
+        pool._reset()

@@ -1,0 +1,66 @@
+"""In which order a FETCH names its queues: always the same, or by chance and weight. Pure but for chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from .errors import ConfigurationError
+
+
+class Order(Protocol):
+    """A source of queue orders; the server serves the first queue that has a job (manager/fetch.go)."""
+
+    def next_names(self) -> tuple[str, ...]: ...
+
+
+class StrictOrder:
+    """The same order for every FETCH: later queues are served only while the earlier ones are empty."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+
+    def next_names(self) -> tuple[str, ...]:
+        """Return the queues, in order."""
+        return self._names
+
+
+class WeightedOrder:
+    """A random order for each FETCH: a queue of weight 3 comes before one of weight 1 three times out of four."""
+
+    __slots__ = ("_chance", "_exponents")
+
+    def __init__(self, weights: Mapping[str, float], chance: Callable[[], float] = random.random) -> None:
+        for name, weight in weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1e6:
+                raise ConfigurationError(f"the weight of queue {name!a} must be above 0, at most 1e6, got {weight!a}")
+        self._exponents = [(name, 1 / weight) for name, weight in weights.items()]
+        self._chance = chance
+
+    def next_names(self) -> tuple[str, ...]:
+        """Return the queues in a new order."""
+        # Efraimidis and Spirakis: sorting by chance ** (1 / weight) draws without replacement in proportion to weight.
+        chance = self._chance
+        keyed = [(chance() ** exponent, name) for name, exponent in self._exponents]
+        keyed.sort(reverse=True)
+        return tuple([name for _, name in keyed])
+
+
+def order_of(queues: Sequence[str] | Mapping[str, float]) -> Order:
+    """Return the order that a user's queues stand for: a list is strict, a mapping is weighted."""
+    if isinstance(queues, Mapping):
+        order: Order = WeightedOrder(queues)
+    elif isinstance(queues, (list, tuple)):
+        if len(set(queues)) != len(queues):
+            raise ConfigurationError(f"expected each queue once, got {list(queues)!a}")
+        order = StrictOrder(queues)
+    else:
+        raise ConfigurationError(
+            f'expected queues as a list (["critical", "default"]) or a mapping of weights, got {queues!a:.60}'
+        )
+    if not queues:
+        raise ConfigurationError('expected at least one queue, got none; pass ["default"]')
+    return order

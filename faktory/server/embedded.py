@@ -1,0 +1,328 @@
+"""The embedded server: a Faktory in memory that any client can use, for development and tests."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from ..errors import ConfigurationError
+from ..wire import MAX_COMMAND
+from .broker import MAX_CONNECTIONS, Broker
+from .clock import Clock
+from .faults import Faults
+from .listener import Listener
+from .sorted_set import SortedSet
+from .store import Reservation
+from .views import Jobs, ReservationView, WorkerView
+from .workers import Worker, WorkerState
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class Server:
+    """A Faktory server in this process. All methods are thread-safe; `start` and `stop` are for one owner.
+
+    * `bind`: "host:port"; port 0 takes a free one and keeps it over restarts. A host other than loopback needs a
+      `password`, or `force`.
+    * `ssl_context`: a server-side context makes it speak TLS.
+    * `enterprise`: adds batches, tracking, unique and expiring jobs as Faktory Enterprise documents them.
+    * `clock`: a `Clock`; by default a real one, which can be turned forward.
+    * `max_line`: longest command in bytes; `max_connections`: more are refused.
+    * `seed`: makes retry delays, garbling and salts repeatable.
+
+    Jobs survive `stop` and `start`, not the object. Nothing is stored on disk.
+    """
+
+    def __init__(
+        self,
+        *,
+        bind: str = "127.0.0.1:0",
+        password: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        enterprise: bool = False,
+        clock: Clock | None = None,
+        max_line: int = MAX_COMMAND,
+        max_connections: int = MAX_CONNECTIONS,
+        seed: int | None = None,
+        force: bool = False,
+    ) -> None:
+        self._host, self._port = _address(bind)
+        if not password and not force and not _is_loopback(self._host):
+            raise ConfigurationError(
+                f"{self._host!r} is reachable by others: set a password, bind to 127.0.0.1, or force it"
+            )
+        self._password = password or None
+        self._is_tls = ssl_context is not None
+        randomness = random.Random(seed)
+        self.clock = clock if clock is not None else Clock()
+        self.faults = Faults(randomness)
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._idle_watched = 0
+        self._broker = Broker(
+            now=self.clock.now(),
+            password=self._password,
+            enterprise=enterprise,
+            max_connections=max_connections,
+            randomness=randomness,
+            memory_mb=_memory_mb,
+        )
+        self._listener = Listener(
+            self._broker,
+            self.clock,
+            self.faults,
+            self._lock,
+            max_line=max_line,
+            ssl_context=ssl_context,
+            changed=self._changed,
+        )
+        self.clock.watch(self._catch_up)
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Listen, and return the server. Raises `OSError` when the port is taken."""
+        if self._listener.is_running:
+            return self
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self._host, self._port))
+            sock.listen(1024)
+        except BaseException:
+            sock.close()
+            raise
+        self._port = sock.getsockname()[1]
+        with self._lock:
+            self._broker.restart(self.clock.now())
+        self._listener.start(sock)
+        return self
+
+    def stop(self) -> None:
+        """Stop as the real server does: commands are refused for 0.1 s, waiting FETCHes end, connections close."""
+        self._listener.stop()
+
+    def kill(self) -> None:
+        """Stop as a crash does: every connection is reset at once, nobody gets a reply."""
+        self._listener.stop(kill=True)
+
+    def disconnect_all(self, *, reset: bool = True) -> None:
+        """Cut every connection, as a broken network does; the server goes on. Their FETCHes still wait up to 2 s."""
+        self._listener.cut_all(reset=reset)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- where ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """True between `start` and `stop`."""
+        return self._listener.is_running
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 before the first start, unless one was named."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """What clients connect to, with the password."""
+        secret = f":{quote(self._password, safe='')}@" if self._password else ""
+        scheme, _, place = self.address.partition("://")
+        return f"{scheme}://{secret}{place}"
+
+    @property
+    def address(self) -> str:
+        """The URL without the password: fit for logs."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
+        return f"{'tcp+tls' if self._is_tls else 'tcp'}://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    # -- looking at it --------------------------------------------------------------------------------------
+
+    def queue(self, name: str) -> Jobs:
+        """The jobs that wait in a queue, next one first; empty when nobody has pushed to it."""
+        return Jobs(name, lambda: self._broker.store.queued(name), self._lock)
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """How many jobs wait in each known queue."""
+        with self._lock:
+            return self._broker.store.sizes
+
+    @property
+    def paused(self) -> tuple[str, ...]:
+        """The names of the paused queues."""
+        with self._lock:
+            return self._broker.store.paused
+
+    @property
+    def scheduled(self) -> Jobs:
+        """The jobs that wait for their `at`, earliest first."""
+        return self._sorted("scheduled", self._broker.store.scheduled)
+
+    @property
+    def retries(self) -> Jobs:
+        """The failed jobs that will be run again, earliest first."""
+        return self._sorted("retries", self._broker.store.retries)
+
+    @property
+    def dead(self) -> Jobs:
+        """The jobs whose retries are spent, oldest first."""
+        return self._sorted("dead", self._broker.store.dead)
+
+    @property
+    def working(self) -> Jobs:
+        """The jobs in the hands of workers, longest held first."""
+        return Jobs("working", lambda: [each.text for each in self._broker.store.reservations()], self._lock)
+
+    @property
+    def reservations(self) -> list[ReservationView]:
+        """Who holds the jobs of `working`, in the same order."""
+        with self._lock:
+            return [_reservation(each) for each in self._broker.store.reservations()]
+
+    @property
+    def workers(self) -> list[WorkerView]:
+        """The workers that are connected: those whose HELLO named a wid."""
+        with self._lock:
+            return [_worker(each) for each in self._broker.workers.known]
+
+    @property
+    def waiting(self) -> int:
+        """How many FETCHes wait for a job; those of clients that have gone are among them, for up to 2 s."""
+        with self._lock:
+            return len(self._broker.waiters)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What INFO answers."""
+        with self._lock:
+            return self._broker.info(self.clock.now())
+
+    def _sorted(self, name: str, jobs: SortedSet) -> Jobs:
+        return Jobs(name, lambda: list(jobs), self._lock)
+
+    # -- control --------------------------------------------------------------------------------------------
+
+    def quiet(self, wid: str) -> None:
+        """Tell a worker, at its next beat, to fetch no more. Raises `LookupError` when none has that wid."""
+        self._signal(wid, WorkerState.QUIET)
+
+    def terminate(self, wid: str) -> None:
+        """Tell a worker, at its next beat, to end. Raises `LookupError` when none has that wid."""
+        self._signal(wid, WorkerState.TERMINATE)
+
+    def _signal(self, wid: str, state: WorkerState) -> None:
+        with self._lock:
+            worker = self._broker.workers.get(wid)
+            if worker is None:
+                known = ", ".join(repr(each.wid) for each in self._broker.workers.known) or "none"
+                raise LookupError(f"no worker {wid!r} is connected; there are: {known}")
+            worker.signal(state)
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until no job is queued or reserved; False when `timeout` seconds pass first.
+
+        Scheduled jobs and retries wait for the clock, and do not count.
+        """
+        return self.wait_until(lambda: self._broker.store.is_idle, timeout)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until `condition()` is true, asking after every change; False when `timeout` seconds pass first.
+
+        The condition is called with the server's lock held: it may look at the server, not wait for it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._idle:
+            self._idle_watched += 1
+            try:
+                while not condition():
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    self._idle.wait(left)
+                return True
+            finally:
+                self._idle_watched -= 1
+
+    def _changed(self) -> None:
+        if self._idle_watched:
+            self._idle.notify_all()
+
+    def _catch_up(self, beating: bool) -> None:
+        with self._lock:
+            now = self.clock.now()
+            if beating:
+                self._broker.workers.beat_all(now)
+            self._broker.catch_up(now)
+            self._broker.end_waits(self.clock.monotonic())
+            self._changed()
+        if self._listener.is_running:
+            self._listener.wake()
+
+    def __repr__(self) -> str:
+        return f"<Server {self.address} {'running' if self.is_running else 'stopped'}>"
+
+
+def _address(bind: str) -> tuple[str, int]:
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ConfigurationError(f"bind must be host:port, like 127.0.0.1:7419, got {bind!r}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host or "127.0.0.1", int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _memory_mb() -> int:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _reservation(each: Reservation) -> ReservationView:
+    return ReservationView(each.jid, each.wid, _moment(each.since), _moment(max(each.expires, each.extended)))
+
+
+def _worker(each: Worker) -> WorkerView:
+    return WorkerView(
+        each.wid,
+        each.hostname,
+        each.pid,
+        each.labels,
+        each.state.name.lower(),
+        each.rss_kb,
+        len(each.connections),
+        _moment(each.started_at),
+        _moment(each.last_beat),
+    )

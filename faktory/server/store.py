@@ -1,0 +1,389 @@
+"""The jobs of a server: queues, reservations, retries, scheduled and dead ones. Pure: no clock, `now` is passed in.
+
+`now` is seconds since 1970. Jobs are kept as the text that workers get. What the server refuses raises `Refusal`.
+Nothing here waits: a session that finds no job parks itself (`waiters`), and `take_pushed` names the queues to serve.
+
+Sources: manager/*.go and storage/*.go of contribsys/faktory. Where the real server harms its users we differ:
+
+* a job pushed without `retry` gets 25, not the last `retry` anybody pushed (server/commands.go `push`);
+* each fetch of a duplicate jid has a reservation of its own, and each can be settled (manager/working.go).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final, Protocol
+
+from .documents import DEFAULT_RETRY, FailureDocument, JobDocument, clean, parse, quote
+from .sorted_set import SortedSet
+from .timestamps import parse_timestamp, timestamp
+
+DEAD_FOR: Final = 180 * 86_400.0
+"""How long dead jobs are kept, in seconds (manager/manager.go)."""
+DEFAULT_RESERVE: Final = 1_800
+MIN_RESERVE: Final = 60
+MAX_RESERVE: Final = 86_400
+MIN_JID_BYTES: Final = 8
+_QUEUE_NAME: Final = re.compile(r"[a-zA-Z0-9._-]+")
+_SPACES: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_LATEST: Final = 253_402_300_799.0  # the last second of year 9999, the last one that can be written
+
+
+class Refusal(Exception):
+    """What the server says no to: the text of the error reply, and its code."""
+
+    def __init__(self, text: str, code: str = "ERR") -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+    @property
+    def in_bulk(self) -> str:
+        """The text in PUSHB's reply, where only codes other than ERR are written."""
+        return self.text if self.code == "ERR" else f"{self.code} {self.text}"
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """A job in the hands of a worker. Times are seconds since 1970."""
+
+    jid: str
+    text: bytes
+    wid: str
+    since: float
+    expires: float
+    extended: float = 0.0
+    is_stored: bool = True  # False after FLUSH, which forgets the job but not that it may be acknowledged
+
+
+class Rules(Protocol):
+    """What Faktory Enterprise adds at the stations of a job's life; `server/enterprise.py` has them."""
+
+    def admit(self, job: JobDocument, now: float) -> None:
+        """Called before a pushed job is stored; may raise `Refusal`."""
+
+    def fetched(self, job: dict[str, Any], now: float) -> bool:
+        """Called when a job leaves its queue; False throws it away."""
+        ...
+
+    def acknowledged(self, job: dict[str, Any], now: float) -> None:
+        """Called after a job succeeded."""
+
+    def failed(self, job: JobDocument, now: float, will_retry: bool) -> None:
+        """Called after a job failed."""
+
+    def flushed(self) -> None:
+        """Called when everything was wiped."""
+
+
+class Store:
+    """All jobs of one server. Not thread-safe: its owner holds the lock.
+
+    `jitter` gives the random part of retry delays; a seeded one makes them repeatable.
+    """
+
+    def __init__(self, jitter: random.Random | None = None) -> None:
+        self.scheduled = SortedSet()
+        self.retries = SortedSet()
+        self.dead = SortedSet()
+        self.processed = 0
+        self.failures = 0
+        self.rules: Rules | None = None
+        self._jitter = jitter or random.Random()
+        self._queues: dict[str, deque[bytes]] = {}
+        self._paused: dict[str, None] = {}
+        self._pushed: dict[str, None] = {}
+        self._reservations: dict[str, list[Reservation]] = {}
+        self._expiries: list[tuple[float, int, Reservation]] = []
+        self._order = count()
+        self._stored_reservations = 0
+
+    # -- pushing --------------------------------------------------------------------------------------------
+
+    def push(self, job: JobDocument, now: float) -> None:
+        """Check a job and store it: in its queue, or in the scheduled set when its `at` is later than `now`."""
+        if len(job.jid) < MIN_JID_BYTES and len(job.jid.encode()) < MIN_JID_BYTES:
+            raise Refusal("jobs must have a reasonable jid parameter")
+        if not job.jobtype:
+            raise Refusal("jobs must have a jobtype parameter")
+        if job.args is None:
+            raise Refusal("jobs must have an args parameter")
+        if job.reserve_for > MAX_RESERVE:
+            raise Refusal("jobs cannot be reserved for more than one day")
+        if job.retry is None:
+            job.retry = DEFAULT_RETRY
+        job.created_at = job.created_at or timestamp(now)
+        job.queue = job.queue or "default"
+        try:
+            due = job.due
+        except ValueError as exc:
+            raise Refusal(f"invalid timestamp for 'at': {quote(job.at)}: {exc}") from None
+        if due is None or due <= now:
+            self._check_queue(job.queue)  # a bad name of a scheduled job shows only when it is due
+        text = job.encode() if due is not None and due > now else None
+        if self.rules is not None:
+            self.rules.admit(job, now)
+        if due is not None and text is not None:
+            self.scheduled.add(text, due)
+        else:
+            self.enqueue(job, now)
+
+    def enqueue(self, job: JobDocument, now: float) -> None:
+        """Put a job at the end of its queue."""
+        self._check_queue(job.queue)
+        job.enqueued_at = timestamp(now)
+        self.enqueue_text(job.queue, job.encode())
+
+    def enqueue_text(self, queue: str, text: bytes) -> None:
+        """Put a stored job at the end of `queue`, which is made when it is new."""
+        self._queues.setdefault(queue, deque()).append(text)
+        self._pushed[queue] = None
+
+    def check_queue_name(self, name: str) -> None:
+        """Refuse a name that no queue may have, unless it has one already (storage/redis.go `GetQueue`)."""
+        if name in self._queues:
+            return
+        if not name:
+            raise Refusal("queue name cannot be blank")
+        if not _QUEUE_NAME.fullmatch(name):
+            raise Refusal(r"queue names must match \A[a-zA-Z0-9._-]+\z")
+
+    def _check_queue(self, name: str) -> None:
+        try:
+            self.check_queue_name(name)
+        except Refusal as exc:
+            raise Refusal(f"cannot get {quote(name)} queue: {exc.text}") from None
+
+    def take_pushed(self) -> Iterable[str]:
+        """Name the queues that got a job since the last call, in order."""
+        if not self._pushed:
+            return ()
+        pushed, self._pushed = self._pushed, {}
+        return pushed
+
+    # -- fetching and settling ------------------------------------------------------------------------------
+
+    def unpaused(self, queues: Iterable[str]) -> list[str]:
+        """Return those of `queues` that are not paused."""
+        return [name for name in queues if name not in self._paused]
+
+    def fetch(self, queues: Iterable[str], wid: str, now: float) -> bytes | None:
+        """Reserve the first job of the first of `queues` that has one. Whether they are paused is the caller's care."""
+        for name in queues:
+            jobs = self._queues.get(name)
+            while jobs:
+                text = jobs.popleft()
+                if self._reserve(text, wid, now):
+                    return text
+        return None
+
+    def _reserve(self, text: bytes, wid: str, now: float) -> bool:
+        job = json.loads(text) if self.rules is None else parse(text)
+        if self.rules is not None and not self.rules.fetched(job, now):
+            return False
+        seconds = job.get("reserve_for", 0) or DEFAULT_RESERVE
+        seconds = min(max(seconds, MIN_RESERVE), MAX_RESERVE)
+        reservation = Reservation(job["jid"], text, wid, now, now + seconds)
+        self._reservations.setdefault(reservation.jid, []).append(reservation)
+        self._keep(reservation)
+        return True
+
+    def _keep(self, reservation: Reservation) -> None:
+        heapq.heappush(self._expiries, (reservation.expires, next(self._order), reservation))
+        reservation.is_stored = True
+        self._stored_reservations += 1
+
+    def acknowledge(self, jid: str, now: float) -> bool:
+        """Settle a job that succeeded; False, and no error, when nobody holds it (manager/working.go)."""
+        reservation = self._release(jid)
+        if reservation is None:
+            return False
+        self.processed += 1
+        if self.rules is not None:
+            self.rules.acknowledged(parse(reservation.text), now)
+        return True
+
+    def fail(self, jid: str, errtype: str, message: str, backtrace: list[str], now: float) -> None:
+        """Settle a job that failed: it is retried, buried or dropped (manager/retry.go)."""
+        if not jid:
+            raise Refusal("missing JID")
+        held = self._reservations.get(jid)
+        was_stored = held[-1].is_stored if held else False
+        reservation = self._release(jid)
+        if reservation is None:
+            raise Refusal(f"Job not found {jid}")
+        if was_stored:
+            self._failed(reservation, _cut(errtype, 100), _cut(message, 1000), backtrace[:50], now)
+
+    def _release(self, jid: str) -> Reservation | None:
+        """Forget the youngest reservation of `jid`."""
+        held = self._reservations.get(jid)
+        if not held:
+            return None
+        reservation = held.pop()
+        if not held:
+            del self._reservations[jid]
+        if reservation.is_stored:
+            reservation.is_stored = False  # its entry among the expiries is void
+            self._stored_reservations -= 1
+            if len(self._expiries) > 2 * self._stored_reservations + 64:
+                self._expiries = [entry for entry in self._expiries if entry[2].is_stored]
+                heapq.heapify(self._expiries)
+        return reservation
+
+    def _failed(self, reservation: Reservation, errtype: str, message: str, backtrace: list[str], now: float) -> None:
+        self.failures += 1
+        job = JobDocument.load(reservation.text)
+        retry = DEFAULT_RETRY if job.retry is None else job.retry
+        failure = job.failure
+        if failure is None:
+            failure = job.failure = FailureDocument(failed_at=timestamp(now), remaining=retry)
+        else:
+            failure.retry_count += 1
+            failure.remaining -= failure.remaining > 0
+        failure.errtype, failure.message, failure.backtrace = errtype, message, backtrace
+        will_retry = failure.retry_count < retry and retry != 0
+        if self.rules is not None:
+            self.rules.failed(job, now, will_retry)
+        if will_retry:
+            number = failure.retry_count
+            delay = number**4 + 15 + self._jitter.randrange(30) * (number + 1)
+            due = max(0.0, min(now + delay, _LATEST))
+            failure.next_at = timestamp(due)
+            self.retries.add(job.encode(), due)
+        elif retry != 0:
+            self.dead.add(job.encode(), now + DEAD_FOR)
+
+    def extend(self, jid: str, until: float) -> None:
+        """Prolong a reservation; an earlier time or an unknown jid changes nothing (manager/working.go)."""
+        held = self._reservations.get(jid)
+        if held and held[-1].expires < until:
+            held[-1].extended = until
+
+    # -- the passing of time --------------------------------------------------------------------------------
+
+    def enqueue_due(self, waiting: SortedSet, now: float) -> int:
+        """Move what is due in `scheduled` or `retries` to its queue; how many (manager/scheduler.go).
+
+        A job whose queue has a bad name is lost, as in the real server: PUSH did not check it.
+        """
+        moved = 0
+        for text in waiting.pop_due(now):
+            try:
+                self.enqueue(JobDocument.load(text), now)
+            except Refusal:
+                continue
+            moved += 1
+        return moved
+
+    def expire_reservations(self, now: float) -> int:
+        """Fail every job whose reservation has run out; how many (manager/working.go `ReapExpiredJobs`)."""
+        expired = 0
+        while self._expiries and self._expiries[0][0] <= now:
+            reservation = heapq.heappop(self._expiries)[2]
+            if not reservation.is_stored:
+                continue
+            self._stored_reservations -= 1
+            if reservation.extended > now:
+                reservation.expires = reservation.extended
+                self._keep(reservation)
+                continue
+            reservation.is_stored = False
+            held = self._reservations[reservation.jid]
+            held.remove(reservation)
+            if not held:
+                del self._reservations[reservation.jid]
+            self._failed(reservation, "ReservationExpired", "Faktory job reservation expired", [], now)
+            expired += 1
+        return expired
+
+    def purge_dead(self, now: float) -> int:
+        """Drop the dead jobs whose time is over; how many."""
+        return sum(1 for _ in self.dead.pop_due(now))
+
+    # -- queues and the whole -------------------------------------------------------------------------------
+
+    def pause(self, name: str) -> None:
+        """Stop FETCH from taking jobs of `name`; an unknown queue is ignored (manager/fetch.go)."""
+        if name in self._queues:
+            self._paused[name] = None
+
+    def resume(self, name: str) -> None:
+        """Undo `pause`; an unknown queue is ignored."""
+        if name in self._queues:
+            self._paused.pop(name, None)
+
+    def remove_queue(self, name: str) -> None:
+        """Drop a queue with its jobs, and its pause."""
+        self._queues.pop(name, None)
+        self._paused.pop(name, None)
+
+    def latency(self, name: str, now: float) -> float:
+        """Return how long the oldest job of a queue has waited, in seconds. 0.0 for an empty or unknown one."""
+        jobs = self._queues.get(name)
+        if not jobs:
+            return 0.0
+        try:
+            # Absent after MUTATE requeue of a scheduled job: an error, as in the real server.
+            return now - parse_timestamp(JobDocument.load(jobs[0]).enqueued_at)
+        except ValueError as exc:
+            raise Refusal(f"QUEUE: {exc}") from None
+
+    def flush(self) -> None:
+        """Wipe the jobs. Queue names, pauses and the memory of reservations stay (server/commands.go, FLUSHDB)."""
+        for jobs in self._queues.values():
+            jobs.clear()
+        for jobs_by_time in (self.scheduled, self.retries, self.dead):
+            jobs_by_time.clear()
+        for _, _, reservation in self._expiries:
+            reservation.is_stored = False
+        self._expiries.clear()
+        self._stored_reservations = 0
+        self.processed = self.failures = 0
+        if self.rules is not None:
+            self.rules.flushed()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many jobs each known queue holds."""
+        return {name: len(jobs) for name, jobs in self._queues.items()}
+
+    @property
+    def paused(self) -> tuple[str, ...]:
+        """The paused queues."""
+        return tuple(self._paused)
+
+    @property
+    def working_count(self) -> int:
+        """How many jobs are reserved."""
+        return self._stored_reservations
+
+    @property
+    def is_idle(self) -> bool:
+        """True when no job is queued or reserved; retries and scheduled jobs wait for their time and do not count."""
+        return not self._stored_reservations and not any(self._queues.values())
+
+    def queued(self, name: str) -> list[bytes]:
+        """Return a copy of a queue, next job first."""
+        return list(self._queues.get(name, ()))
+
+    def reservations(self) -> Iterator[Reservation]:
+        """Iterate over a copy of the reservations, oldest first."""
+        held = [reservation for every in self._reservations.values() for reservation in every if reservation.is_stored]
+        return iter(sorted(held, key=lambda reservation: reservation.since))
+
+
+def _cut(text: str, size: int) -> str:
+    """Trim, and cut to `size` bytes of UTF-8; "unknown" when nothing is left (manager/retry.go `cleanse`)."""
+    text = text.strip(_SPACES)
+    if not text:
+        return "unknown"
+    data = text.encode()
+    return text if len(data) <= size else clean(data[:size].decode("utf-8", "surrogateescape"))

@@ -1,0 +1,157 @@
+"""One worker's next step, and which idle FETCHes may wait at the server. Pure: `now` is monotonic seconds.
+
+A `Slot` is the place of one job at a time. Its thread asks `next_step`, carries it out, and tells the slot what came.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from .job import Job
+from .options import LOOKOUT_PATIENCE, RESERVATION_MARGIN, RESERVATION_MARGIN_SHARE, RESERVATION_WARNING
+from .outbox import Outcome
+
+
+class Step(Enum):
+    """What a worker does next."""
+
+    REPORT = auto()
+    """Send the outcome alone: no new job is wanted, or the last try was cut off."""
+    REPORT_AND_FETCH = auto()
+    """Send the outcome and FETCH in one write."""
+    FETCH = auto()
+    PARK = auto()
+    """Wait to be woken."""
+    END = auto()
+
+
+class Alarm(Enum):
+    """What a running job has coming."""
+
+    WARNING = auto()
+    """Most of the reservation is gone."""
+    LIMIT = auto()
+    """The time limit has passed."""
+
+
+class Slot:
+    """The place of one job: waiting, fetched and running, or done and not yet reported."""
+
+    __slots__ = (
+        "_limit_at",
+        "_warn_at",
+        "alarm_at",
+        "expires_at",
+        "index",
+        "is_cancelled",
+        "is_cut",
+        "is_fetching",
+        "is_woken",
+        "job",
+        "outcome",
+        "started_at",
+    )
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.job: Job | None = None
+        """The job that is running."""
+        self.outcome: Outcome | None = None
+        """The outcome not yet confirmed."""
+        self.is_fetching = False
+        self.is_woken = False
+        """True when the arrival of a job elsewhere allows one FETCH."""
+        self.is_cut = False
+        """True after an exchange was cut off: the outcome goes alone, and first."""
+        self.is_cancelled = False
+        """True when the running job was failed by the shutdown: what it still brings is discarded."""
+        self.started_at = 0.0
+        self.expires_at = 0.0
+        self.alarm_at = float("inf")
+        """When `next_alarm` wants to be asked; infinite when no job runs."""
+        self._warn_at = self._limit_at = 0.0
+
+    def next_step(self, *, wants_jobs: bool, is_ending: bool, lookouts: Lookouts, now: float) -> Step:
+        """Return what to do: report first, fetch while jobs are wanted, else wait or end."""
+        if self.outcome is not None:
+            if wants_jobs and not self.is_cut and lookouts.grant(self.index, now):
+                return Step.REPORT_AND_FETCH
+            return Step.REPORT
+        if is_ending:
+            return Step.END
+        if wants_jobs and (self.is_woken or lookouts.has_room):
+            return Step.FETCH
+        return Step.PARK
+
+    def begin(self, job: Job, timeout: float | None, now: float) -> None:
+        """Start a job: its limits count from now, when it was received."""
+        reservation = job.reservation
+        self.job = job
+        self.is_cancelled = False
+        self.started_at = now
+        self.expires_at = now + reservation
+        self._warn_at = now + reservation * RESERVATION_WARNING
+        self._limit_at = now + time_limit(reservation, timeout)
+        self.alarm_at = min(self._warn_at, self._limit_at)
+
+    def finish(self) -> None:
+        """End the job: it can no longer be late."""
+        self.job = None
+        self.alarm_at = float("inf")
+
+    def next_alarm(self, now: float) -> Alarm | None:
+        """Return what is due for the running job, each alarm once."""
+        if self.job is None or now < self.alarm_at:
+            return None
+        never = float("inf")
+        if now >= self._limit_at:
+            alarm, self._limit_at = Alarm.LIMIT, never
+        else:
+            alarm, self._warn_at = Alarm.WARNING, never
+        self.alarm_at = min(self._warn_at, self._limit_at)
+        return alarm
+
+
+def time_limit(reservation: float, timeout: float | None) -> float:
+    """Return the seconds a job may run: its own limit, else what leaves a margin before its reservation ends."""
+    if timeout is not None:
+        return timeout
+    return reservation - min(RESERVATION_MARGIN, reservation * RESERVATION_MARGIN_SHARE)
+
+
+class Lookouts:
+    """Keeps the number of FETCHes that wait on empty queues at `limit`, however many slots there are.
+
+    A FETCH whose client dies takes a job with it for a whole reservation (FAULTS: 1.3), so idle slots park but for the
+    lookouts. Each job that arrives wakes one parked slot before it runs; under load every slot fetches for itself.
+    """
+
+    __slots__ = ("_limit", "_patience", "_waiting")
+
+    def __init__(self, limit: int, patience: float = LOOKOUT_PATIENCE) -> None:
+        self._limit = limit
+        self._patience = patience
+        self._waiting: dict[int, float] = {}  # the lookouts: slot index to the time its FETCH left
+
+    @property
+    def has_room(self) -> bool:
+        """True when one more idle FETCH may wait."""
+        return len(self._waiting) < self._limit
+
+    def grant(self, index: int, now: float) -> bool:
+        """Tell whether a slot that has just done a job may send FETCH behind its report.
+
+        Not when a lookout has been waiting for a while: then the queues are empty, and it would only wait, too.
+        """
+        if len(self._waiting) < self._limit or index in self._waiting:
+            return True
+        return now - next(iter(self._waiting.values())) < self._patience
+
+    def sent(self, index: int, now: float) -> None:
+        """Note a FETCH that leaves; its slot becomes a lookout when there is room for one."""
+        if len(self._waiting) < self._limit:
+            self._waiting[index] = now
+
+    def answered(self, index: int) -> None:
+        """Note the end of a FETCH, with or without a job, or its loss."""
+        self._waiting.pop(index, None)

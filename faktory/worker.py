@@ -1,0 +1,283 @@
+"""One thread of a consumer: carries out the steps of its slot over a connection of its own. The hot path."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .backoff import Backoff
+from .commands import Ack, Fail, Fetch
+from .connection import Connection
+from .crew import CUT_OFF
+from .errors import (
+    ConfigurationError,
+    ConnectFailed,
+    ConnectionLost,
+    HandshakeError,
+    InvalidJob,
+    JobCancelled,
+    JobTimeout,
+    ProtocolError,
+    ServerError,
+)
+from .failure import describe, fail_command, reached_user_code
+from .job import Job
+from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
+from .outbox import Outcome
+from .registry import Handler, unknown_jobtype
+from .slot import Slot, Step, time_limit
+
+if TYPE_CHECKING:
+    from .crew import Crew, Shift
+    from .dialler import Dialler
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Worker:
+    """A slot, a connection and the thread that uses both."""
+
+    def __init__(self, index: int, crew: Crew, shift: Shift, dialler: Dialler) -> None:
+        self.slot = Slot(index)
+        self.shift = shift
+        self.wake = threading.Event()
+        self.thread_id = 0
+        self.has_ended = False
+        self.is_dialling = False
+        self.may_be_interrupted = False
+        self.interrupted_by: type[Exception] | None = None
+        """What another thread has had raised in the running handler. Both belong to the crew, under its lock."""
+        self._crew = crew
+        self._dialler = dialler
+        self._connection: Connection | None = None
+        self._refusals = Backoff()
+
+    @property
+    def is_idle(self) -> bool:
+        """True when it neither has a job or an outcome nor may be about to get a job."""
+        slot = self.slot
+        return self.has_ended or not (
+            slot.is_fetching or slot.is_woken or slot.job is not None or slot.outcome is not None
+        )
+
+    def run(self) -> None:
+        """Work until the crew says END. The thread's outermost line."""
+        self.thread_id = threading.get_ident()
+        try:
+            while self._step():
+                pass
+        except Exception as exc:
+            log.exception("a worker thread ended unexpectedly")
+            self._crew.stop(self.shift, exc)
+        finally:
+            self.close()
+            self._crew.has_ended(self)
+
+    def run_one(self) -> bool:
+        """Report what is left over, then fetch and run one job in the calling thread. Returns False if there was none.
+
+        Raises what broke the exchange; the outcome, if there is one, is kept and reported by the next call.
+        """
+        self.thread_id = threading.get_ident()
+        done = self.shift.total
+        try:
+            connection = self._usable_connection()
+            if connection is None:
+                return False
+            if self.slot.outcome is not None:
+                self._report(connection)
+            self._fetch(connection)
+            while self.slot.outcome is not None:
+                self._report(connection)
+        except BaseException as exc:
+            if self._connection is not None:
+                self._connection.abort()
+            if isinstance(exc, Exception):
+                self._crew.lost(self, exc)
+            raise
+        return self.shift.total > done
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _step(self) -> bool:
+        step = self._crew.next_step(self)
+        if step is Step.END:
+            return False
+        if step is Step.PARK:
+            self.wake.wait()
+            return True
+        try:
+            connection = self._usable_connection()
+            if connection is None:
+                self._crew.lost(self, ConnectionLost("stopped while connecting", maybe_executed=False))
+                return True
+            if step is Step.REPORT_AND_FETCH:
+                self._report_and_fetch(connection)
+            elif step is Step.REPORT:
+                self._report(connection)
+            else:
+                self._fetch(connection)
+        except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
+            if self._connection is not None:
+                self._connection.abort()
+            if self.shift.is_persistent:
+                self._dialler.note_loss(exc)
+            self._crew.lost(self, exc)
+        return True
+
+    def _usable_connection(self) -> Connection | None:
+        connection = self._connection
+        # One that was used a moment ago is not looked at again: that would be a system call for every job.
+        if connection is not None:
+            is_fresh = connection.is_open and monotonic() - connection.last_used < 1.0
+            if is_fresh or connection.is_usable():
+                return connection
+            connection.abort()
+        self.is_dialling = True
+        try:
+            self._connection = self._dialler.dial(self, FETCH_TIMEOUT)
+        finally:
+            self.is_dialling = False
+        return self._connection
+
+    # -- exchanges --------------------------------------------------------------------------------------------
+
+    def _report_and_fetch(self, connection: Connection) -> None:
+        outcome, fetch = self.slot.outcome, self.shift.next_fetch()
+        if outcome is None:
+            return self._fetch(connection)
+        # One write, one round trip; the reply to the report does not wait for the FETCH (FAULTS: 3.2).
+        connection.send(outcome.command.line + fetch.line)
+        self._take_answer(connection, outcome)
+        return self._take_job(connection, fetch)
+
+    def _report(self, connection: Connection) -> None:
+        outcome = self.slot.outcome
+        if outcome is not None:
+            connection.send(outcome.command.line)
+            self._take_answer(connection, outcome)
+            self.slot.is_cut = False
+
+    def _fetch(self, connection: Connection) -> None:
+        fetch = self.shift.next_fetch()
+        connection.send(fetch.line)
+        self._take_job(connection, fetch)
+
+    def _take_answer(self, connection: Connection, outcome: Outcome) -> None:
+        reply = connection.receive()
+        try:
+            outcome.command.decode(reply)
+        except ServerError as exc:
+            self._crew.refused(self, outcome, exc)
+            self.slot.is_cut = True  # once more, alone
+        else:
+            self._crew.settled(self, outcome)
+
+    def _take_job(self, connection: Connection, fetch: Fetch) -> None:
+        reply = connection.receive()
+        try:
+            job = fetch.decode(reply)
+        except InvalidJob as exc:
+            self._refuse_malformed(exc)
+        except ServerError as exc:
+            self._crew.fetched_nothing(self)
+            log.error("FETCH was answered with an error: %a", str(exc))
+            if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
+                self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
+        else:
+            if job is None:
+                self._crew.fetched_nothing(self)
+                self._ask_to_stop()
+            else:
+                self._refusals.reset()
+                self._run(job)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job) -> None:
+        handler = self._crew.handlers.get(job.jobtype)
+        if handler is None:
+            self._refuse_unknown(job)
+        else:
+            error = self._call(handler, job)
+            if error is None:
+                self._crew.finish(self, Ack(job.jid))
+            else:
+                self._finish_failed(handler, job, error)
+        self._ask_to_stop()
+
+    def _call(self, handler: Handler, job: Job) -> BaseException | None:
+        """Run the handler; return what it raised. Everything is caught: a job must not end its worker."""
+        crew = self._crew
+        try:
+            try:
+                if not crew.begin(self, job, handler.timeout, may_interrupt=True):
+                    raise JobCancelled("the worker is stopping and had no time left to run the job")
+                result = handler.call(job)
+            finally:
+                crew.leave(self)
+            if hasattr(result, "__await__"):
+                if hasattr(result, "close"):
+                    result.close()
+                raise ConfigurationError(
+                    f"the handler of {job.jobtype!a} returned an awaitable, which threads cannot run; "
+                    "use connect_asyncio or connect_trio"
+                )
+        except BaseException as exc:
+            crew.leave(self)  # the interrupt may have hit the line above instead of the handler
+            return exc
+        return None
+
+    def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:
+        message = self._message(handler, job, error)
+        command = fail_command(job, error, message)
+        if self._crew.finish(self, command):
+            log.log(
+                logging.ERROR if job.is_last_attempt else logging.WARNING,
+                "job %a (%a) failed%s: %s: %a",
+                job.jid,
+                job.jobtype,
+                " for the last time" if job.is_last_attempt else "",
+                type(error).__name__,
+                (message or describe(error))[:500],
+                exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
+            )
+        self._crew.hooks.failed(job, error)
+
+    def _message(self, handler: Handler, job: Job, error: BaseException) -> str | None:
+        """Return a better text than the exception's own, where there is one."""
+        if type(error) is self.interrupted_by and not error.args:
+            if isinstance(error, JobTimeout):
+                return f"the job ran past its time limit of {time_limit(job.reservation, handler.timeout):g} s"
+            return CUT_OFF
+        if isinstance(error, TypeError) and not reached_user_code(error.__traceback__):
+            return f"the handler of {job.jobtype!a} cannot be called with the job: {describe(error)}"
+        return None
+
+    def _refuse_unknown(self, job: Job) -> None:
+        self._crew.begin(self, job, None, may_interrupt=False)
+        message = unknown_jobtype(job.jobtype, self._crew.handlers)
+        self._crew.finish(self, Fail(job.jid, "UnknownJobType", message))
+        self._dialler.log_rarely(f"unknown {job.jobtype}", "job %a failed: %s", job.jid, message)
+        self._dialler.pause(self, UNKNOWN_DELAY)
+
+    def _refuse_malformed(self, error: InvalidJob) -> None:
+        """Fail a job that cannot be read, when its jid can."""
+        if error.jid is None:
+            self._crew.fetched_nothing(self)
+            log.error("got a job that cannot be read, without a jid to fail it by; it will come again: %s", error)
+            return
+        job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
+        self._crew.begin(self, job, None, may_interrupt=False)
+        self._crew.finish(self, Fail(error.jid, "MalformedJob", str(error)))
+        log.error("job %a cannot be read and was failed: %s", error.jid, error)
+
+    def _ask_to_stop(self) -> None:
+        if self._crew.hooks.stop_when and self._crew.hooks.wants_stop():
+            self._crew.terminate()
