@@ -21,10 +21,10 @@ def masked(reply: bytes) -> Any:
         except ValueError:
             return text
     if kind == b"-":
-        # From the second colon on it is the wording of Go's decoder.
+        # From here on it is the wording of Go's decoders.
         if body.startswith(b"ERR invalid JSON:"):
             return b"-ERR invalid JSON"
-        return b"-" + _TIME.sub(b"<TIME>", body)
+        return b"-" + _TIME.sub(b"<TIME>", body.partition(b": parsing time ")[0])
     return kind + body
 
 

@@ -1,0 +1,61 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import trustme
+
+from faktory import Client
+from faktory.server import Server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An embedded server of the test's own."""
+    with Server(seed=7) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A producer connected to `server`."""
+    with Client(server.url) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority that the client trusts, and contexts made from it."""
+
+    authority: trustme.CA
+
+    def server_context(self, *names: str, authority: trustme.CA | None = None, **options: object) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate = (authority or self.authority).issue_cert(*names, **options)  # type: ignore[arg-type]
+        certificate.configure_cert(context)
+        return context
+
+    def client_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    return Certificates(trustme.CA())
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves one of our threads behind."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("faktory-")]
+    for thread in left:
+        thread.join(5)
+    assert not [thread.name for thread in left if thread.is_alive()]

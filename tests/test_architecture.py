@@ -1,0 +1,221 @@
+"""The house laws: who may import whom, who owns the outside world, and what an import may cost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "faktory"
+
+# Who may import whom, besides `errors`. A package's own rooms may import one another as they are listed.
+# Rooms beyond the first drawing, and why:
+# * `options` is imported by rings 1 and 3 too: it is the one place for limits and defaults.
+# * the consumer is four rooms, not one: `consumer` (the public face), `crew` (what the threads share, under the lock),
+#   `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
+# * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values.
+LAW: dict[str, set[str]] = {
+    "errors": set(),
+    "options": set(),
+    # ring 1
+    "job": set(),
+    "address": set(),
+    "wire": set(),
+    "handshake": {"options", "wire"},
+    "commands": {"job", "options", "wire"},
+    # ring 2
+    "lifecycle": set(),
+    "backoff": {"options"},
+    "queues": set(),
+    "registry": {"job"},
+    "outbox": {"commands"},
+    "slot": {"job", "options", "outbox"},
+    "failure": {"commands", "job", "options"},
+    # ring 3, blocking
+    "connection": {"address", "commands", "handshake", "options", "wire"},
+    "pool": {"connection", "options"},
+    "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
+    "isolation": set(),
+    "hooks": {"job"},
+    "managed": set(),
+    "crew": {
+        "commands", "connection", "hooks", "isolation", "job", "lifecycle", "options", "outbox", "queues", "registry",
+        "slot",
+    },
+    "dialler": {"backoff", "connection", "options"},
+    "worker": {
+        "backoff", "commands", "connection", "crew", "failure", "job", "options", "outbox", "registry", "slot",
+    },
+    "heart": {"backoff", "commands", "connection", "crew", "options"},
+    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "managed", "options", "queues", "worker"},
+    # the doors
+    "builder": {"address", "connection", "consumer", "crew", "handshake", "hooks", "managed", "options", "registry"},
+    "": {"builder", "client", "commands", "consumer", "job", "lifecycle"},
+    "__main__": {"cli"},
+}  # fmt: skip
+
+# Types only: a worker and its crew, or dialler, know each other. Listed here because they are cycles on paper.
+TYPES_ONLY = {("crew", "worker"), ("dialler", "crew"), ("dialler", "worker"), ("worker", "dialler")}
+
+SERVER_MAY = {"errors", "job", "wire"}
+
+OWNERS: dict[str, set[str]] = {
+    "socket": {"connection", "server"},
+    "ssl": {"connection", "server", "builder", "client", "cli"},  # builder and client: for the type alone
+    "select": {"connection"},
+    "selectors": {"server"},
+    "threading": {"connection", "pool", "managed", "crew", "worker", "heart", "dialler", "consumer", "server", "cli"},
+    "queue": {"crew", "consumer"},
+    "multiprocessing": set(),
+    "asyncio": set(),
+    "trio": set(),
+    "signal": {"consumer", "cli"},
+    "time": {"connection", "pool", "client", "crew", "worker", "heart", "dialler", "consumer", "server", "cli"},
+    "random": {"backoff", "queues", "server"},
+    "secrets": {"job", "options", "builder", "server"},
+    "logging": {
+        "connection", "hooks", "managed", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
+    },
+    "argparse": {"cli"},
+    "ctypes": {"isolation"},
+    "pickle": set(),
+}  # fmt: skip
+
+FILES = sorted(path for path in ROOT.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] in ("server", "cli", "aio"):
+        return parts[0]
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield each imported module, whole dotted names for ours, with whether only a type checker sees it."""
+    tree = ast.parse(path.read_text())
+    package = ["faktory", *path.relative_to(ROOT).parent.parts]
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in for_types
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *(node.module.split(".") if node.module else [])])
+            if node.module is None or module == "faktory":
+                for alias in node.names:
+                    yield f"{module}.{alias.name}", id(node) in for_types
+            else:
+                yield module, id(node) in for_types
+
+
+def ours(path: Path) -> Iterator[tuple[str, bool]]:
+    for name, for_types in imports_of(path):
+        if name.startswith("faktory."):
+            yield name.removeprefix("faktory.").split(".")[0], for_types
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_what_the_law_allows(path: Path) -> None:
+    room = room_of(path)
+    for name, for_types in ours(path):
+        if name in ("errors", room):
+            continue
+        if room == "server":
+            assert name in SERVER_MAY, f"server/ may not know {name}: a mistake in one is seen by the other"
+        elif room == "cli":
+            continue  # the last door: it may open all the others
+        else:
+            allowed = name in LAW[room] or (for_types and (room, name) in TYPES_ONLY)
+            assert allowed, f"{room} may not import {name}"
+
+
+def test_there_is_no_import_cycle() -> None:
+    edges: dict[str, set[str]] = {}
+    for path in FILES:
+        room = room_of(path)
+        found = {name for name, _ in ours(path) if name != room and (room, name) not in TYPES_ONLY}
+        edges.setdefault(room, set()).update(found)
+
+    def visit(room: str, trail: tuple[str, ...]) -> None:
+        assert room not in trail, f"a cycle: {' -> '.join([*trail, room])}"
+        for name in edges.get(room, ()):
+            visit(name, (*trail, room))
+
+    for room in edges:
+        visit(room, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_outside_world_has_owners(path: Path) -> None:
+    room = room_of(path)
+    for name, _ in imports_of(path):
+        top = name.split(".")[0]
+        if top in OWNERS:
+            assert room in OWNERS[top], f"{room} may not import {top}"
+        assert top in ("faktory", "__future__") or top in sys.stdlib_module_names, f"{top} is no standard library"
+
+
+def test_the_environment_is_read_only_where_it_should_be() -> None:
+    readers = {room_of(path) for path in FILES if "environ" in path.read_text()}
+    assert readers <= {"address", "cli"}
+
+
+def test_only_the_end_of_the_process_calls_exit() -> None:
+    callers = {room_of(path) for path in FILES if "sys.exit(" in path.read_text() or "os._exit(" in path.read_text()}
+    assert callers <= {"consumer", "cli", "__main__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_outgrows_one_idea(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def test_each_room_has_its_tests() -> None:
+    tests = Path(__file__).parent
+    wanted = {room for room in LAW if room not in ("", "__main__")}
+    missing = {room for room in wanted if not (tests / f"test_{room}.py").exists()}
+    assert not missing
+
+
+IMPORT_PROBE = """
+import sys, threading, signal, os
+handlers = [signal.getsignal(s) for s in signal.valid_signals()]
+class Environ(dict):
+    pass
+import faktory
+slow = {"asyncio", "ssl", "multiprocessing", "trio", "http", "ctypes", "urllib.parse", "pathlib", "difflib"}
+print(sorted(slow & set(sys.modules)))
+print(threading.active_count())
+print(handlers == [signal.getsignal(s) for s in signal.valid_signals()])
+"""
+
+
+def test_importing_the_package_is_cheap_and_has_no_side_effect() -> None:
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT.parent)!r})\n{IMPORT_PROBE}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert result.stdout.split("\n")[:3] == ["[]", "1", "True"], result.stdout + result.stderr
+
+
+def test_the_drawing_has_no_idle_lines() -> None:
+    """Every import the law allows is used: a line nobody needs is an invitation."""
+    used: dict[str, set[str]] = {}
+    for path in FILES:
+        used.setdefault(room_of(path), set()).update(name for name, _ in ours(path))
+    idle = {room: extra for room, allowed in LAW.items() if (extra := allowed - used.get(room, set()))}
+    assert not idle
