@@ -39,7 +39,9 @@ class Address:
             # Nothing of the text is shown: it may well be a password.
             raise ConfigurationError(f"{_FORM}, got a text without ://")
         if scheme.lower() not in ("tcp", "tcp+tls"):
-            raise ConfigurationError(f"{_FORM}, got the scheme {scheme[:20]!r}")
+            # A text of other characters, such as ":secret@tcp", is no scheme and may hold the password.
+            is_scheme = scheme.isascii() and scheme.replace("+", "").isalpha() and len(scheme) <= 20
+            raise ConfigurationError(f"{_FORM}, got {f'the scheme {scheme!r}' if is_scheme else 'another scheme'}")
         userinfo, _, location = rest.rpartition("@")
         _, has_password, password = userinfo.partition(":")
         host, port = _split_location(location.removesuffix("/"))
@@ -85,12 +87,14 @@ def _split_location(location: str) -> tuple[str, int]:
     if location.startswith("["):
         host, closed, rest = location[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
-            raise ConfigurationError(f"{_FORM}, got an IPv6 address without its closing bracket")
+            raise ConfigurationError(
+                f"{_FORM}, got an IPv6 address without its closing bracket, or with more than :port behind it"
+            )
         port = rest[1:]
     else:
         host, _, port = location.partition(":")
-    if not host or any(c.isspace() or c in "/?#@\\" for c in host) or (":" in host and not location.startswith("[")):
-        raise ConfigurationError(f"{_FORM}, got no usable host name")
+    if not host or not host.isprintable() or any(c in " /?#@\\[]" for c in host):
+        raise ConfigurationError(f"{_FORM}, got no usable host name; an IPv6 address goes in brackets")
     if not port:
         return host, DEFAULT_PORT
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):
@@ -106,4 +110,4 @@ def _unquote(text: str) -> str:
         return text
     from urllib.parse import unquote
 
-    return unquote(text)
+    return unquote(text, errors="surrogateescape")  # any bytes: the hash takes them back (handshake.py)

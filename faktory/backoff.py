@@ -11,7 +11,8 @@ from .options import BACKOFF_FIRST, BACKOFF_LIMIT
 class Backoff:
     """A growing series of random delays, in seconds: each is between a tenth and all of first, 2 first, 4 first, ...
 
-    Never more than `limit`. `reset` begins again after a success.
+    Never more than `limit`, but for `at_least`. `reset` begins again after a success.
+    `chance` gives numbers from 0 to below 1.
     """
 
     __slots__ = ("_attempt", "_chance", "_first", "_limit")

@@ -16,12 +16,13 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from .errors import ConfigurationError, ProtocolError, ServerError
 from .job import Job, check_queue_name
 from .options import MAX_BACKTRACE, MAX_ERRTYPE, MAX_MESSAGE
-from .wire import Reply, refusal
+from .wire import Reply, refusal, shown
 
 T_co = TypeVar("T_co", covariant=True)
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _ID: Final = re.compile(r"[!-~]+")
+_NO_FILTER: Final = re.compile(r"[\[\]*?^<>&\\\"\x00-\x1f\u2028\u2029\ud800-\udfff]")
 
 Target = Literal["retries", "scheduled", "dead"]
 State = Literal["quiet", "terminate"]
@@ -39,20 +40,27 @@ class Command(Protocol[T_co]):
 def _unexpected(wanted: str, reply: Reply) -> Exception:
     if isinstance(reply, ServerError):
         return reply
-    return ProtocolError(f"expected {wanted}, got {reply!a:.80}")
+    return ProtocolError(f"expected {wanted}, got {shown(reply)}")
 
 
-def _document(reply: Reply) -> Any:
+def _document(reply: Reply) -> dict[str, Any]:
     """Read a JSON object from a bulk string or a status line: the server has used both."""
     if not isinstance(reply, (bytes, str)):
         raise _unexpected("a JSON object", reply)
     try:
         document = json.loads(reply)
     except (ValueError, RecursionError) as exc:
-        raise ProtocolError(f"expected a JSON object, got {reply!a:.80}") from exc
+        raise _unexpected("a JSON object", reply) from exc
     if not isinstance(document, dict):
-        raise ProtocolError(f"expected a JSON object, got {reply!a:.80}")
+        raise _unexpected("a JSON object", reply)
     return document
+
+
+def _several(what: str, values: object) -> list[Any]:
+    """Return the values as a list. One text is refused: its letters would be taken for as many names."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"expected {what} in a list, got {type(values).__name__} {values!a:.60}")
+    return list(values)
 
 
 class _Acknowledged:
@@ -120,7 +128,7 @@ class Fetch:
     __slots__ = ("line",)
 
     def __init__(self, queues: Iterable[str]) -> None:
-        names = [check_queue_name(name) for name in queues]
+        names = [check_queue_name(name) for name in _several("queues", queues)]
         if not names:
             raise ConfigurationError('expected at least one queue to fetch from, got none; pass ["default"]')
         self.line = b"FETCH %b\r\n" % " ".join(names).encode()
@@ -209,16 +217,24 @@ def is_unknown_worker(error: ServerError) -> bool:
 # -- the server itself --------------------------------------------------------------------------------------------
 
 
-class Info:
+class _Object:
+    """Base of the commands that are answered with a JSON object."""
+
+    __slots__ = ("line",)
+    line: bytes
+
+    def decode(self, reply: Reply) -> dict[str, Any]:
+        """Return the object. Raises `ServerError` (also `EnterpriseRequired`), `ProtocolError`."""
+        return _document(reply)
+
+
+class Info(_Object):
     """INFO: the server's figures as a JSON object (PROTOCOL: client/faktory.go)."""
 
     __slots__ = ()
-    line: Final = b"INFO\r\n"
 
-    def decode(self, reply: Reply) -> dict[str, Any]:
-        """Return the object. Raises `ServerError`, `ProtocolError`."""
-        document: dict[str, Any] = _document(reply)
-        return document
+    def __init__(self) -> None:
+        self.line = b"INFO\r\n"
 
 
 class Flush(_Acknowledged):
@@ -278,13 +294,14 @@ class QueueLatency:
         """Return seconds by queue. Raises `ServerError`, `ProtocolError`."""
         document = _document(reply)
         for name, value in document.items():
-            if not isinstance(value, (int, float)):
+            # NaN fails the comparison; so do infinities, and integers that float() could not take.
+            if type(value) not in (int, float) or not abs(value) < 1e15:
                 raise ProtocolError(f"expected seconds for the queue {name!a:.40}, got {value!a:.40}")
         return {name: float(value) for name, value in document.items()}
 
 
 def _queue_line(word: str, names: Iterable[str], *, wildcard: bool) -> bytes:
-    checked = [name if wildcard and name == "*" else check_queue_name(name) for name in names]
+    checked = [name if wildcard and name == "*" else check_queue_name(name) for name in _several("queues", names)]
     if not checked:
         # Without a name some servers panic inside (server/commands.go).
         raise ConfigurationError(f"expected at least one queue name for QUEUE {word}, got none")
@@ -308,10 +325,12 @@ class JobFilter:
     _everything: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.jids, str):
-            raise ConfigurationError("jids must be several jids, got one text; wrap it in a list")
         if self.jids is not None:
-            object.__setattr__(self, "jids", tuple(self.jids))
+            object.__setattr__(self, "jids", tuple(_several("jids", self.jids)))
+            if not self.jids:  # a search that found none must not become "all of this type"
+                raise ConfigurationError(
+                    "jids must name at least one job, got none; leave jids out to filter by the rest"
+                )
         for name, value in (("jobtype", self.jobtype), ("regexp", self.regexp)):
             if value is not None and (not isinstance(value, str) or not value):
                 raise ConfigurationError(f"{name} must be a non-empty text, got {value!a:.40}")
@@ -324,11 +343,11 @@ class JobFilter:
                 "expected a filter with a jobtype, jids or regexp, got an empty one, which would act on every job; "
                 "say JobFilter.everything() to mean that"
             )
-        if self.jobtype is not None and re.search(r"[\[\]*?^<>&\\\"]", self.jobtype):
+        if self.jobtype is not None and _NO_FILTER.search(self.jobtype):
             # The server pastes the text into a glob over escaped JSON: these would match other jobs, or none.
             raise ConfigurationError(
-                f"the server cannot filter by the job type {self.jobtype!a:.60}: it holds a character of globs or "
-                "HTML; filter by jids or regexp"
+                f"the server cannot filter by the job type {self.jobtype!a:.60}: it holds a character of globs, "
+                "HTML or JSON escapes; filter by jids or regexp"
             )
 
     @classmethod
@@ -353,6 +372,8 @@ class Mutate(_Acknowledged):
         target: Target,
         job_filter: JobFilter,
     ) -> None:
+        if operation not in ("clear", "kill", "discard", "requeue"):
+            raise ConfigurationError(f"operation must be clear, kill, discard or requeue, got {operation!a:.40}")
         if target not in ("retries", "scheduled", "dead"):
             raise ConfigurationError(f'target must be "retries", "scheduled" or "dead", got {target!a:.40}')
         if not isinstance(job_filter, JobFilter):
@@ -439,32 +460,22 @@ class BatchCommit(_Acknowledged):
         self.line = b"BATCH COMMIT %b\r\n" % _check_id("bid", bid).encode()
 
 
-class BatchStatus:
+class BatchStatus(_Object):
     """BATCH STATUS: the batch's counts and callback states as a JSON object."""
 
-    __slots__ = ("line",)
+    __slots__ = ()
 
     def __init__(self, bid: str) -> None:
         self.line = b"BATCH STATUS %b\r\n" % _check_id("bid", bid).encode()
 
-    def decode(self, reply: Reply) -> dict[str, Any]:
-        """Return the object. Raises `EnterpriseRequired`, `ServerError`, `ProtocolError`."""
-        document: dict[str, Any] = _document(reply)
-        return document
 
-
-class TrackGet:
+class TrackGet(_Object):
     """TRACK GET: a job's progress as a JSON object; the state of an unknown job is "unknown"."""
 
-    __slots__ = ("line",)
+    __slots__ = ()
 
     def __init__(self, jid: str) -> None:
         self.line = b"TRACK GET %b\r\n" % _check_id("jid", jid).encode()
-
-    def decode(self, reply: Reply) -> dict[str, Any]:
-        """Return the object. Raises `EnterpriseRequired`, `ServerError`, `ProtocolError`."""
-        document: dict[str, Any] = _document(reply)
-        return document
 
 
 class TrackSet(_Acknowledged):

@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from .address import Address
 from .commands import END, Command
@@ -100,8 +100,7 @@ class Connection:
         if sock is None:
             raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
         if not self._parser.is_empty:
-            self.abort()
-            raise ProtocolError("the server sent more than was asked for; the connection was dropped")
+            self._refuse_unasked()
         try:
             sock.sendall(data)
         except OSError as exc:
@@ -113,6 +112,14 @@ class Connection:
         except BaseException:
             self.abort()
             raise
+
+    def _refuse_unasked(self) -> NoReturn:
+        """Drop the connection for what the server said unasked; its goodbye tells why."""
+        self.abort()
+        unasked = self._parser.next_reply()
+        if isinstance(unasked, ServerError):
+            self._examine(unasked)
+        raise ProtocolError("the server sent more than was asked for; the connection was dropped")
 
     def receive(self) -> Reply:
         """Return the next reply; an error reply is returned, too, unless it is the server's goodbye."""

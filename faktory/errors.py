@@ -57,7 +57,8 @@ class ConnectFailed(FaktoryError, ConnectionError):
     """
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(message, retry_after)
+        super().__init__(message)  # alone: OSError takes two arguments for errno and strerror
+        self.args = (message, retry_after)
         self.retry_after = retry_after
 
     def __str__(self) -> str:
@@ -71,7 +72,8 @@ class ConnectionLost(FaktoryError, ConnectionError):
     """
 
     def __init__(self, message: str, maybe_executed: bool = True) -> None:
-        super().__init__(message, maybe_executed)
+        super().__init__(message)
+        self.args = (message, maybe_executed)
         self.maybe_executed = maybe_executed
 
     def __str__(self) -> str:
@@ -108,7 +110,10 @@ class ProtocolError(FaktoryError):
 
 
 class ServerError(FaktoryError):
-    """The server answered a command with an error: `code` is its first word, `text` the rest."""
+    """The server answered a command with an error: `code` is its first word, `text` the rest.
+
+    The server echoes what clients sent, so `str()` escapes whatever a terminal or a log would obey; `text` is raw.
+    """
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(code, text)
@@ -116,7 +121,11 @@ class ServerError(FaktoryError):
         self.text = text
 
     def __str__(self) -> str:
-        return f"{self.code} {self.text}" if self.text else self.code
+        return _escaped(f"{self.code} {self.text}" if self.text else self.code)
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class NotUnique(ServerError):

@@ -10,6 +10,7 @@ from .job import Job
 from .options import MAX_BACKTRACE, MAX_MESSAGE
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  # pathlib is slow to import
+_MAX_PART = 10 * MAX_MESSAGE
 
 
 def fail_command(job: Job, exc: BaseException, message: str | None = None) -> Fail:
@@ -20,7 +21,7 @@ def fail_command(job: Job, exc: BaseException, message: str | None = None) -> Fa
     limit = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
     return Fail(
         job.jid,
-        type(exc).__name__,
+        _type_name(exc),
         describe(exc) if message is None else message,
         _backtrace(exc, limit) if limit > 0 else (),
     )
@@ -29,10 +30,17 @@ def fail_command(job: Job, exc: BaseException, message: str | None = None) -> Fa
 def describe(exc: BaseException) -> str:
     """Return the text of an exception, or a substitute when it has none or cannot tell it."""
     try:
-        text = str(exc)
+        text = str.__str__(str(exc))  # a plain one: the methods of a subclass could raise
     except BaseException:  # an error in telling of an error: the job is failed all the same
-        return f"<{type(exc).__name__}, whose text could not be made>"
-    return text if text.strip() else f"<{type(exc).__name__} without a text>"
+        return f"<{_type_name(exc)}, whose text could not be made>"
+    return text if text.strip() else f"<{_type_name(exc)} without a text>"
+
+
+def _type_name(exc: BaseException) -> str:
+    try:
+        return str.__str__(type(exc).__name__)
+    except BaseException:  # a metaclass can do anything
+        return "Exception"
 
 
 def _backtrace(exc: BaseException, limit: int) -> list[str]:
@@ -41,9 +49,11 @@ def _backtrace(exc: BaseException, limit: int) -> list[str]:
 
     try:
         told = TracebackException(type(exc), exc, user_traceback(exc.__traceback__), limit=-200, compact=True)
-        lines = [cut(line, MAX_MESSAGE) for part in told.format() for line in part.rstrip("\n").split("\n")]
+        # A part can be a text of megabytes, or of millions of lines: it is cut before it is split.
+        parts = [part[:_MAX_PART].rstrip("\n").split("\n") for part in told.format()]
     except BaseException:
         return []
+    lines = [cut(line, MAX_MESSAGE) for part in parts for line in part]
     lines = lines[1:] if lines[0].startswith("Traceback ") else lines
     if len(lines) <= limit:
         return lines

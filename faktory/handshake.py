@@ -7,14 +7,17 @@ server really checks.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import AuthenticationError, HandshakeError, ProtocolError, VersionMismatch
+from .errors import AuthenticationError, ConfigurationError, HandshakeError, ProtocolError, VersionMismatch
 from .options import MAX_ITERATIONS, MIN_ITERATIONS
-from .wire import Reply
+from .wire import Reply, shown
 
 PROTOCOL_VERSION: Final = 2
+
+_NO_BYTES: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the surrogates that stand for no byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Identity:
     pid: int
     wid: str | None = None
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # The server echoes a wid raw in "unknown worker": a line break in it would break the framing of its replies.
+        if self.wid is not None and not self.wid.isprintable():
+            raise ConfigurationError(f"wid must be a printable text, got {self.wid!a:.80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +47,21 @@ class Greeting:
     def decode(cls, reply: Reply) -> Greeting:
         """Read `HI {...}`. Raises `VersionMismatch`, `ProtocolError`."""
         if not isinstance(reply, str) or not reply.startswith("HI "):
-            raise ProtocolError(f"expected the greeting HI {{...}}, got {reply!a:.80}: is this a Faktory server?")
+            raise ProtocolError(f"expected the greeting HI {{...}}, got {shown(reply)}: is this a Faktory server?")
         try:
             document: Any = json.loads(reply[3:])
         except (ValueError, RecursionError) as exc:
-            raise ProtocolError(f"expected a greeting with JSON, got {reply!a:.80}") from exc
+            raise ProtocolError(f"expected a greeting with JSON, got {shown(reply)}") from exc
         if not isinstance(document, dict):
-            raise ProtocolError(f"expected a greeting with a JSON object, got {reply!a:.80}")
+            raise ProtocolError(f"expected a greeting with a JSON object, got {shown(reply)}")
         version, salt, iterations = document.get("v"), document.get("s"), document.get("i", 1)
         if version != PROTOCOL_VERSION or type(version) is not int:
             raise VersionMismatch(f"expected a server of protocol version {PROTOCOL_VERSION}, got {version!a:.20}")
         if salt is not None and not isinstance(salt, str):
-            raise ProtocolError("expected a salt of text in the greeting, got another type")
+            raise ProtocolError(f"expected a salt of text in the greeting, got {type(salt).__name__}")
         if type(iterations) is not int:
-            raise ProtocolError("expected an integer number of iterations in the greeting, got another type")
+            kind = type(iterations).__name__
+            raise ProtocolError(f"expected an integer number of iterations in the greeting, got {kind}")
         return cls(version, salt or None, iterations)
 
 
@@ -77,9 +86,12 @@ def password_hash(password: str, salt: str, iterations: int) -> str:
     """Return sha256 of password and salt, hashed `iterations` times over, as hex (server/server.go, `hash`)."""
     if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
         raise HandshakeError(
-            f"the server asks for {iterations} password iterations; from {MIN_ITERATIONS} to {MAX_ITERATIONS} are "
-            "accepted, so as not to hand a false server a cheap hash or an endless task"
+            f"the server asks for {iterations!a:.20} password iterations; from {MIN_ITERATIONS} to {MAX_ITERATIONS} "
+            "are accepted, so as not to hand a false server a cheap hash or an endless task"
         )
+    if _NO_BYTES.search(password) or _NO_BYTES.search(salt):
+        # Not left to encode(): its error holds the password.
+        raise HandshakeError("expected a password and a salt of text, got a lone surrogate in one of them")
     import hashlib  # only needed with a password
 
     digest = (password + salt).encode("utf-8", "surrogateescape")
@@ -96,4 +108,4 @@ def accept(reply: Reply) -> None:
         if "password" in str(reply).lower():
             raise AuthenticationError(f"the server refused the password: {reply}")
         raise HandshakeError(f"the server refused HELLO: {reply}")
-    raise ProtocolError(f"expected OK after HELLO, got {reply!a:.80}")
+    raise ProtocolError(f"expected OK after HELLO, got {shown(reply)}")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from math import isfinite
 from secrets import token_hex
 from typing import Any, Final, Self
@@ -32,7 +33,17 @@ MIN_JID_BYTES: Final = 8
 
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_JID_IN_TEXT: Final = re.compile(rb'"jid"\s*:\s*"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){1,512})"', re.I)
+# Possessive quantifiers, and a text may lack its end: else a text of megabytes takes hundreds of megabytes to match,
+# and one that is never closed takes time with the square of its length.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.S)
+_TOKEN: Final = re.compile(
+    rb'"jid"\s*+:\s*+"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){1,512}+)"|%b|[\[{]|[\]}]' % _STRING.pattern,
+    re.S | re.I,
+)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS: Final = {91: 1, 123: 1, 93: -1, 125: -1}  # [ { ] }
+_JID_WITHIN: Final = 1024 * 1024
+"""How many bytes of a document that is no JSON are searched for its jid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +209,11 @@ class Job:
                 _check_depth(data)
             document = json.loads(data)
         except (ValueError, RecursionError) as exc:
-            raise InvalidJob(f"expected a job as JSON, got {_shown(data)}: {exc}", _jid_in(data)) from exc
+            # Nothing of the document is shown: this text is logged, and its args may hold secrets.
+            message = f"expected a job as JSON, got {len(data)} bytes that are none: {exc}"
+            raise InvalidJob(message, _jid_in(data)) from exc
         if not isinstance(document, dict):
-            raise InvalidJob(f"expected a job as a JSON object, got {_shown(data)}")
+            raise InvalidJob(f"expected a job as a JSON object, got {type(document).__name__}")
         return cls.from_document(document)
 
     @classmethod
@@ -261,9 +274,9 @@ class Job:
             )
         if self.backtrace is not None and (type(self.backtrace) is not int or not 0 <= self.backtrace <= MAX_EXACT_INT):
             raise InvalidJob(f"backtrace must be a number of lines, or None, got {_shown(self.backtrace)}", jid)
-        if self.at is not None and (not isinstance(self.at, datetime) or self.at.utcoffset() is None):
-            raise InvalidJob(f"at must be a datetime with a time zone, got {_shown(self.at)}", jid)
         try:
+            if self.at is not None:
+                _aware("at", self.at)
             _check_text(self.jobtype, "jobtype")
             _check_text(jid, "jid")
             if not isinstance(self.args, list):
@@ -277,6 +290,10 @@ class Job:
             exc.jid = jid
             exc.args = (exc.args[0], jid)
             raise
+        except RecursionError as exc:
+            raise InvalidJob(
+                "args or custom are nested deeper than the caller's stack has room; send a reference instead", jid
+            ) from exc
 
     def __repr__(self) -> str:
         return f"<Job {self.jobtype!r} jid={self.jid!r} queue={self.queue!r}>"  # args may hold secrets
@@ -291,42 +308,42 @@ def check_queue_name(name: object) -> str:
 
 def _check_json(value: Any, path: str, depth: int) -> None:
     """Raise `InvalidJob` unless JSON and the server carry `value`, a container, unchanged."""
+    # Runs over all that is pushed: one frame a level, and no path is made for plain values.
     if depth > MAX_DEPTH:
         raise InvalidJob(f"{path[:80]}... is nested more than {MAX_DEPTH} deep; send a reference instead")
+    items: Iterable[tuple[str | int, Any]]
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key in value:
             if not isinstance(key, str):
                 raise InvalidJob(f"{path} has the key {_shown(key)}; JSON keys are text: convert it before pushing")
-            _check_text(key, f"the key {key!a} of {path}")
-            _check_value(item, path, key, depth)
+            if not key.isascii():
+                _check_text(key, f"the key {key!a} of {path}")
+        items = value.items()
     else:
-        for index, item in enumerate(value):
-            _check_value(item, path, index, depth)
-
-
-def _check_value(value: Any, path: str, key: str | int, depth: int) -> None:
-    # The path is text made only for containers and errors: most values are plain and cost two type tests.
-    kind = type(value)
-    if kind is str:
-        if not value.isascii():
-            _check_text(value, _join(path, key))
-    elif kind is int:
-        if not -MAX_EXACT_INT <= value <= MAX_EXACT_INT:
+        items = enumerate(value)
+    for key, item in items:
+        kind = type(item)
+        if kind is str:
+            if not item.isascii():
+                _check_text(item, _join(path, key))
+        elif kind is int:
+            if not -MAX_EXACT_INT <= item <= MAX_EXACT_INT:
+                raise InvalidJob(
+                    f"{_join(path, key)} is an integer beyond 2^53, which the server would change silently; send it as "
+                    "text"
+                )
+        elif item is None or kind is bool:
+            pass
+        elif kind is float:
+            if not isfinite(item):
+                raise InvalidJob(f"{_join(path, key)} is {item}; JSON has no such number, send None or text")
+        elif kind is list or kind is dict or kind is tuple:
+            _check_json(item, _join(path, key), depth + 1)
+        else:
             raise InvalidJob(
-                f"{_join(path, key)} is an integer beyond 2^53, which the server would change silently; send it as text"
+                f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which JSON cannot carry; "
+                "convert it to text, a number, a list or a dict before pushing"
             )
-    elif value is None or kind is bool:
-        pass
-    elif kind is float:
-        if not isfinite(value):
-            raise InvalidJob(f"{_join(path, key)} is {value}; JSON has no such number, send None or text")
-    elif kind is list or kind is dict or kind is tuple:
-        _check_json(value, _join(path, key), depth + 1)
-    else:
-        raise InvalidJob(
-            f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which JSON cannot carry; "
-            "convert it to text, a number, a list or a dict before pushing"
-        )
 
 
 def _join(path: str, key: str | int) -> str:
@@ -344,26 +361,26 @@ def _check_text(text: str, path: str) -> None:
 
 def _check_depth(data: bytes) -> None:
     # json.loads recurses once per level and fails unpredictably early; this counts levels outside of strings.
-    depth = 0
-    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', data, re.S):
-        if match[0] in (b"[", b"{"):
-            depth += 1
-            if depth > MAX_DEPTH + 2:  # the document and its args are two levels themselves
-                raise ValueError(f"nested more than {MAX_DEPTH} deep")
-        elif match[0] in (b"]", b"}"):
-            depth -= 1
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH + 1:  # the document is a level itself
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
 
 
 def _jid_in(data: bytes) -> str | None:
-    """Find a jid in a document that is no JSON as a whole, so that its job can still be failed."""
-    found = _JID_IN_TEXT.search(data)
-    if found is None:
-        return None
-    try:
-        jid = json.loads(b'"%b"' % found[1])
-    except ValueError:
-        return None
-    return jid if not _CONTROL.search(jid) else None
+    """Find the jid of a document that is no JSON as a whole, so that its job can still be failed.
+
+    Not one inside of `args` or `custom`: that is another job's, which would be failed instead.
+    """
+    depth = 0
+    for token in _TOKEN.finditer(data, 0, _JID_WITHIN):
+        if token[1] is not None and depth == 1:
+            try:
+                jid = json.loads(b'"%b"' % token[1])
+            except ValueError:
+                return None
+            return jid if not _CONTROL.search(jid) else None
+        depth += _STEPS.get(token[0][0], 0)
+    return None
 
 
 _FIELD_TYPES: Final = {
@@ -383,8 +400,10 @@ def _wrong_field(document: dict[str, Any]) -> str:
         value = document.get(name)
         if value is None and name not in ("jid", "jobtype", "args"):
             continue
-        if type(value) is not kind or (value == "" and kind is str):
-            return f"a job's {name} must be {words}, got {_shown(value)}"
+        if type(value) is not kind or (value == "" and name != "queue"):
+            # args and custom are not shown: this text is logged, and they may hold secrets.
+            came = "nothing" if value is None else type(value).__name__ if kind in (list, dict) else _shown(value)
+            return f"a job's {name} must be {words}, got {came}"
     raise AssertionError("a job was refused without a reason")
 
 
@@ -404,7 +423,7 @@ def moment(value: datetime | timedelta | float, name: str = "at") -> datetime:
         delta = value if isinstance(value, timedelta) else timedelta(seconds=value)
         return datetime.now(UTC) + delta
     except (ValueError, OverflowError) as exc:
-        raise InvalidJob(f"{name} is out of range: {value}") from exc
+        raise InvalidJob(f"{name} is out of range: {_shown(value)}") from exc
 
 
 def _aware(name: str, value: object) -> datetime:
@@ -413,7 +432,7 @@ def _aware(name: str, value: object) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError as exc:
-        raise InvalidJob(f"{name} is out of range: {value}") from exc
+        raise InvalidJob(f"{name} is out of range: {_shown(value)}") from exc
 
 
 def rfc3339(when: datetime) -> str:
@@ -450,7 +469,7 @@ def _failure(found: dict[str, Any]) -> Failure:
 def _shown(value: object) -> str:
     """Describe a refused value in a line: type and a short, escaped repr."""
     try:
-        text = ascii(value)
+        text = ascii(value[:80] if isinstance(value, (str, bytes)) else value)  # a long text is not copied for this
     except Exception:  # a repr that raises must not hide the real error
         text = "..."
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"

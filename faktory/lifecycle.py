@@ -96,5 +96,6 @@ class Lifecycle:
         self._next_beat = now + self._interval
 
     def beat_failed(self, now: float, retry_in: float) -> None:
-        """Note a beat that did not get through; try again in so many seconds, or when it was due anyway."""
-        self._next_beat = now + min(retry_in, self._interval)
+        """Note that the server was not reached; try again in so many seconds, or when a beat is due anyway."""
+        due = self._next_beat if self._next_beat > now else now + self._interval
+        self._next_beat = min(now + retry_in, due)

@@ -15,47 +15,59 @@ T = TypeVar("T")
 log = logging.getLogger("faktory.managed")
 
 
+class _Made:
+    """The values of one process."""
+
+    __slots__ = ("lock", "values")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # a factory may ask for another value
+        self.values: dict[type[Any], Any] = {}
+
+
 class Managed:
     """Factories by type. Thread-safe; a forked child makes values of its own."""
 
     def __init__(self) -> None:
         self._factories: dict[type[Any], Callable[[], Any]] = {}
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.RLock()  # a factory may ask for another value
-        self._made: dict[type[Any], Any] = {}
+        # By process: a child neither waits for a lock that a thread of its parent held, nor lets the parent's values
+        # go, whose destructors could say goodbye on a connection that the parent goes on using.
+        self._made: dict[int, _Made] = {}
 
     def add(self, kind: type[T], factory: Callable[[], T]) -> None:
         """Register a factory. Raises `ConfigurationError` for a type that has one."""
         if not isinstance(kind, type) or not callable(factory):
-            raise ConfigurationError(f"manage takes a type and a function that makes one, got {kind!a:.60}")
+            raise ConfigurationError(
+                f"manage takes a type and a function that makes one, got {kind!a:.60} and {factory!a:.60}"
+            )
         if kind in self._factories:
             raise ConfigurationError(f"{kind.__qualname__} is managed twice")
         self._factories[kind] = factory
 
     def get(self, kind: type[T]) -> T:
         """Return the value of this type, made now if it is the first call. Raises `ConfigurationError` if unknown."""
-        if self._pid != os.getpid():
-            self._reset()
-        with self._lock:
-            if kind not in self._made:
+        pid = os.getpid()
+        made = self._made.get(pid)
+        if made is None:
+            made = self._made.setdefault(pid, _Made())  # in one step: two threads get the same
+        with made.lock:
+            if kind not in made.values:
                 if kind not in self._factories:
                     raise ConfigurationError(f"{kind.__qualname__} is not managed; add it with manage(type, factory)")
-                self._made[kind] = self._factories[kind]()
-            return cast(T, self._made[kind])
+                made.values[kind] = self._factories[kind]()
+            return cast(T, made.values[kind])
 
     def close(self) -> None:
         """Call `close` of the values that have one, the last made first. An error is logged and stops nothing."""
-        with self._lock:
-            made, self._made = self._made, {}
-        if self._pid != os.getpid():
-            return  # the parent's values are the parent's to close
-        for value in reversed(made.values()):
-            close = getattr(value, "close", None)
-            if callable(close):
-                try:
+        made = self._made.get(os.getpid())  # the parent's values are the parent's to close
+        if made is None:
+            return
+        with made.lock:
+            values, made.values = made.values, {}
+        for value in reversed(values.values()):
+            try:
+                close = getattr(value, "close", None)
+                if callable(close):
                     close()
-                except Exception:
-                    log.exception("closing the managed %s raised", type(value).__qualname__)
+            except BaseException:  # also SystemExit: the consumer has more to close
+                log.exception("closing the managed %s raised", type(value).__qualname__)

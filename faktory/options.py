@@ -46,7 +46,11 @@ RESERVATION_MARGIN_SHARE: Final = 1 / 3
 RESERVATION_WARNING: Final = 0.8
 """Part of the reservation after which a running job is warned of."""
 LOOKOUT_PATIENCE: Final = 0.005
-"""Seconds a FETCH waits before its queues count as empty, so that idle threads stop adding theirs."""
+"""Seconds a FETCH waits before its queues count as empty, so that idle threads stop adding theirs ..."""
+LOOKOUT_ROUND_TRIPS: Final = 4.0
+"""... or so many round trips to the server, when that is more ..."""
+LOOKOUT_PATIENCE_LIMIT: Final = 0.5
+"""... but never more than this."""
 MANY_WORKERS: Final = 200
 """From so many threads on, two idle FETCHes wait at the server instead of one."""
 WIND_DOWN: Final = 2.5
@@ -93,7 +97,7 @@ class ConsumerOptions:
         if len(self.wid) < 8:
             raise ConfigurationError(f"wid must have at least 8 characters, got {self.wid!a}")
         if not isinstance(self.labels, tuple):
-            raise ConfigurationError(f"labels must be texts, got {self.labels!a}")
+            raise ConfigurationError(f"labels must be a tuple of texts, got {self.labels!a}")
         for label in self.labels:
             _check_name("a label", label)
 

@@ -49,7 +49,7 @@ class Outbox:
         self._waiting[outcome.command.jid] = outcome
 
     def waiting(self) -> list[Outcome]:
-        """Return the outcomes, oldest first."""
+        """Return the outcomes, oldest first; a later one of the same job has the place of the earlier."""
         return list(self._waiting.values())
 
     def settle(self, outcome: Outcome) -> None:

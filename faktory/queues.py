@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from math import log
 from typing import Protocol
 
 from .errors import ConfigurationError
@@ -31,26 +32,31 @@ class StrictOrder:
 class WeightedOrder:
     """A random order for each FETCH: a queue of weight 3 comes before one of weight 1 three times out of four."""
 
-    __slots__ = ("_chance", "_exponents")
+    __slots__ = ("_chance", "_weights")
 
     def __init__(self, weights: Mapping[str, float], chance: Callable[[], float] = random.random) -> None:
         for name, weight in weights.items():
             if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1e6:
                 raise ConfigurationError(f"the weight of queue {name!a} must be above 0, at most 1e6, got {weight!a}")
-        self._exponents = [(name, 1 / weight) for name, weight in weights.items()]
+        self._weights = list(weights.items())
         self._chance = chance
 
     def next_names(self) -> tuple[str, ...]:
         """Return the queues in a new order."""
         # Efraimidis and Spirakis: sorting by chance ** (1 / weight) draws without replacement in proportion to weight.
+        # By its logarithm here, as the power of a small weight is 0 for most draws. Chance is below 1: no log of 0.
         chance = self._chance
-        keyed = [(chance() ** exponent, name) for name, exponent in self._exponents]
+        keyed = [(log(1.0 - chance()) / weight, name) for name, weight in self._weights]
         keyed.sort(reverse=True)
         return tuple([name for _, name in keyed])
 
 
 def order_of(queues: Sequence[str] | Mapping[str, float]) -> Order:
     """Return the order that a user's queues stand for: a list is strict, a mapping is weighted."""
+    if isinstance(queues, (list, tuple, Mapping)):
+        for name in queues:
+            if not isinstance(name, str):
+                raise ConfigurationError(f"expected queue names as text, got {name!a:.60}")
     if isinstance(queues, Mapping):
         order: Order = WeightedOrder(queues)
     elif isinstance(queues, (list, tuple)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from types import CodeType
 from typing import Any
 
 from .errors import ConfigurationError
@@ -14,7 +16,13 @@ HandlerFunction = Callable[[Job], Any]
 Middleware = Callable[[Job, Callable[..., Any]], Any]
 """Called as `fn(job, call_next)` around a handler; `call_next()` goes on with the same job."""
 
-_COROUTINE_FLAGS = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR: without importing inspect
+# Flags of code objects, as in inspect, which is slow to import.
+_TAKES_ANY = 0x04  # *args
+_GENERATOR = 0x20
+_COROUTINE = 0x80
+_ASYNC_GENERATOR = 0x200
+
+_COMPARED = 200  # characters of an unknown job type that are compared with the known ones, which takes time
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +96,45 @@ def _wrapped(wrapper: Middleware, inner: HandlerFunction) -> HandlerFunction:
 
 def is_async(function: object) -> bool:
     """True for a function whose call gives a coroutine, however it is wrapped in partials or a callable object."""
-    while hasattr(function, "func") and not hasattr(function, "__code__"):
+    return bool(_flags(function) & (_COROUTINE | _ASYNC_GENERATOR))
+
+
+def _flags(function: object) -> int:
+    """Return the flags of the code that a call would run, 0 where it cannot be seen."""
+    while isinstance(function, partial):
         function = function.func
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  # its code is wanted
-    return code is not None and bool(code.co_flags & _COROUTINE_FLAGS)
+    return code.co_flags if code is not None else 0
 
 
 def unknown_jobtype(jobtype: str, known: Iterable[str]) -> str:
     """Return the message for a job that nothing is registered for, with the names that come near."""
     from difflib import get_close_matches  # slow to import, and rarely needed
 
-    near = get_close_matches(jobtype, list(known), n=3)
+    near = get_close_matches(jobtype[:_COMPARED], list(known), n=3)
     hint = f"; did you mean {', '.join(map(ascii, near))}?" if near else ""
     return f"no handler is registered for the job type {jobtype!a:.200}{hint}"
 
 
 def _check_call(jobtype: str, function: HandlerFunction) -> None:
-    """Refuse a plain function that cannot take the job as its one argument."""
+    """Refuse a function that would run nothing, and a plain one that cannot take the job as its one argument."""
+    if _flags(function) & (_GENERATOR | _ASYNC_GENERATOR):
+        raise ConfigurationError(
+            f"the handler of {jobtype!a} at {_place(function)} has a yield, so that calling it would run nothing; "
+            "make it a plain function"
+        )
     code = getattr(function, "__code__", None)
-    if code is None:
-        return  # a builtin, a class, a partial: what it takes shows when it is called
+    if not isinstance(code, CodeType):
+        return  # a builtin, a class, a partial, a mock: what it takes shows when it is called
     bound = 1 if getattr(function, "__self__", None) is not None else 0
     positional = code.co_argcount - bound
     required = positional - len(getattr(function, "__defaults__", None) or ())
     keywords = code.co_kwonlyargcount - len(getattr(function, "__kwdefaults__", None) or ())
-    takes_any = bool(code.co_flags & 0x04)  # *args
-    if required > 1 or keywords > 0 or (positional == 0 and not takes_any):
+    takes_any = bool(code.co_flags & _TAKES_ANY)
+    if required > 1 or keywords > 0 or (positional < 1 and not takes_any):
         raise ConfigurationError(
             f"the handler of {jobtype!a} at {_place(function)} must take one argument, the job; its arguments are in "
             "job.args"

@@ -8,7 +8,14 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from .job import Job
-from .options import LOOKOUT_PATIENCE, RESERVATION_MARGIN, RESERVATION_MARGIN_SHARE, RESERVATION_WARNING
+from .options import (
+    LOOKOUT_PATIENCE,
+    LOOKOUT_PATIENCE_LIMIT,
+    LOOKOUT_ROUND_TRIPS,
+    RESERVATION_MARGIN,
+    RESERVATION_MARGIN_SHARE,
+    RESERVATION_WARNING,
+)
 from .outbox import Outcome
 
 
@@ -38,7 +45,10 @@ class Slot:
     """The place of one job: waiting, fetched and running, or done and not yet reported."""
 
     __slots__ = (
+        "_asked_at",
         "_limit_at",
+        "_reported_at",
+        "_waited",
         "_warn_at",
         "alarm_at",
         "expires_at",
@@ -70,24 +80,41 @@ class Slot:
         self.alarm_at = float("inf")
         """When `next_alarm` wants to be asked; infinite when no job runs."""
         self._warn_at = self._limit_at = 0.0
+        self._asked_at = 0.0  # when the last FETCH left
+        self._waited = 0.0  # how long it waited for its job
+        self._reported_at: float | None = None  # when an outcome left alone, until its reply has been there
 
     def next_step(self, *, wants_jobs: bool, is_ending: bool, lookouts: Lookouts, now: float) -> Step:
         """Return what to do: report first, fetch while jobs are wanted, else wait or end."""
         if self.outcome is not None:
-            if wants_jobs and not self.is_cut and lookouts.grant(self.index, now):
+            if wants_jobs and not self.is_cut and lookouts.grant(now, self._waited):
+                self._asked_at = now
                 return Step.REPORT_AND_FETCH
+            self._reported_at = None if self.is_cut else now
             return Step.REPORT
+        if self._reported_at is not None:
+            if not self.is_cut:  # else the reply never came
+                lookouts.measured(now - self._reported_at)
+            self._reported_at = None
         if is_ending:
             return Step.END
         if wants_jobs and (self.is_woken or lookouts.has_room):
+            self._asked_at = now
             return Step.FETCH
         return Step.PARK
 
     def begin(self, job: Job, timeout: float | None, now: float) -> None:
-        """Start a job: its limits count from now, when it was received."""
+        """Start a job: its limits count from now, when it was received.
+
+        An outcome still here is one that was refused with this job's FETCH behind it. It stays in the outbox, from
+        where it is sent once more without waiting for this job to end.
+        """
         reservation = job.reservation
         self.job = job
+        self.outcome = None
+        self.is_cut = False
         self.is_cancelled = False
+        self._waited = now - self._asked_at
         self.started_at = now
         self.expires_at = now + reservation
         self._warn_at = now + reservation * RESERVATION_WARNING
@@ -120,7 +147,7 @@ def time_limit(reservation: float, timeout: float | None) -> float:
 
 
 class Lookouts:
-    """Keeps the number of FETCHes that wait on empty queues at `limit`, however many slots there are.
+    """Keeps the number of FETCHes that wait on empty queues at `limit`, however many slots there are. The caller locks.
 
     A FETCH whose client dies takes a job with it for a whole reservation (FAULTS: 1.3), so idle slots park but for the
     lookouts. Each job that arrives wakes one parked slot before it runs; under load every slot fetches for itself.
@@ -128,9 +155,9 @@ class Lookouts:
 
     __slots__ = ("_limit", "_patience", "_waiting")
 
-    def __init__(self, limit: int, patience: float = LOOKOUT_PATIENCE) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._patience = patience
+        self._patience = LOOKOUT_PATIENCE
         self._waiting: dict[int, float] = {}  # the lookouts: slot index to the time its FETCH left
 
     @property
@@ -138,14 +165,22 @@ class Lookouts:
         """True when one more idle FETCH may wait."""
         return len(self._waiting) < self._limit
 
-    def grant(self, index: int, now: float) -> bool:
+    def grant(self, now: float, waited: float) -> bool:
         """Tell whether a slot that has just done a job may send FETCH behind its report.
 
-        Not when a lookout has been waiting for a while: then the queues are empty, and it would only wait, too.
+        Not when its own FETCH had `waited` for a while, or a lookout's has: then the queues are empty, and it would
+        only wait, too.
         """
-        if len(self._waiting) < self._limit or index in self._waiting:
+        if len(self._waiting) < self._limit:
             return True
-        return now - next(iter(self._waiting.values())) < self._patience
+        return waited < self._patience and now - next(iter(self._waiting.values())) < self._patience
+
+    def measured(self, round_trip: float) -> None:
+        """Note how many seconds the server's reply to a report took: the least that a FETCH takes in any case.
+
+        With less patience than that, slots far from the server would share one FETCH a round trip under load.
+        """
+        self._patience = min(max(LOOKOUT_PATIENCE, LOOKOUT_ROUND_TRIPS * round_trip), LOOKOUT_PATIENCE_LIMIT)
 
     def sent(self, index: int, now: float) -> None:
         """Note a FETCH that leaves; its slot becomes a lookout when there is room for one."""

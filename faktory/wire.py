@@ -55,8 +55,8 @@ class ReplyParser:
 
     @property
     def is_empty(self) -> bool:
-        """True when no byte is left over: the state in which a command may be sent."""
-        return self._start == len(self._buffer)
+        """True between replies, when no byte is left over: the state in which a command may be sent."""
+        return self._bulk_size < 0 and self._start == len(self._buffer)
 
     @property
     def missing(self) -> int:
@@ -145,6 +145,12 @@ def refusal(text: str) -> ServerError:
     """Return the error for one job of a PUSHB, whose text comes without "ERR" (server/commands.go)."""
     first = text.partition(" ")[0]
     return _server_error(text if first.isupper() and first.isalnum() else f"ERR {text}")
+
+
+def shown(reply: Reply) -> str:
+    """Describe a reply in the text of an error: escaped, at most 80 characters."""
+    # Cut first: the escaped text of a bulk string takes four times its memory.
+    return f"{reply[:80]!a:.80}" if isinstance(reply, (str, bytes)) else f"{reply!a:.80}"
 
 
 class CommandParser:

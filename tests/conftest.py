@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -54,8 +55,17 @@ def certificates() -> Certificates:
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     """Fail a test that leaves one of our threads behind."""
+    before = set(threading.enumerate())
     yield
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("faktory-")]
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("faktory-") and thread not in before]
     for thread in left:
         thread.join(5)
     assert not [thread.name for thread in left if thread.is_alive()]
+
+
+def until(condition: Callable[[], object], patience: float = 20.0) -> None:
+    """Wait for something that has no event to wait for; fail when it does not come."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .documents import JobDocument, encode, parse, read_fields
+from .documents import JobDocument
+from .gojson import encode, parse, read_fields
 from .store import Refusal
 from .timestamps import timestamp
 
 UNCOMMITTED_FOR: Final = 1_800.0
 """A batch not committed for this many seconds is forgotten."""
 _BATCH: Final = {"parent_bid": "string", "description": "string", "success": "object", "complete": "object"}
+_EVENTS: Final[tuple[str, ...]] = ("complete", "success")
 _PENDING, _ENQUEUED, _DONE = "", "1", "2"
 
 
@@ -88,7 +90,7 @@ class Batches:
 
     def _new(self, payload: bytes, now: float) -> str:
         told = read_fields(parse(payload), _BATCH, "Batch", "client.Batch")
-        callbacks = {event: self._callback(told[event], event) for event in ("complete", "success") if told.get(event)}
+        callbacks = {event: self._callback(told[event], event) for event in _EVENTS if event in told}
         if not callbacks:
             raise Refusal("batches must have a success or complete callback")
         parent = self._find(told["parent_bid"], now) if told.get("parent_bid") else None
@@ -166,7 +168,7 @@ class Batches:
         """Call back what is due for a batch and those above it."""
         above: Batch | None = batch
         while above is not None:
-            for event in ("complete", "success"):
+            for event in _EVENTS:
                 if event in above.callbacks and above.states[event] == _PENDING and self._is_due(above, event):
                     above.states[event] = _ENQUEUED
                     self._call(above, event, now)

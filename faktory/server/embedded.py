@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -94,19 +93,7 @@ class Server:
         """Listen, and return the server. Raises `OSError` when the port is taken."""
         if self._listener.is_running:
             return self
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((self._host, self._port))
-            sock.listen(1024)
-        except BaseException:
-            sock.close()
-            raise
-        self._port = sock.getsockname()[1]
-        with self._lock:
-            self._broker.restart(self.clock.now())
-        self._listener.start(sock)
+        self._port = self._listener.start(self._host, self._port)
         return self
 
     def stop(self) -> None:

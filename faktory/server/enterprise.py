@@ -10,7 +10,8 @@ import random
 from typing import Any
 
 from .batches import Batches
-from .documents import JobDocument, encode
+from .documents import JobDocument
+from .gojson import encode
 from .store import Refusal, Store
 from .timestamps import parse_timestamp, timestamp
 from .tracking import Tracking

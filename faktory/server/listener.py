@@ -11,7 +11,6 @@ import heapq
 import logging
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -19,10 +18,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProtocolError
-from ..wire import NEED_DATA, CommandParser, encode_error
+from ..wire import NEED_DATA, encode_error
 from .broker import Broker
 from .clock import Clock
-from .faults import Fault, Faults, Kind
+from .faults import Faults, Kind
+from .peer import MAX_UNSENT, Peer, listen
 from .session import Session
 
 if TYPE_CHECKING:
@@ -32,45 +32,10 @@ HANDSHAKE_WITHIN: Final = 2.0
 """Seconds from the accept to the end of HELLO (server/server.go `startConnection`)."""
 STOP_WITHIN: Final = 0.1
 """Seconds that open connections get to hear of a shutdown (server/server.go `Stop`)."""
-_MAX_HELLO: Final = 64 * 1024
-_READ_SIZE: Final = 64 * 1024
-_READ_MORE: Final = 1024 * 1024
-_MAX_UNSENT: Final = 4 * 1024 * 1024  # a client that does not read gets no more commands executed
+_TURN: Final = 200  # commands of one connection before the others have theirs
 _LONGEST_SLEEP: Final = 3_600.0
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: close() sends RST
 
 _log = logging.getLogger("faktory.server")
-
-
-class Connection:
-    """One client's socket with its session. Belongs to the loop's thread."""
-
-    __slots__ = (
-        "fault",
-        "handshake",
-        "is_closed",
-        "is_closing",
-        "is_waiting",
-        "mask",
-        "parser",
-        "read_size",
-        "session",
-        "sock",
-        "unsent",
-    )
-
-    def __init__(self, sock: socket.socket, max_line: int) -> None:
-        self.sock = sock
-        self.session: Session
-        self.parser = CommandParser(min(max_line, _MAX_HELLO))
-        self.unsent = bytearray()
-        self.mask = 0  # what the selector watches
-        self.is_waiting = False  # for a job, or for a delayed reply: no further line is looked at
-        self.is_closing = False  # once all is sent
-        self.is_closed = False
-        self.handshake = False  # of TLS, still going on
-        self.fault: Fault | None = None
-        self.read_size = _READ_SIZE
 
 
 class Listener:
@@ -94,14 +59,9 @@ class Listener:
         self._max_line = max_line
         self._ssl_context = ssl_context
         self._changed = changed
-        self._not_now: tuple[type[OSError], ...] = (BlockingIOError,)
-        if ssl_context is not None:
-            import ssl
-
-            self._not_now = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        self._connections: set[Connection] = set()
-        # Connections with a reply to send, or None when there may be more to read; under the lock.
-        self._ready: list[tuple[Connection, bytes | None]] = []
+        self._peers: set[Peer] = set()
+        # Those with a reply to send, or None when there may be more to read; under the lock.
+        self._ready: list[tuple[Peer, bytes | None]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._thread: threading.Thread | None = None
@@ -116,10 +76,12 @@ class Listener:
         """True while the loop's thread lives."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, sock: socket.socket) -> None:
-        """Serve on a listening socket, which from now on is the loop's."""
-        sock.setblocking(False)
-        self._listening = sock
+    def start(self, host: str, port: int) -> int:
+        """Listen and serve, and return the port. Raises `OSError`."""
+        self.stop()  # after a crash of the thread: frees what it held
+        self._listening = listen(host, port)
+        with self._lock:
+            self._broker.restart(self._clock.now())
         self._stop_by = None
         self._is_killed = False
         self._cut_all = None
@@ -128,9 +90,11 @@ class Listener:
         self._waker.setblocking(False)
         self._woken.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._selector.register(sock, selectors.EVENT_READ)
+        self._selector.register(self._listening, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._main, name="faktory-server", daemon=True)
+        bound: int = self._listening.getsockname()[1]
         self._thread.start()
+        return bound
 
     def stop(self, *, kill: bool = False) -> None:
         """End the loop and wait for it: gracefully, or by resetting every connection at once."""
@@ -169,9 +133,9 @@ class Listener:
     def _loop(self) -> None:
         while True:
             for key, events in self._selector.select(self._sleep()):
-                connection = key.data
-                if connection is not None:
-                    self._attend(connection, events)
+                peer = key.data
+                if peer is not None:
+                    self._attend(peer, events)
                 elif key.fileobj is self._listening:
                     self._accept()
                 else:
@@ -186,8 +150,8 @@ class Listener:
                 for session in evicted:
                     self._evict(session)
             if cut_all is not None:
-                for connection in list(self._connections):
-                    self._close(connection, reset=cut_all)
+                for peer in list(self._peers):
+                    self._close(peer, reset=cut_all)
             self._go_on()
             if self._broker.is_stopping and self._is_over():
                 return
@@ -250,213 +214,186 @@ class Listener:
 
     def _welcome(self, sock: socket.socket) -> None:
         try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self._ssl_context is not None:
-                sock = self._ssl_context.wrap_socket(
-                    sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
-                )
-        except OSError:
+            peer = Peer(sock, self._max_line, self._ssl_context)
+        except OSError:  # it has gone already
             sock.close()
             return
-        connection = Connection(sock, self._max_line)
         with self._lock:
-            connection.session = Session(self._broker, lambda reply: self._answered(connection, reply))
-        self._connections.add(connection)
-        self._later(HANDSHAKE_WITHIN, lambda: self._end_handshake(connection))
-        if self._ssl_context is not None:
-            connection.handshake = True
-            self._watch(connection, selectors.EVENT_READ)
-            self._shake_hands(connection)
+            peer.session = Session(self._broker, lambda reply: self._answered(peer, reply))
+        self._peers.add(peer)
+        self._later(HANDSHAKE_WITHIN, lambda: self._end_handshake(peer))
+        if peer.is_shaking_hands:
+            self._shake_hands(peer)
         else:
-            self._greet(connection)
+            self._greet(peer)
 
-    def _greet(self, connection: Connection) -> None:
-        connection.fault = self._faults.strike("HI")
-        self._reply(connection, connection.session.greeting)
-        self._flush(connection)
-
-    def _shake_hands(self, connection: Connection) -> None:
-        import ssl
-
+    def _shake_hands(self, peer: Peer) -> None:
         try:
-            connection.sock.do_handshake()  # type: ignore[attr-defined]
-        except ssl.SSLWantReadError:
-            self._watch(connection, selectors.EVENT_READ)
-        except ssl.SSLWantWriteError:
-            self._watch(connection, selectors.EVENT_WRITE)
+            mask = peer.shake_hands()
         except OSError:
-            self._close(connection)
-        else:
-            connection.handshake = False
-            self._greet(connection)
-
-    def _end_handshake(self, connection: Connection) -> None:
-        if not connection.is_closed and not connection.session.is_greeted:
-            self._close(connection)
-
-    def _attend(self, connection: Connection, events: int) -> None:
-        """Do what the selector found possible."""
-        if connection.is_closed:
+            self._close(peer)
             return
-        if connection.handshake:
-            self._shake_hands(connection)
+        if mask:
+            peer.watch(self._selector, mask)
+        else:
+            self._greet(peer)
+
+    def _greet(self, peer: Peer) -> None:
+        peer.fault = self._faults.strike("HI")
+        self._reply(peer, peer.session.greeting)
+        self._flush(peer)
+
+    def _end_handshake(self, peer: Peer) -> None:
+        if not peer.is_closed and not peer.session.is_greeted:
+            self._close(peer)
+
+    def _attend(self, peer: Peer, events: int) -> None:
+        """Do what the selector found possible."""
+        if peer.is_closed:
+            return
+        if peer.is_shaking_hands:
+            self._shake_hands(peer)
             return
         if events & selectors.EVENT_WRITE:
-            self._flush(connection)
-        if events & selectors.EVENT_READ and not connection.is_closed:
-            self._read(connection)
+            self._flush(peer)
+            if not peer.unsent:
+                self._converse(peer)  # lines that had to wait until the client reads
+        if events & selectors.EVENT_READ and not peer.is_closed:
+            self._read(peer)
 
-    def _read(self, connection: Connection) -> None:
+    def _read(self, peer: Peer) -> None:
         try:
-            data = connection.sock.recv(connection.read_size)
-        except self._not_now:
-            return
+            data = peer.receive()
         except OSError:
-            self._close(connection)
+            self._close(peer)
             return
-        if not data:
-            self._close(connection)
+        if data is None:
             return
-        connection.read_size = _READ_MORE if len(data) == connection.read_size else _READ_SIZE
-        connection.parser.feed(data)
-        self._converse(connection)
-        if self._ssl_context is not None and not connection.is_closed and connection.sock.pending():  # type: ignore[attr-defined]
-            # TLS has read more from the socket than it gave, and the selector cannot know.
+        if not data:  # the client may only have finished sending: what it is owed still goes out
+            peer.is_closing = True
+            self._flush(peer)
+            return
+        peer.parser.feed(data)
+        self._converse(peer)
+        if not peer.is_closed and peer.has_more:
             with self._lock:
-                self._ready.append((connection, None))
+                self._ready.append((peer, None))
 
-    def _converse(self, connection: Connection) -> None:
+    def _converse(self, peer: Peer) -> None:
         """Execute the lines that have come, as far as they may be executed now, and send the replies."""
-        session, parser = connection.session, connection.parser
-        while not (connection.is_waiting or connection.is_closing or connection.is_closed):
-            if len(connection.unsent) > _MAX_UNSENT:
+        session, parser = peer.session, peer.parser
+        left = _TURN
+        while not (peer.is_waiting or peer.is_closing or peer.is_closed):
+            if len(peer.unsent) > MAX_UNSENT:
                 break
+            if not left:
+                peer.is_waiting = True
+                with self._lock:
+                    self._ready.append((peer, b""))
+                break
+            left -= 1
             try:
                 line = parser.next_line()
             except ProtocolError:
-                self._reply(connection, encode_error(f"command too long: the limit is {parser.max_line} bytes"))
-                connection.is_closing = True
+                self._reply(peer, encode_error(f"command too long: the limit is {parser.max_line} bytes"))
+                peer.is_closing = True
                 break
             if line is NEED_DATA:
                 break
-            self._execute(connection, line)
+            self._execute(peer, line)
             if session.is_greeted:
                 parser.max_line = self._max_line
-        self._flush(connection)
+        self._flush(peer)
 
-    def _execute(self, connection: Connection, line: bytes) -> None:
+    def _execute(self, peer: Peer, line: bytes) -> None:
         if not self._faults.is_empty:
-            fault = connection.fault = self._faults.strike(line.partition(b" ")[0].decode("utf-8", "replace"))
+            fault = peer.fault = self._faults.strike(line.partition(b" ")[0].decode("utf-8", "replace"))
             if fault is not None and not fault.executed:
-                self._reply(connection, b"")
+                self._reply(peer, b"")
                 return
         with self._lock:
             now = self._clock.now()
-            reply = connection.session.receive(line, now, self._clock.monotonic())
-            connection.is_waiting = reply is None
+            try:
+                reply = peer.session.receive(line, now, self._clock.monotonic())
+            except Exception:  # ours to mend, but no reason to fail everybody else (server/server.go `safeDispatch`)
+                _log.exception("a command broke the embedded server: %.80r", line)
+                reply = encode_error("internal error")
+            peer.is_waiting = reply is None
             self._broker.serve(now)
             self._changed()
         if reply is not None:
-            self._reply(connection, reply)
+            self._reply(peer, reply)
 
-    def _answered(self, connection: Connection, reply: bytes) -> None:
+    def _answered(self, peer: Peer, reply: bytes) -> None:
         """Take the reply to a FETCH that had to wait. Called under the lock, by any thread."""
-        self._ready.append((connection, reply))
+        self._ready.append((peer, reply))
 
     def _go_on(self) -> None:
         """Send what has become ready, and execute the lines that had to wait for it."""
         with self._lock:
             ready, self._ready = self._ready, []
-        for connection, reply in ready:
-            if connection.is_closed:
+        for peer, reply in ready:
+            if peer.is_closed:
                 continue  # a FETCH whose client has gone: its job stays reserved
             if reply is None:
-                self._read(connection)
+                self._read(peer)
             else:
-                connection.is_waiting = False
-                self._reply(connection, reply)
-                self._converse(connection)
+                peer.is_waiting = False
+                self._reply(peer, reply)
+                self._converse(peer)
 
-    def _reply(self, connection: Connection, reply: bytes) -> None:
+    def _reply(self, peer: Peer, reply: bytes) -> None:
         """Queue a reply for sending, harmed by the fault that struck its command."""
-        fault, connection.fault = connection.fault, None
+        fault, peer.fault = peer.fault, None
         if fault is None:
-            connection.unsent += reply
+            peer.unsent += reply
         elif fault.kind is Kind.DELAY:
-            connection.is_waiting = True
-            self._later(fault.amount, lambda: self._delayed(connection, reply))
+            peer.is_waiting = True
+            self._later(fault.amount, lambda: self._delayed(peer, reply))
             return
         elif fault.kind is Kind.GARBLE:
-            connection.unsent += self._faults.garbled(reply)
+            peer.unsent += self._faults.garbled(reply)
         elif fault.kind is Kind.REFUSE:
-            connection.unsent += encode_error(fault.text)
+            peer.unsent += encode_error(fault.text)
         else:
-            connection.unsent += reply[: int(fault.amount)] if fault.kind is Kind.CUT else b""
-            connection.is_closing = True
-        connection.is_closing |= connection.session.is_over
+            peer.unsent += reply[: int(fault.amount)] if fault.kind is Kind.CUT else b""
+            peer.is_closing = True
+        peer.is_closing |= peer.session.is_over
 
-    def _delayed(self, connection: Connection, reply: bytes) -> None:
+    def _delayed(self, peer: Peer, reply: bytes) -> None:
         with self._lock:
-            self._ready.append((connection, reply))
+            self._ready.append((peer, reply))
 
     # -- sending and closing --------------------------------------------------------------------------------
 
-    def _flush(self, connection: Connection) -> None:
+    def _flush(self, peer: Peer) -> None:
         """Send what can be sent, watch for what is left to do, and close what is done."""
-        if connection.is_closed:
+        if peer.is_closed:
             return
-        unsent = connection.unsent
         try:
-            while unsent:
-                del unsent[: connection.sock.send(unsent)]
-        except self._not_now:
-            pass
+            peer.send()
         except OSError:
-            self._close(connection)
+            self._close(peer)
             return
-        if not unsent and connection.is_closing:
-            self._close(connection)
-            return
-        mask = selectors.EVENT_WRITE if unsent else 0
-        if not (connection.is_waiting or connection.is_closing or len(unsent) > _MAX_UNSENT):
-            mask |= selectors.EVENT_READ
-        self._watch(connection, mask)
-
-    def _watch(self, connection: Connection, mask: int) -> None:
-        before, connection.mask = connection.mask, mask
-        if before == mask:
-            return
-        if not before:
-            self._selector.register(connection.sock, mask, connection)
-        elif mask:
-            self._selector.modify(connection.sock, mask, connection)
+        if peer.is_closing and not peer.unsent:
+            self._close(peer)
         else:
-            # Nobody looks at a socket while its FETCH waits: that its client has gone shows only afterwards.
-            self._selector.unregister(connection.sock)
+            peer.watch(self._selector, peer.wanted)
 
-    def _close(self, connection: Connection, *, reset: bool = False) -> None:
-        if connection.is_closed:
+    def _close(self, peer: Peer, *, reset: bool = False) -> None:
+        if peer.is_closed:
             return
-        connection.is_closed = True
-        self._connections.discard(connection)
-        if connection.mask:
-            self._selector.unregister(connection.sock)
-        with contextlib.suppress(OSError, ValueError):
-            if reset:
-                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            elif self._ssl_context is not None and not connection.handshake:
-                connection.sock.unwrap()  # type: ignore[attr-defined]  # tells the end; never waits for the answer
-        connection.sock.close()
+        self._peers.discard(peer)
+        peer.watch(self._selector, 0)
+        peer.close(reset=reset)
         with self._lock:
-            connection.session.leave()
+            peer.session.leave()
             self._changed()
 
     def _evict(self, session: object) -> None:
-        for connection in self._connections:
-            if connection.session is session:
-                self._close(connection)
+        for peer in self._peers:
+            if peer.session is session:
+                self._close(peer)
                 return
 
     # -- ending ---------------------------------------------------------------------------------------------
@@ -468,21 +405,21 @@ class Listener:
             with contextlib.suppress(KeyError):  # accepting may be paused
                 self._selector.unregister(self._listening)
             self._listening.close()
-            for connection in [each for each in self._connections if not each.session.is_greeted]:
-                self._close(connection, reset=self._is_killed)
-        if self._connections and time.monotonic() < self._stop_by:
+            for peer in [each for each in self._peers if not each.session.is_greeted]:
+                self._close(peer, reset=self._is_killed)
+        if self._peers and time.monotonic() < self._stop_by:
             return False
-        for connection in list(self._connections):
-            if connection.is_waiting and not self._is_killed:
-                connection.unsent += encode_error("redis: client is closed")  # what a waiting FETCH gets to hear
-                connection.is_closing = True
-                self._flush(connection)
-            self._close(connection, reset=self._is_killed)
+        for peer in list(self._peers):
+            if peer.is_waiting and not self._is_killed:
+                peer.unsent += encode_error("redis: client is closed")  # what a waiting FETCH gets to hear
+                peer.is_closing = True
+                self._flush(peer)
+            self._close(peer, reset=self._is_killed)
         return True
 
     def _end(self) -> None:
-        for connection in list(self._connections):
-            self._close(connection)
+        for peer in list(self._peers):
+            self._close(peer)
         self._listening.close()
         self._selector.close()
         self._woken.close()

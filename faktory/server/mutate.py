@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from .documents import JobDocument, parse, quote, read_fields
+from .documents import JobDocument
+from .gojson import parse, quote, read_fields
 from .sorted_set import SortedSet
 from .store import DEAD_FOR, Refusal, Store
 

@@ -19,7 +19,8 @@ from typing import ClassVar, Final, TypeGuard
 
 from ..wire import NIL, OK, encode_bulk, encode_error
 from .broker import Broker
-from .documents import DocumentError, JobDocument, encode, is_object, parse, read_fields, read_list
+from .documents import JobDocument
+from .gojson import DocumentError, encode, is_object, parse, read_fields, read_list
 from .mutate import mutate
 from .store import Refusal
 from .workers import Worker, WorkerState

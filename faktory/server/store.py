@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Protocol
 
-from .documents import DEFAULT_RETRY, FailureDocument, JobDocument, clean, parse, quote
+from .documents import DEFAULT_RETRY, FailureDocument, JobDocument
+from .gojson import clean, parse, quote
 from .sorted_set import SortedSet
 from .timestamps import parse_timestamp, timestamp
 
@@ -240,6 +241,7 @@ class Store:
 
     def _failed(self, reservation: Reservation, errtype: str, message: str, backtrace: list[str], now: float) -> None:
         self.failures += 1
+        self.processed += 1  # a failed run is a run (storage/history.go)
         job = JobDocument.load(reservation.text)
         retry = DEFAULT_RETRY if job.retry is None else job.retry
         failure = job.failure

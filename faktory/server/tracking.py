@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .documents import encode, parse, read_fields
+from .gojson import encode, parse, read_fields
 from .store import Refusal, Store
 from .timestamps import parse_timestamp, timestamp
 

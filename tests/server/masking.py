@@ -47,5 +47,5 @@ def _masked_value(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
         if key == "server_utc_time":
             return "<TIME>"
-        return _TIME.sub(b"<TIME>", value.encode()).decode()
+        return _TIME.sub(b"<TIME>", value.partition(": parsing time ")[0].encode()).decode()
     return value

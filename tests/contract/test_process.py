@@ -1,0 +1,188 @@
+"""`run_to_completion` as a process: signals, restarts of the server, exit codes. Against both servers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from faktory import Client, Job
+from faktory.commands import Beat
+from faktory.connection import Connection
+from faktory.server import Server
+from tests.conftest import until
+from tests.programs import Program
+from tests.real_server import BINARY, REASON, RealServer
+
+from .conftest import Backend
+
+WORKER = "tests.programs.worker"
+
+
+def end_of(worker: Program, backend: Backend) -> int:
+    """Wait for the end of a worker that was told to end, without the 2 s of a FETCH where that can be helped."""
+    until(lambda: "terminating" in worker.errors)
+    backend.hurry()
+    return worker.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_term_lets_four_running_jobs_end(backend: Backend, number: signal.Signals) -> None:
+    """P1."""
+    for _ in range(4):
+        backend.push("nap", 0.6)
+    with Program(WORKER, backend.url, backend.queue, "--workers", 4) as worker:
+        worker.expect("start", 4)
+        worker.signal(number)
+        assert end_of(worker, backend) == 0, worker.errors
+        assert sum(line.startswith("done") for line in worker.lines) == 4
+        assert worker.lines[-1] == "shutdown"
+    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+
+
+def test_a_job_longer_than_the_shutdown_is_failed_and_the_process_ends_with_1(backend: Backend) -> None:
+    """P6, P7, W4: the thread cannot be stopped, the process can."""
+    backend.push("stubborn", 60, retry=5)
+    backend.push("nap", 0)
+    with Program(WORKER, backend.url, backend.queue, "--timeout", 0.5) as worker:
+        worker.expect("start", 2)
+        worker.signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert worker.wait() == 1, worker.errors
+        assert time.monotonic() - started < 0.5 + 3
+    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+
+
+def test_a_second_signal_ends_at_once(backend: Backend) -> None:
+    """P2."""
+    backend.push("stubborn", 60, retry=5)
+    with Program(WORKER, backend.url, backend.queue, "--timeout", 20) as worker:
+        worker.expect("start")
+        worker.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        started = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 128 + signal.SIGTERM, worker.errors
+        assert time.monotonic() - started < 2
+    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+
+
+def test_a_storm_of_signals_is_one_shutdown(backend: Backend) -> None:
+    """P4, T10."""
+    backend.push("nap", 0.2)
+    with Program(WORKER, backend.url, backend.queue) as worker:
+        worker.expect("start")
+        for _ in range(50):
+            worker.signal(signal.SIGTSTP)
+            worker.signal(signal.SIGTTIN)
+        worker.expect("done")
+        worker.signal(signal.SIGTERM)
+        assert end_of(worker, backend) == 0, worker.errors
+        assert worker.lines.count("shutdown") == 1
+
+
+def test_tstp_is_quiet(backend: Backend) -> None:
+    """P3."""
+    backend.push("nap", 0.1)
+    with Program(WORKER, backend.url, backend.queue) as worker:
+        worker.expect("done")
+        worker.signal(signal.SIGTSTP)
+        until(lambda: "quiet:" in worker.errors)
+        time.sleep(0 if backend.embedded else 2.2)
+        backend.hurry()
+        backend.push("nap", 0)
+        time.sleep(0.3)
+        assert sum(line.startswith("start") for line in worker.lines) == 1
+        worker.signal(signal.SIGTERM)
+        assert end_of(worker, backend) == 0, worker.errors
+
+
+def test_ttin_dumps_stacks_with_jids(backend: Backend) -> None:
+    jid = backend.push("nap", 1)
+    with Program(WORKER, backend.url, backend.queue) as worker:
+        worker.expect("start")
+        worker.signal(signal.SIGTTIN)
+        until(lambda: f"job {jid!r}" in worker.errors and "in nap" in worker.errors)
+        worker.signal(signal.SIGTERM)
+        assert end_of(worker, backend) == 0
+
+
+@pytest.mark.parametrize("wanted", ["quiet", "terminate"])
+def test_the_servers_buttons_end_the_process(backend: Backend, wanted: str) -> None:
+    """J13."""
+    backend.push("nap", 0.3)
+    with Program(WORKER, backend.url, backend.queue, "--beat", 0.1, "--wid", "wid-buttons-1") as worker:
+        worker.expect("start")
+        with Connection(backend.url) as connection:
+            connection.call(Beat("wid-buttons-1", current_state=wanted))  # type: ignore[arg-type]
+            if wanted == "quiet":
+                worker.expect("done")
+                until(lambda: "quiet:" in worker.errors)
+                connection.call(Beat("wid-buttons-1", current_state="terminate"))
+        assert end_of(worker, backend) == 0, worker.errors
+        assert sum(line.startswith("done") for line in worker.lines) == 1
+    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+
+
+def test_a_worker_without_a_server_fails_to_start() -> None:
+    """N9, first connect: exit non-zero."""
+    with Server() as server:
+        url = server.url
+    with Program(WORKER, url, "default") as worker:
+        assert worker.wait() != 0
+        assert "ConnectFailed" in worker.errors
+
+
+class Restartable:
+    """A server that can be taken away and brought back."""
+
+    def __init__(self, server: Server | RealServer) -> None:
+        self.server = server
+        self.url = server.url
+
+    def away(self, *, kill: bool) -> None:
+        if kill:
+            self.server.kill()
+        elif isinstance(self.server, Server):
+            self.server.stop()
+        else:
+            self.server.terminate()
+
+    def back(self) -> None:
+        self.server.start()
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("real", marks=[pytest.mark.real, pytest.mark.skipif(BINARY is None, reason=REASON)]),
+    ]
+)
+def restartable(request: pytest.FixtureRequest) -> Iterator[Restartable]:
+    with Server() if request.param == "embedded" else RealServer() as server:
+        yield Restartable(server)
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, kill: bool) -> None:
+    """J3, J14, N1: it reconnects, reports what was done meanwhile without running it again, and goes on."""
+    with Client(restartable.url) as client, Program(WORKER, restartable.url, "default", "--workers", 6) as worker:
+        worker.expect("ready")
+        for _ in range(4):
+            client.push(Job("nap", [1.0]))
+        client.push(Job("boom", retry=3))
+        worker.expect("start", 5)
+        restartable.away(kill=kill)
+        worker.expect("done", 4)  # while there is no server
+        restartable.back()
+        for _ in range(10):
+            client.push(Job("nap", [0]))
+        worker.expect("done", 14)
+        until(lambda: client.info()["faktory"]["sets"]["working"] == 0)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0, worker.errors
+        assert sum(line.startswith("start") for line in worker.lines) == 15  # nothing ran twice
+        assert "lost the server" in worker.errors
+        assert "connected to" in worker.errors

@@ -1,0 +1,117 @@
+"""Reconnecting: one attempt at a time, one line per change, and no obstacle to the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from faktory import Client, Consumer, ConsumerBuilder, Job
+from faktory.crew import Shift
+from faktory.queues import order_of
+from faktory.server import Server
+
+from .conftest import until
+
+
+class Persistent:
+    """What `run_to_completion` does, without the end of the process."""
+
+    def __init__(self, server: Server, workers: int = 4) -> None:
+        self.done: list[str] = []
+        self.consumer: Consumer = (
+            ConsumerBuilder()
+            .register("work", lambda job: self.done.append(job.jid))
+            .workers(workers)
+            .connect(server.url)
+        )
+        self._shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.consumer._work(self._shift)
+
+    def join(self) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        self.consumer.close()
+
+
+def test_an_outage_is_two_lines_in_the_log_and_ends_by_itself(
+    server: Server, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """N1, J14."""
+    caplog.set_level("INFO")
+    run = Persistent(server)
+    until(lambda: server.waiting == 1)
+    server.kill()
+    until(lambda: "lost the server" in caplog.text)
+    time.sleep(0.5)
+    server.start()
+    client.push(Job("work"))
+    until(lambda: run.done)
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+    assert caplog.text.count("lost the server") == 1
+    assert caplog.text.count("connected to") == 1
+
+
+def test_attempts_are_spaced_out_and_one_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N1: twenty threads do not make twenty times the attempts."""
+    run = Persistent(server, workers=20)
+    until(lambda: server.waiting == 1)
+    attempts = 0
+    lock = threading.Lock()
+    at_once: list[int] = []
+    inside = 0
+    original = run.consumer._dialler._crew.connect
+
+    def connect(timeout: float) -> object:
+        nonlocal attempts, inside
+        with lock:
+            if threading.current_thread().name.startswith("faktory-worker"):
+                attempts += 1
+                inside += 1
+                at_once.append(inside)
+        try:
+            return original(timeout)
+        finally:
+            with lock:
+                if threading.current_thread().name.startswith("faktory-worker"):
+                    inside -= 1
+
+    monkeypatch.setattr(run.consumer._crew, "connect", connect)
+    server.kill()
+    time.sleep(1.0)
+    assert 2 <= attempts <= 12
+    assert max(at_once) == 1
+    started = time.monotonic()
+    run.consumer.terminate()
+    run.join()
+    assert time.monotonic() - started < 1
+
+
+def test_terminate_during_backoff_stops_at_once(server: Server) -> None:
+    run = Persistent(server)
+    until(lambda: server.waiting == 1)
+    server.kill()
+    run.consumer._dialler._backoff._attempt = 8  # waits of up to 26 s
+    time.sleep(0.2)
+    started = time.monotonic()
+    run.consumer.terminate()
+    run.join()
+    assert time.monotonic() - started < 1
+
+
+def test_an_error_that_repeats_is_logged_once_a_minute(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """W8."""
+    with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
+        for _ in range(3):
+            consumer._dialler.log_rarely("kind", "it happened %s", "again")
+        for n in range(1100):
+            consumer._dialler.log_rarely(str(n), "many kinds")
+    assert caplog.text.count("it happened again") == 1
+    assert len(consumer._dialler._said) <= 1001

@@ -1,0 +1,192 @@
+"""`faktory.outbox`: outcomes are kept until the server has answered for them, and never sent when they would harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from faktory.commands import Ack, Fail
+from faktory.outbox import Outbox, Outcome
+
+
+def done(jid: str = "job-00001", deadline: float = 100.0) -> Outcome:
+    return Outcome(Ack(jid), deadline)
+
+
+def failed(jid: str = "job-00001", deadline: float = 100.0) -> Outcome:
+    return Outcome(Fail(jid, "ValueError", "no"), deadline)
+
+
+# -- may an outcome still be sent? ----------------------------------------------------------------------------------
+
+
+def test_a_failure_is_sent_until_the_reservation_ends() -> None:
+    """J7, fact 7: later the job may be another worker's, whom the FAIL would hit."""
+    assert failed(deadline=100.0).may_be_sent(99.999)
+    assert not failed(deadline=100.0).may_be_sent(100.0)
+
+
+def test_a_success_is_sent_even_late() -> None:
+    """J7: an ACK is true whoever gets it."""
+    assert done(deadline=100.0).may_be_sent(99.0)
+    assert done(deadline=100.0).may_be_sent(100_000.0)
+
+
+def test_an_outcome_knows_its_job() -> None:
+    assert done("job-00007").jid == "job-00007"
+    assert failed("job-00008").jid == "job-00008"
+
+
+def test_outcomes_of_the_same_job_are_not_the_same() -> None:
+    """J9: a second run's outcome is another one, whatever the texts."""
+    assert done() != done()
+
+
+# -- keeping --------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes_wait_in_the_order_they_came() -> None:
+    outbox = Outbox()
+    outcomes = [done(f"job-{number:05}") for number in (3, 1, 2)]
+    for outcome in outcomes:
+        outbox.add(outcome)
+    assert outbox.waiting() == outcomes
+    assert len(outbox) == 3
+
+
+def test_what_is_returned_as_waiting_can_be_settled_while_it_is_gone_through() -> None:
+    outbox = Outbox()
+    for number in range(3):
+        outbox.add(done(f"job-{number:05}"))
+    for outcome in outbox.waiting():
+        outbox.settle(outcome)
+    assert outbox.waiting() == []
+
+
+def test_settling_forgets_one_outcome() -> None:
+    """J3, J4."""
+    outbox, first, second = Outbox(), done("job-00001"), done("job-00002")
+    outbox.add(first)
+    outbox.add(second)
+    outbox.settle(first)
+    assert outbox.waiting() == [second]
+
+
+def test_settling_twice_is_harmless() -> None:
+    outbox, outcome = Outbox(), done()
+    outbox.add(outcome)
+    outbox.settle(outcome)
+    outbox.settle(outcome)
+    assert len(outbox) == 0
+
+
+def test_settling_an_earlier_outcome_of_a_job_keeps_the_later_one() -> None:
+    """J9: the same jid came twice."""
+    outbox, earlier, later = Outbox(), failed(), done()
+    outbox.add(earlier)
+    outbox.add(later)
+    assert outbox.waiting() == [later]
+    outbox.settle(earlier)
+    assert outbox.waiting() == [later]
+    outbox.settle(later)
+    assert outbox.waiting() == []
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_outcome_is_kept_for_one_more_try() -> None:
+    """J5."""
+    outbox, outcome = Outbox(), done()
+    outbox.add(outcome)
+    assert outbox.refuse(outcome) is True
+    assert outbox.waiting() == [outcome]
+
+
+def test_an_outcome_refused_twice_is_given_up() -> None:
+    """J5: the server will not change its mind, and the slot is wanted."""
+    outbox, outcome = Outbox(), done()
+    outbox.add(outcome)
+    outbox.refuse(outcome)
+    assert outbox.refuse(outcome) is False
+    assert outbox.waiting() == []
+
+
+def test_refusals_are_counted_for_each_outcome() -> None:
+    outbox, first, second = Outbox(), done("job-00001"), done("job-00002")
+    outbox.add(first)
+    outbox.add(second)
+    assert outbox.refuse(first)
+    assert outbox.refuse(second)
+    assert not outbox.refuse(first)
+    assert outbox.waiting() == [second]
+
+
+# -- giving up ------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes_are_given_up_when_their_reservations_have_ended() -> None:
+    """J3: also an ACK is repeated only until then."""
+    outbox = Outbox()
+    late, later, in_time = done("job-00001", 100.0), failed("job-00002", 99.0), done("job-00003", 100.001)
+    for outcome in (late, in_time, later):
+        outbox.add(outcome)
+    assert outbox.give_up(100.0) == [late, later]
+    assert outbox.waiting() == [in_time]
+    assert outbox.give_up(100.0) == []
+
+
+# -- a model --------------------------------------------------------------------------------------------------------
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """An outcome leaves only by being settled, refused twice, given up, or replaced by a later one of its jid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox()
+        self.kept: list[Outcome] = []
+        self.made: list[Outcome] = []
+
+    @rule(number=st.integers(0, 3), deadline=st.floats(0, 100), is_failure=st.booleans())
+    def add(self, number: int, deadline: float, is_failure: bool) -> None:
+        outcome = (failed if is_failure else done)(f"job-{number:05}", deadline)
+        self.made.append(outcome)
+        jids = [other.jid for other in self.kept]
+        if outcome.jid in jids:
+            self.kept[jids.index(outcome.jid)] = outcome
+        else:
+            self.kept.append(outcome)
+        self.outbox.add(outcome)
+
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        if self.made:
+            outcome = data.draw(st.sampled_from(self.made))
+            self.outbox.settle(outcome)
+            self.kept = [other for other in self.kept if other is not outcome]
+
+    @rule(data=st.data())
+    def refuse(self, data: st.DataObject) -> None:
+        if self.kept:
+            outcome = data.draw(st.sampled_from(self.kept))
+            if not self.outbox.refuse(outcome):
+                assert outcome.refusals == 2
+                self.kept.remove(outcome)
+
+    @rule(now=st.floats(0, 100))
+    def give_up(self, now: float) -> None:
+        late = self.outbox.give_up(now)
+        assert late == [outcome for outcome in self.kept if outcome.deadline <= now]
+        self.kept = [outcome for outcome in self.kept if outcome.deadline > now]
+
+    @invariant()
+    def the_rest_is_kept_oldest_first(self) -> None:
+        assert self.outbox.waiting() == self.kept
+        assert len(self.outbox) == len(self.kept)
+
+
+TestOutboxModel = pytest.mark.slow(OutboxMachine.TestCase)
+TestOutboxModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

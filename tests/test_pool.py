@@ -1,0 +1,180 @@
+"""The pool: one caller a connection, bounded, and fresh when it matters."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from faktory import ConfigurationError, ConnectFailed, ConnectionLost
+from faktory import pool as module
+from faktory.commands import Info
+from faktory.connection import Connection
+from faktory.pool import Pool
+from faktory.server import Server
+
+from .conftest import until
+
+
+class Counted:
+    """A pool of connections to a server, and how many were opened."""
+
+    def __init__(self, server: Server, size: int) -> None:
+        self.opened = 0
+        self._server = server
+        self.pool = Pool(self.connect, size)
+
+    def connect(self) -> Connection:
+        self.opened += 1
+        return Connection(self._server.url)
+
+
+@pytest.fixture
+def counted(server: Server) -> Iterator[Counted]:
+    counted = Counted(server, 2)
+    yield counted
+    counted.pool.close()
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "5", 1001])
+def test_a_size_that_is_none_is_refused(server: Server, size: object) -> None:
+    with pytest.raises(ConfigurationError, match="pool_size must be an integer from 1 to 1,000"):
+        Pool(lambda: Connection(server.url), size)  # type: ignore[arg-type]
+
+
+def test_a_connection_is_used_again(counted: Counted) -> None:
+    with counted.pool.lend() as first:
+        first.call(Info())
+    with counted.pool.lend() as second:
+        assert second is first
+    assert counted.opened == 1
+
+
+def test_two_callers_get_two_connections(counted: Counted) -> None:
+    with counted.pool.lend() as first, counted.pool.lend() as second:
+        assert first is not second
+
+
+def test_a_broken_connection_does_not_come_back(counted: Counted) -> None:
+    with pytest.raises(ConnectionLost), counted.pool.lend() as first:
+        first.abort()
+        first.call(Info())
+    with counted.pool.lend() as second:
+        assert second is not first
+        second.call(Info())
+
+
+def test_a_stale_connection_is_replaced_before_use(server: Server, counted: Counted) -> None:
+    """N14."""
+    with counted.pool.lend() as first:
+        first.call(Info())
+    server.disconnect_all()
+    until(lambda: not first.is_usable())
+    with counted.pool.lend() as second:
+        second.call(Info())
+        assert second is not first
+    assert counted.opened == 2
+
+
+def test_a_caller_waits_for_a_connection_of_a_busy_pool(counted: Counted) -> None:
+    got = threading.Event()
+
+    def borrow() -> None:
+        with counted.pool.lend() as connection:
+            connection.call(Info())
+            got.set()
+
+    with counted.pool.lend():
+        with counted.pool.lend():
+            thread = threading.Thread(target=borrow)
+            thread.start()
+            assert not got.wait(0.05)
+        assert got.wait(5)
+        thread.join()
+    assert counted.opened == 2
+
+
+def test_a_caller_gives_up_when_none_comes_free(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POOL_TIMEOUT", 0.05)
+    with (
+        counted.pool.lend(),
+        counted.pool.lend(),
+        pytest.raises(ConnectFailed, match="all 2 are in use, raise pool_size"),
+        counted.pool.lend(),
+    ):
+        pass
+
+
+def test_a_failed_attempt_gives_its_place_back(server: Server) -> None:
+    attempts = 0
+
+    def connect() -> Connection:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise ConnectFailed("not yet")
+        return Connection(server.url)
+
+    pool = Pool(connect, 1)
+    for _ in range(2):
+        with pytest.raises(ConnectFailed, match="not yet"), pool.lend():
+            pass
+    with pool.lend() as connection:
+        connection.call(Info())
+    pool.close()
+
+
+def test_a_closed_pool_lends_nothing_and_closes_what_comes_back(counted: Counted) -> None:
+    with counted.pool.lend() as connection:
+        counted.pool.close()
+        connection.call(Info())
+    assert not connection.is_open
+    with pytest.raises(ConfigurationError, match="the client is closed"), counted.pool.lend():
+        pass
+
+
+def test_closing_wakes_those_who_wait(counted: Counted) -> None:
+    refused = threading.Event()
+
+    def borrow() -> None:
+        try:
+            with counted.pool.lend():
+                pass
+        except ConfigurationError:
+            refused.set()
+
+    with counted.pool.lend(), counted.pool.lend():
+        thread = threading.Thread(target=borrow)
+        thread.start()
+        time.sleep(0.02)
+        counted.pool.close()
+        assert refused.wait(5)
+        thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_forked_child_starts_with_an_empty_pool_even_from_within_a_loan(counted: Counted) -> None:
+    """W7, P8: also when another thread held the pool's lock at the fork."""
+    with counted.pool.lend() as lent:
+        with counted.pool._returned:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(child(counted, lent))
+        assert os.waitpid(pid, 0)[1] == 0
+        lent.call(Info())
+    assert counted.opened == 1
+
+
+def child(counted: Counted, lent: Connection) -> int:
+    try:
+        assert not lent.is_open
+        with counted.pool.lend() as own:
+            own.call(Info())
+        assert counted.opened == 2
+    except BaseException:
+        return 1
+    return 0
