@@ -115,8 +115,10 @@ class Crew:
             if step is Step.FETCH or step is Step.REPORT_AND_FETCH:
                 self._lookouts.sent(slot.index, now)
                 slot.is_fetching = True
-                slot.is_woken = False
-            elif step is Step.PARK:
+            elif slot.is_woken:
+                self._lookouts.answered(slot.index)  # it was woken for a FETCH, and sends none
+            slot.is_woken = False
+            if step is Step.PARK:
                 worker.wake.clear()
                 self._parked.append(worker)
         return step
@@ -134,7 +136,7 @@ class Crew:
             slot.begin(job, timeout, now)
             worker.interrupted_by = None
             worker.may_be_interrupted = may_interrupt
-            woken = self._unpark() if self._parked else None
+            woken = self._unpark(now) if self._parked else None
             in_time = not self.lifecycle.is_over(now)
             is_early = slot.alarm_at < self._heart_until
         if woken is not None:
@@ -197,13 +199,13 @@ class Crew:
         if not again:
             log.error("gave up reporting job %a, the server refuses its outcome: %a", outcome.jid, str(error))
 
-    def fetched_nothing(self, worker: Worker) -> None:
-        """Note the end of a FETCH without a job."""
+    def fetched_nothing(self, worker: Worker, *, is_empty: bool = True) -> None:
+        """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
         shift = worker.shift
         with self.changed:
             self._lookouts.answered(worker.slot.index)
             worker.slot.is_fetching = False
-            if shift.until_empty and all(other.is_idle for other in self.workers if other is not worker):
+            if is_empty and shift.until_empty and all(other.is_idle for other in self.workers if other is not worker):
                 self._stop(shift)
 
     def lost(self, worker: Worker, error: Exception) -> None:
@@ -280,9 +282,11 @@ class Crew:
         self.heart_wake.set()
         self.mailbox.put(None)
 
-    def _unpark(self) -> Worker:
+    def _unpark(self, now: float) -> Worker:
         worker = self._parked.popleft()
         worker.slot.is_woken = True
+        # On the lookout from now on: else the one that woke it could end its job first, and send a FETCH too many.
+        self._lookouts.sent(worker.slot.index, now)
         return worker
 
     # -- what the thread that waits in `run` asks ----------------------------------------------------------------

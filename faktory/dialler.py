@@ -29,6 +29,7 @@ class Dialler:
         self._crew = crew
         self._turn = threading.Lock()
         self._backoff = Backoff()
+        self._not_before = 0.0
         self._is_down = False
         self._said: dict[str, float] = {}
 
@@ -39,28 +40,46 @@ class Dialler:
         """
         with self._turn:
             while not self._is_pointless(worker):
+                wait = self._not_before - monotonic()
+                if wait > 0 and worker.shift.is_persistent:
+                    self.pause(worker, wait)
+                    continue
                 try:
-                    connection = self._crew.connect(timeout)
+                    return self._crew.connect(timeout)
                 except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
                     if not worker.shift.is_persistent:
                         raise
-                    at_least = exc.retry_after if isinstance(exc, ConnectFailed) else REFUSED_DELAY
-                    delay = self._backoff.next_delay(0.0 if isinstance(exc, ConnectionLost) else at_least)
-                    self.note_loss(exc)
-                    self.pause(worker, delay)
-                else:
-                    self._backoff.reset()
-                    if self._is_down:
-                        self._is_down = False
-                        log.info("connected to %s again", connection.address)
-                    return connection
+                    self.note_loss(exc, is_proven=False)
         return None
 
-    def note_loss(self, exc: Exception) -> None:
-        """Say that the connection is gone; once until it is back."""
+    def note_loss(self, exc: Exception, *, is_proven: bool) -> None:
+        """Say that a connection is gone, once until one works again.
+
+        One that never carried a whole exchange (not `is_proven`) puts off the next attempt: the server may accept
+        connections only to drop them.
+        """
+        if not is_proven:
+            if isinstance(exc, (HandshakeError, ProtocolError)):
+                at_least = REFUSED_DELAY
+            else:
+                at_least = exc.retry_after if isinstance(exc, ConnectFailed) else 0.0
+            self._not_before = monotonic() + self._backoff.next_delay(at_least)
         if not self._is_down:
             self._is_down = True
             log.warning("lost the server, reconnecting: %s", exc)
+
+    def note_success(self) -> None:
+        """Note that a new connection has carried its first exchange."""
+        self._backoff.reset()
+        self._not_before = 0.0
+        if self._is_down:
+            self._is_down = False
+            log.info("connected to the server again")
+
+    def pause(self, worker: Worker, seconds: float) -> None:
+        """Wait, but not into the consumer's end."""
+        with self._crew.changed:
+            self._crew.changed.wait_for(lambda: self._is_pointless(worker), timeout=seconds)
 
     def log_rarely(self, key: str, message: str, *args: object) -> None:
         """Log an error once a minute for each key."""
@@ -70,11 +89,6 @@ class Dialler:
                 self._said.clear()
             self._said[key] = now
             log.error(message, *args)
-
-    def pause(self, worker: Worker, seconds: float) -> None:
-        """Wait, but not into the consumer's end."""
-        with self._crew.changed:
-            self._crew.changed.wait_for(lambda: self._is_pointless(worker), timeout=seconds)
 
     def _is_pointless(self, worker: Worker) -> bool:
         """True when a worker needs no connection any more: nothing to fetch, and nothing (or no time) to report."""

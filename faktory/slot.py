@@ -183,7 +183,10 @@ class Lookouts:
         self._patience = min(max(LOOKOUT_PATIENCE, LOOKOUT_ROUND_TRIPS * round_trip), LOOKOUT_PATIENCE_LIMIT)
 
     def sent(self, index: int, now: float) -> None:
-        """Note a FETCH that leaves; its slot becomes a lookout when there is room for one."""
+        """Note a FETCH that leaves, or that a slot just woken is about to send: it is a lookout when there is room.
+
+        Noted when waking, the place cannot be taken by the slot that wakes, which may be done with its job first.
+        """
         if len(self._waiting) < self._limit:
             self._waiting[index] = now
 

@@ -28,6 +28,7 @@ from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
 from .registry import Handler, unknown_jobtype
 from .slot import Slot, Step, time_limit
+from .wire import Reply
 
 if TYPE_CHECKING:
     from .crew import Crew, Shift
@@ -52,6 +53,7 @@ class Worker:
         self._crew = crew
         self._dialler = dialler
         self._connection: Connection | None = None
+        self._is_proven = False  # has the connection carried a whole exchange?
         self._refusals = Backoff()
 
     @property
@@ -112,6 +114,8 @@ class Worker:
         if step is Step.PARK:
             self.wake.wait()
             return True
+        slot = self.slot
+        was_cut = slot.is_cut
         try:
             connection = self._usable_connection()
             if connection is None:
@@ -124,11 +128,14 @@ class Worker:
             else:
                 self._fetch(connection)
         except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
+            is_new = self._connection is None
             if self._connection is not None:
                 self._connection.abort()
             if self.shift.is_persistent:
-                self._dialler.note_loss(exc)
+                self._dialler.note_loss(exc, is_proven=self._is_proven)
             self._crew.lost(self, exc)
+            # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
+            return self.shift.is_persistent or not (is_new or was_cut)
         return True
 
     def _usable_connection(self) -> Connection | None:
@@ -139,7 +146,9 @@ class Worker:
             if is_fresh or connection.is_usable():
                 return connection
             connection.abort()
+            self._connection = None
         self.is_dialling = True
+        self._is_proven = False
         try:
             self._connection = self._dialler.dial(self, FETCH_TIMEOUT)
         finally:
@@ -169,8 +178,15 @@ class Worker:
         connection.send(fetch.line)
         self._take_job(connection, fetch)
 
-    def _take_answer(self, connection: Connection, outcome: Outcome) -> None:
+    def _receive(self, connection: Connection) -> Reply:
         reply = connection.receive()
+        if not self._is_proven:
+            self._is_proven = True
+            self._dialler.note_success()
+        return reply
+
+    def _take_answer(self, connection: Connection, outcome: Outcome) -> None:
+        reply = self._receive(connection)
         try:
             outcome.command.decode(reply)
         except ServerError as exc:
@@ -180,13 +196,13 @@ class Worker:
             self._crew.settled(self, outcome)
 
     def _take_job(self, connection: Connection, fetch: Fetch) -> None:
-        reply = connection.receive()
+        reply = self._receive(connection)
         try:
             job = fetch.decode(reply)
         except InvalidJob as exc:
             self._refuse_malformed(exc)
         except ServerError as exc:
-            self._crew.fetched_nothing(self)
+            self._crew.fetched_nothing(self, is_empty=False)
             log.error("FETCH was answered with an error: %a", str(exc))
             if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
                 self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
@@ -270,7 +286,7 @@ class Worker:
     def _refuse_malformed(self, error: InvalidJob) -> None:
         """Fail a job that cannot be read, when its jid can."""
         if error.jid is None:
-            self._crew.fetched_nothing(self)
+            self._crew.fetched_nothing(self, is_empty=False)
             log.error("got a job that cannot be read, without a jid to fail it by; it will come again: %s", error)
             return
         job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})

@@ -31,7 +31,9 @@ WHOLE_AT_LEAST = 93
 
 
 def run(*arguments: str, data: Path) -> int:
-    return subprocess.call([sys.executable, "-m", "coverage", *arguments], env=os.environ | {"COVERAGE_FILE": str(data)})
+    return subprocess.call(
+        [sys.executable, "-m", "coverage", *arguments], env=os.environ | {"COVERAGE_FILE": str(data)}
+    )
 
 
 def main() -> int:

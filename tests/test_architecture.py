@@ -49,6 +49,7 @@ LAW: dict[str, set[str]] = {
     "dialler": {"backoff", "connection", "options"},
     "worker": {
         "backoff", "commands", "connection", "crew", "failure", "job", "options", "outbox", "registry", "slot",
+        "wire",
     },
     "heart": {"backoff", "commands", "connection", "crew", "options"},
     "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "managed", "options", "queues", "worker"},

@@ -115,3 +115,19 @@ def test_an_error_that_repeats_is_logged_once_a_minute(server: Server, caplog: p
             consumer._dialler.log_rarely(str(n), "many kinds")
     assert caplog.text.count("it happened again") == 1
     assert len(consumer._dialler._said) <= 1001
+
+
+def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, client: Client) -> None:
+    """N13: "too many connections" comes after the handshake; each attempt waits longer than the one before."""
+    run = Persistent(server)
+    until(lambda: server.waiting == 1)
+    fault = server.faults.refuse("FETCH", text="too many connections: 2001", times=None)
+    server.clock.advance(2.1)  # its FETCH ends, and the next one is refused
+    time.sleep(1.2)
+    assert 1 <= fault.struck <= 3
+    server.faults.clear()
+    client.push(Job("work"))
+    until(lambda: run.done)
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()

@@ -119,6 +119,19 @@ def test_a_jid_of_eight_bytes_is_accepted(jid: str) -> None:
     assert Job("t", jid=jid).jid == jid
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("retry", [2**53, -(2**53), 0]),
+        ("reserve_for", [1, 86_400]),
+        ("backtrace", [0, 2**53]),
+    ],
+)
+def test_values_at_the_limits_are_accepted(name: str, values: list[int]) -> None:
+    for value in values:
+        assert Job("t", **{name: value}).to_document()[name] == value  # type: ignore[arg-type]
+
+
 def test_a_repr_shows_no_args() -> None:
     job = Job("login", ["hunter2"], jid=JID, custom={"token": "hunter2"})
     assert repr(job) == "<Job 'login' jid='jid-0123456789' queue='default'>"
@@ -241,6 +254,11 @@ def test_a_value_whose_repr_fails_is_refused_all_the_same() -> None:
             raise RuntimeError("no")
 
     assert str(refusal_of(lambda: Job("t", queue=Shy()))).endswith("got Shy ...")  # type: ignore[arg-type]
+
+
+def test_a_value_is_shown_whole_up_to_eighty_characters() -> None:
+    assert str(refusal_of(lambda: Job("t", queue=" " * 78))).endswith(f"got str '{' ' * 78}'")
+    assert str(refusal_of(lambda: Job("t", queue=" " * 79))).endswith(f"got str '{' ' * 76}...")
 
 
 def test_a_long_value_is_shown_short_and_without_a_copy_of_it() -> None:
@@ -480,6 +498,11 @@ def test_the_enterprise_words_live_in_custom_and_can_be_chained() -> None:
         "unique_until": "start",
         "expires_at": "2026-11-22T12:00:00.250000Z",
     }
+
+
+@pytest.mark.parametrize("seconds", [1, 2**53])
+def test_a_job_may_be_unique_for_any_whole_seconds(seconds: int) -> None:
+    assert Job("t").unique_for(seconds).custom == {"unique_for": seconds}
 
 
 @pytest.mark.parametrize("delay", [60, timedelta(minutes=1)])

@@ -252,6 +252,22 @@ def test_a_fetch_too_many_does_not_become_a_lookout() -> None:
     assert lookouts.has_room
 
 
+def test_a_slot_just_woken_keeps_the_place_of_the_one_that_has_its_job() -> None:
+    """A quick job is over before another thread has got going: both would fetch."""
+    lookouts, quick, woken = Lookouts(1), Slot(0), Slot(1)
+    assert ask(quick, lookouts, now=10.0) is Step.FETCH
+    lookouts.sent(0, 10.0)
+    lookouts.answered(0)
+    quick.begin(job(), None, 11.0)
+    woken.is_woken = True
+    lookouts.sent(1, 11.0)
+    quick.outcome = outcome()
+    assert ask(quick, lookouts, now=11.001) is Step.REPORT
+    quick.outcome = None
+    assert ask(quick, lookouts, now=11.002) is Step.PARK
+    assert ask(woken, lookouts, now=11.003) is Step.FETCH
+
+
 def test_an_answer_to_a_slot_that_was_no_lookout_changes_nothing() -> None:
     lookouts = Lookouts(1)
     lookouts.answered(7)
@@ -469,6 +485,7 @@ class Floor(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.limit = 1
+        self.is_reserving = False
         self.slots: list[Slot] = []
         self.lookouts = Lookouts(1)
         self.deciding: list[Slot] = []
@@ -479,9 +496,10 @@ class Floor(RuleBasedStateMachine):
         self.hopeful: set[int] = set()  # slots whose FETCH was sent because there was room
         self.owed: dict[int, Outcome] = {}
 
-    @initialize(slots=st.integers(1, 6), limit=st.integers(1, 3))
-    def open(self, slots: int, limit: int) -> None:
+    @initialize(slots=st.integers(1, 6), limit=st.integers(1, 3), is_reserving=st.booleans())
+    def open(self, slots: int, limit: int, is_reserving: bool) -> None:
         self.limit = limit
+        self.is_reserving = is_reserving  # whether a place is noted when waking, or when fetching
         self.lookouts = Lookouts(limit)
         self.slots = [Slot(index) for index in range(slots)]
         self.deciding = list(self.slots)
@@ -561,6 +579,8 @@ class Floor(RuleBasedStateMachine):
         if self.parked:
             woken = self.parked.popleft()
             woken.is_woken = True
+            if self.is_reserving:
+                self.lookouts.sent(woken.index, self.now)
             self.deciding.append(woken)
 
     @precondition(lambda self: self.answerable())

@@ -185,4 +185,4 @@ def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, k
         assert worker.wait() == 0, worker.errors
         assert sum(line.startswith("start") for line in worker.lines) == 15  # nothing ran twice
         assert "lost the server" in worker.errors
-        assert "connected to" in worker.errors
+        assert "connected to the server again" in worker.errors
