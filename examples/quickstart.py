@@ -99,10 +99,11 @@ def run(folder: Path, client: Client, url: str | None) -> None:
         print(f"{shortened(path, folder):<44} {size:>9,}  {digest[:16]}…")
     for job, exc in failures:
         print(f"\nfailed: {job.jid}, {type(exc).__name__}: {exc}")
-        print(f"        attempt {job.attempt}: the server would run it again in 15 to 45 s, and {job.retry} times in all;")
+        print(f"        attempt {job.attempt}: the server would run it again in 15 to 45 s, {job.retry} times in all;")
         print("        this example has discarded it")
+    rate = summary.total / (progress.last - started)
     print(
-        f"\n{summary.succeeded} succeeded, {summary.failed} failed, {summary.total / (progress.last - started):,.0f} jobs/s "
+        f"\n{summary.succeeded} succeeded, {summary.failed} failed, {rate:,.0f} jobs/s "
         f"with {THREADS} threads (faktory-sdk {faktory.__version__})"
     )
     if not any(job.jid == doomed for job, _ in failures):

@@ -33,7 +33,7 @@ log = logging.getLogger("faktory.connection")
 
 _READ_SIZE: Final = 64 * 1024
 _LARGEST_READ: Final = 1024 * 1024
-_OPEN: weakref.WeakSet[Connection]
+_open_ones: weakref.WeakSet[Connection]
 _fork_hook_set = False
 _warned: set[Address] = set()
 
@@ -403,15 +403,15 @@ def _is_readable(sock: socket.socket) -> bool:
 
 def _remember(connection: Connection) -> None:
     """Have the connection dropped in the child of a fork, which must not hold or use the parent's socket."""
-    global _OPEN, _fork_hook_set
+    global _open_ones, _fork_hook_set
     if not _fork_hook_set:
         _fork_hook_set = True
-        _OPEN = weakref.WeakSet()
+        _open_ones = weakref.WeakSet()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_drop_all)
-    _OPEN.add(connection)
+    _open_ones.add(connection)
 
 
 def _drop_all() -> None:
-    for connection in list(_OPEN):
+    for connection in list(_open_ones):
         connection.abort()

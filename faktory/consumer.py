@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
@@ -193,7 +193,7 @@ class Consumer:
     # -- a shift --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _working(self) -> Generator[None, None, None]:
         if not self._at_work.acquire(blocking=False):
             raise ConfigurationError("the consumer is at work already; build another one for more threads")
         try:
@@ -202,7 +202,7 @@ class Consumer:
             self._at_work.release()
 
     @contextmanager
-    def _beating(self) -> Iterator[None]:
+    def _beating(self) -> Generator[None, None, None]:
         self._heart.start()
         try:
             yield
@@ -314,7 +314,7 @@ class Consumer:
     # -- signals ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _taking_signals(self) -> Iterator[None]:
+    def _taking_signals(self) -> Generator[None, None, None]:
         if threading.current_thread() is not threading.main_thread():
             log.warning("not in the main thread: signals are not taken")
             yield

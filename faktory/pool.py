@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -38,7 +38,7 @@ class Pool:
         self._returned = threading.Condition(threading.Lock())
 
     @contextmanager
-    def lend(self) -> Iterator[Connection]:
+    def lend(self) -> Generator[Connection, None, None]:
         """Lend a connection for the `with` block. It goes back open and idle, or is dropped.
 
         Raises `ConnectFailed` when none is free for 30 s, and whatever opening one raises.

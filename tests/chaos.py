@@ -225,7 +225,8 @@ class Chaos:
         options = self.options
         print(
             f"{len(accounts)} jobs, {self.proxy.resets} connections cut in {options.cuts} cuts, {options.kills} "
-            f"workers killed, {options.restarts} restarts and {options.crashes} crashes of the server, seed {options.seed}\n"
+            f"workers killed, {options.restarts} restarts and {options.crashes} crashes of the server, "
+            f"seed {options.seed}\n"
             f"attempted {sum(a.attempts for a in accounts.values())}, acknowledged "
             f"{sum(a.acknowledged for a in accounts.values())}, unknown outcomes {unknown}, started "
             f"{sum(len(a.pids('started')) for a in accounts.values())}, still stored {stored}\n"

@@ -12,6 +12,7 @@ import random
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import Self
 
 
@@ -56,7 +57,7 @@ class Proxy:
 
     def half_close_all(self) -> None:
         """End the server's direction of every connection: the client reads an end, its writes still go through."""
-        self._call(lambda: [link.half_close() for link in list(self._links)])
+        self._call(self._half_close_all)
 
     def close(self) -> None:
         """Stop listening, reset what is open, and end the thread."""
@@ -70,11 +71,11 @@ class Proxy:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _call(self, function: object) -> None:
+    def _call(self, function: Callable[[], None]) -> None:
         done = threading.Event()
 
         def run() -> None:
-            function()  # type: ignore[operator]
+            function()
             done.set()
 
         self._loop.call_soon_threadsafe(run)
@@ -84,6 +85,10 @@ class Proxy:
         for link in list(self._links):
             self.resets += 1
             link.reset()
+
+    def _half_close_all(self) -> None:
+        for link in list(self._links):
+            link.half_close()
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())

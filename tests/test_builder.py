@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ async def handle_async(job: Job) -> None:
 
 def test_every_call_returns_the_builder() -> None:
     builder = ConsumerBuilder()
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: builder.register("work", handle),
         lambda: builder.hostname("box"),
         lambda: builder.wid("wid-1234"),
@@ -41,7 +42,8 @@ def test_every_call_returns_the_builder() -> None:
         lambda: builder.on_death(lambda job, exc: None),
         lambda: builder.stop_when(lambda: False),
         lambda: builder.manage(int, lambda: 5),
-    ):
+    ]
+    for call in calls:
         assert call() is builder
 
 

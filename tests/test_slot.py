@@ -190,6 +190,13 @@ def test_a_job_that_has_ended_is_not_late() -> None:
     assert slot.next_alarm(1e9) is None
 
 
+def test_a_new_slot_holds_nothing() -> None:
+    slot = Slot(5)
+    assert slot.index == 5
+    assert slot.job is slot.outcome is None
+    assert not (slot.is_fetching or slot.is_woken or slot.is_cut or slot.is_cancelled)
+
+
 def test_a_slot_without_a_job_has_no_alarm() -> None:
     slot = Slot(0)
     assert slot.alarm_at == inf
@@ -246,10 +253,11 @@ def test_a_fetch_too_many_does_not_become_a_lookout() -> None:
     lookouts = Lookouts(1)
     lookouts.sent(0, 0.0)
     lookouts.sent(1, 0.0)
-    lookouts.answered(1)
-    assert not lookouts.has_room
     lookouts.answered(0)
     assert lookouts.has_room
+    lookouts.sent(2, 0.0)
+    lookouts.answered(1)
+    assert not lookouts.has_room
 
 
 def test_a_slot_just_woken_keeps_the_place_of_the_one_that_has_its_job() -> None:

@@ -46,7 +46,7 @@ def main() -> None:
         note("settled", outcome.jid)
         orphan_settled(self, outcome)
 
-    Crew.settled = note_settled  # type: ignore[method-assign,assignment]
+    Crew.settled = note_settled  # type: ignore[method-assign]
     Crew.orphan_settled = note_orphan_settled  # type: ignore[method-assign]
 
     consumer = ConsumerBuilder().register("chaos", work).workers(8).heartbeat_interval(2).shutdown_timeout(10)
