@@ -6,7 +6,7 @@
 from .builder import ConsumerBuilder
 from .client import Batch, Client
 from .commands import JobFilter
-from .consumer import Consumer, Summary
+from .consumer import Consumer, Health, Summary
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -45,6 +45,7 @@ __all__ = [
     "Failure",
     "FaktoryError",
     "HandshakeError",
+    "Health",
     "InvalidJob",
     "Job",
     "JobCancelled",

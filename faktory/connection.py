@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import weakref
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
@@ -242,12 +243,17 @@ class Connection:
         """Say END, which has no reply, and close. Does nothing when closed already."""
         sock = self._socket
         if sock is not None:
-            try:
+            with suppress(OSError):  # it is being closed anyway
                 sock.settimeout(0.2)
                 sock.sendall(END)
-            except OSError:
-                pass  # it is being closed anyway
             self.abort()
+
+    def interrupt(self) -> None:
+        """Make the exchange of another thread fail now. The only method that any thread may call."""
+        sock = self._socket
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # unlike close(), this wakes a reader
 
     def abort(self) -> None:
         """Close without a word."""

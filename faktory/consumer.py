@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from .heart import Heart
 from .hooks import run as run_hooks
 from .lifecycle import State
 from .managed import Managed
-from .options import FORCED_EXIT, WIND_DOWN
+from .options import FETCH_WATCH, FORCED_EXIT, WIND_DOWN
 from .queues import order_of
 from .worker import Worker
 
@@ -49,6 +50,27 @@ class Summary:
     def total(self) -> int:
         """Jobs run, whatever became of them."""
         return self.succeeded + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a consumer is just now. Ages are in seconds; None before the first time."""
+
+    state: State
+    is_ready: bool
+    """True while it takes jobs: running, at work, and fetching (or with every worker busy)."""
+    workers: int
+    busy: int
+    """Workers that run a job."""
+    last_fetch_age: float | None
+    """Since a FETCH was answered; it grows while every worker is busy."""
+    last_beat_age: float | None
+    last_report_age: float | None
+    """Since the server confirmed an outcome."""
+    reconnects: int
+    """Connections lost so far."""
+    unreported: int
+    """Outcomes that the server has not confirmed."""
 
 
 class Consumer:
@@ -153,6 +175,29 @@ class Consumer:
         """The worker's id at the server."""
         return self._crew.options.wid
 
+    def health(self) -> Health:
+        """Tell how the consumer is, for a liveness or readiness probe. Thread-safe, and asks nobody."""
+        crew, now = self._crew, monotonic()
+
+        def age(moment: float | None) -> float | None:
+            return None if moment is None else max(0.0, now - moment)
+
+        busy, fetch_age = crew.busy(), age(crew.fetched_at)
+        is_fetching = fetch_age is not None and fetch_age < FETCH_WATCH and not self._dialler.is_down
+        return Health(
+            state=self.state,
+            is_ready=self.state is State.RUNNING
+            and self._at_work.locked()
+            and (is_fetching or busy == crew.options.workers),
+            workers=crew.options.workers,
+            busy=busy,
+            last_fetch_age=fetch_age,
+            last_beat_age=age(self._heart.beaten_at),
+            last_report_age=age(crew.reported_at),
+            reconnects=self._dialler.reconnects,
+            unreported=len(crew.outbox),
+        )
+
     def quiet(self) -> None:
         """Take no new jobs from now on; there is no way back. `run` goes on until terminated."""
         self._crew.quiet()
@@ -225,12 +270,14 @@ class Consumer:
                 raise as_lost(exc) from exc.__cause__
         if not self._has_started:
             self._has_started = True
+            atexit.register(self._at_exit)
             run_hooks(self._crew.hooks.startup)
 
     def _work(self, shift: Shift) -> int:
         """Run a shift to its end. Returns the number of workers still busy."""
         crew = self._crew
         self._begin(is_persistent=shift.is_persistent)
+        crew.fetched_at = monotonic()
         crew.workers = [Worker(index, crew, shift, self._dialler) for index in range(crew.options.workers)]
         interrupt: KeyboardInterrupt | None = None
         log.info("working as %s: %d threads, %s", self.wid, len(crew.workers), shift.next_fetch().line.decode().strip())
@@ -303,6 +350,7 @@ class Consumer:
         if self._crew.lifecycle.state is State.TERMINATED:
             return
         self._crew.lifecycle.finish()
+        atexit.unregister(self._at_exit)
         if self._has_started:
             self._tell_quiet()
             run_hooks(self._crew.hooks.shutdown)
@@ -310,6 +358,13 @@ class Consumer:
             self._single.close()
         self._managed.close()
         self._heart.close()
+
+    def _at_exit(self) -> None:
+        """Drain when the interpreter ends under a consumer that works in a daemon thread."""
+        if self._at_work.locked():
+            self._crew.terminate()
+            if self._at_work.acquire(timeout=self._crew.options.shutdown_timeout + WIND_DOWN + 1.0):
+                self._at_work.release()
 
     # -- signals ------------------------------------------------------------------------------------------------
 

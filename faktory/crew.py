@@ -17,7 +17,7 @@ from .hooks import Hooks
 from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
 from .lifecycle import Lifecycle
-from .options import MANY_WORKERS, ConsumerOptions
+from .options import FETCH_WATCH, MANY_WORKERS, ConsumerOptions
 from .outbox import Outbox, Outcome
 from .queues import Order
 from .registry import Handler
@@ -89,6 +89,10 @@ class Crew:
         """Wakes the thread that waits in `run`: a signal's number, or None to look again. Safe in signal handlers."""
         self.heart_wake = threading.Event()
         self._heart_until = float("inf")
+        self.fetched_at: float | None = None
+        """When the last FETCH was answered, with or without a job; None before the first of a shift."""
+        self.reported_at: float | None = None
+        """When the server last confirmed an outcome."""
         self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
         self._parked: deque[Worker] = deque()
 
@@ -133,6 +137,7 @@ class Crew:
         with self.changed:
             self._lookouts.answered(slot.index)
             slot.is_fetching = False
+            self.fetched_at = now
             slot.begin(job, timeout, now)
             worker.interrupted_by = None
             worker.may_be_interrupted = may_interrupt
@@ -182,12 +187,14 @@ class Crew:
         """Note that the server has confirmed an outcome."""
         with self.changed:
             self.outbox.settle(outcome)
+            self.reported_at = monotonic()
             worker.slot.outcome = None
 
     def orphan_settled(self, outcome: Outcome) -> None:
         """Note that the server has confirmed an outcome that no worker owns."""
         with self.changed:
             self.outbox.settle(outcome)
+            self.reported_at = monotonic()
             self.changed.notify_all()
 
     def refused(self, worker: Worker | None, outcome: Outcome, error: Exception) -> None:
@@ -205,6 +212,7 @@ class Crew:
         with self.changed:
             self._lookouts.answered(worker.slot.index)
             worker.slot.is_fetching = False
+            self.fetched_at = monotonic()
             if is_empty and shift.until_empty and all(other.is_idle for other in self.workers if other is not worker):
                 self._stop(shift)
 
@@ -370,6 +378,25 @@ class Crew:
                     seconds,
                     job.reservation,
                 )
+
+    def watch_fetches(self) -> None:
+        """Recover from what must not happen: free workers, jobs wanted, and no FETCH answered for long (P13)."""
+        now = monotonic()
+        with self.changed:
+            free = [worker for worker in self.workers if worker.slot.job is None and not worker.has_ended]
+            since = self.fetched_at
+            if not free or not self.lifecycle.may_fetch or since is None or now - since < FETCH_WATCH:
+                return
+            if any(worker.is_dialling for worker in free):
+                return  # it is known that there is no server
+            self.fetched_at = now
+            stuck = [worker for worker in free if worker.slot.is_fetching]
+            woken = self._unpark(now) if self._parked and not stuck else None
+        log.error("no FETCH was answered for %.0f s; starting over with new connections", now - since)
+        for worker in stuck:
+            worker.interrupt()
+        if woken is not None:
+            woken.wake.set()
 
     def _interrupt(self, worker: Worker, exc_type: type[Exception]) -> None:
         """Raise in a worker's handler, at most once a job. The lock is held, so the handler cannot end meanwhile."""

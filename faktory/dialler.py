@@ -30,7 +30,10 @@ class Dialler:
         self._turn = threading.Lock()
         self._backoff = Backoff()
         self._not_before = 0.0
-        self._is_down = False
+        self.is_down = False
+        """True from a loss until a new connection has carried an exchange."""
+        self.reconnects = 0
+        """How often a connection was lost."""
         self._said: dict[str, float] = {}
 
     def dial(self, worker: Worker, timeout: float) -> Connection | None:
@@ -58,22 +61,23 @@ class Dialler:
         One that never carried a whole exchange (not `is_proven`) puts off the next attempt: the server may accept
         connections only to drop them.
         """
+        self.reconnects += 1
         if not is_proven:
             if isinstance(exc, (HandshakeError, ProtocolError)):
                 at_least = REFUSED_DELAY
             else:
                 at_least = exc.retry_after if isinstance(exc, ConnectFailed) else 0.0
             self._not_before = monotonic() + self._backoff.next_delay(at_least)
-        if not self._is_down:
-            self._is_down = True
+        if not self.is_down:
+            self.is_down = True
             log.warning("lost the server, reconnecting: %s", exc)
 
     def note_success(self) -> None:
         """Note that a new connection has carried its first exchange."""
         self._backoff.reset()
         self._not_before = 0.0
-        if self._is_down:
-            self._is_down = False
+        if self.is_down:
+            self.is_down = False
             log.info("connected to the server again")
 
     def pause(self, worker: Worker, seconds: float) -> None:

@@ -26,6 +26,8 @@ class Heart:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
+        self.beaten_at: float | None = None
+        """When the server last answered a beat, or HELLO, which counts as one."""
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
         self._is_stopping = False
@@ -42,6 +44,7 @@ class Heart:
         """Open the connection, or replace it. Only while the heart is stopped. Raises what `Connection` raises."""
         self._drop()
         self._connection = self._crew.connect(REPLY_TIMEOUT)
+        self.beaten_at = monotonic()
 
     def start(self) -> None:
         """Begin to beat."""
@@ -88,6 +91,7 @@ class Heart:
                 crew.heart_wake.wait(crew.next_alarm_in(lifecycle.beat_in(monotonic())))
                 crew.heart_wake.clear()
                 crew.sound_alarms()
+                crew.watch_fetches()
                 if lifecycle.beat_in(monotonic()) <= 0:
                     self._beat()
                 if monotonic() >= self._quiet_until:
@@ -111,7 +115,8 @@ class Heart:
             # The server has forgotten us: a new HELLO with the same wid heals that (server/workers.go).
             self._drop()
             wanted = self._opened().call(command)
-        lifecycle.beat_sent(monotonic())
+        self.beaten_at = monotonic()
+        lifecycle.beat_sent(self.beaten_at)
         self._backoff.reset()
         if self._is_down:
             self._is_down = False

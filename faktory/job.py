@@ -17,7 +17,7 @@ from math import isfinite
 from secrets import token_hex
 from typing import Any, Final, Self
 
-from .errors import InvalidJob
+from .errors import ConfigurationError, InvalidJob
 
 MAX_EXACT_INT: Final = 2**53
 """Largest magnitude of an integer that survives the server, which turns every number into a float64."""
@@ -300,9 +300,9 @@ class Job:
 
 
 def check_queue_name(name: object) -> str:
-    """Return `name` when the server could store jobs under it, else raise `InvalidJob` (storage/redis.go)."""
+    """Return `name` when the server could store jobs under it, else raise `ConfigurationError` (storage/redis.go)."""
     if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
-        raise InvalidJob(f"a queue name must be made of A-Z a-z 0-9 . _ -, got {_shown(name)}")
+        raise ConfigurationError(f"a queue name must be made of A-Z a-z 0-9 . _ -, got {_shown(name)}")
     return name
 
 

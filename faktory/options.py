@@ -53,6 +53,8 @@ LOOKOUT_PATIENCE_LIMIT: Final = 0.5
 """... but never more than this."""
 MANY_WORKERS: Final = 200
 """From so many threads on, two idle FETCHes wait at the server instead of one."""
+FETCH_WATCH: Final = 30.0
+"""Seconds without a completed FETCH, while jobs are wanted and a worker is free, after which something is amiss."""
 WIND_DOWN: Final = 2.5
 """Seconds given, when the shutdown timeout is over, to a FETCH in flight and to the reports of the jobs cut off."""
 FORCED_EXIT: Final = 1.0

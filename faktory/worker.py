@@ -101,6 +101,12 @@ class Worker:
             raise
         return self.shift.total > done
 
+    def interrupt(self) -> None:
+        """Make the exchange under way fail. Any thread may call it."""
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:

@@ -303,7 +303,7 @@ def test_queues_are_paused_resumed_and_removed(server: Server, client: Client) -
 def test_names_that_would_be_other_commands_are_refused(client: Client, name: str) -> None:
     """D1."""
     for call in (client.pause_queues, client.resume_queues, client.remove_queues, client.queue_latency):
-        with pytest.raises(InvalidJob, match="queue name"):
+        with pytest.raises(ConfigurationError, match="queue name"):
             call(name)
     with pytest.raises(InvalidJob, match="queue"):
         client.push(Job("work", queue=name))

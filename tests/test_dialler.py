@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -20,18 +21,20 @@ class Persistent:
 
     def __init__(self, server: Server, workers: int = 4) -> None:
         self.done: list[str] = []
-        self.consumer: Consumer = (
-            ConsumerBuilder()
-            .register("work", lambda job: self.done.append(job.jid))
-            .workers(workers)
-            .connect(server.url)
-        )
+        self.handler: Callable[[Job], object] | None = None
+        self.consumer: Consumer = ConsumerBuilder().register("work", self._work).workers(workers).connect(server.url)
         self._shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        self.consumer._work(self._shift)
+        with self.consumer._working():
+            self.consumer._work(self._shift)
+
+    def _work(self, job: Job) -> None:
+        if self.handler is not None:
+            self.handler(job)
+        self.done.append(job.jid)
 
     def join(self) -> None:
         self._thread.join(20)

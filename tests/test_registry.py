@@ -373,6 +373,10 @@ def test_an_unknown_type_is_told_with_the_names_that_come_near() -> None:
     assert said == "no handler is registered for the job type 'risize'; did you mean 'resize', 'resize2'?"
 
 
+def test_at_most_three_names_are_hinted_at() -> None:
+    assert unknown_jobtype("resize", [f"resize{number}" for number in range(9)]).count("'resize") == 1 + 3
+
+
 def test_an_unknown_type_like_no_other_gets_no_hint() -> None:
     assert unknown_jobtype("mail", ["resize"]) == "no handler is registered for the job type 'mail'"
     assert unknown_jobtype("mail", []) == "no handler is registered for the job type 'mail'"

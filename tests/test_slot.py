@@ -193,8 +193,9 @@ def test_a_job_that_has_ended_is_not_late() -> None:
 def test_a_new_slot_holds_nothing() -> None:
     slot = Slot(5)
     assert slot.index == 5
-    assert slot.job is slot.outcome is None
-    assert not (slot.is_fetching or slot.is_woken or slot.is_cut or slot.is_cancelled)
+    assert slot.job is None
+    assert slot.outcome is None
+    assert not any([slot.is_fetching, slot.is_woken, slot.is_cut, slot.is_cancelled])
 
 
 def test_a_slot_without_a_job_has_no_alarm() -> None:

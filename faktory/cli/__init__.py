@@ -15,6 +15,8 @@ from typing import Final
 from ..errors import FaktoryError
 
 COMMANDS: Final = {
+    "info": "show a server's queues and sets",
+    "push": "push one job",
     "server": "run a Faktory server in memory, for development and tests",
 }
 """Each command's module in this package, and what `--help` says of it."""
