@@ -132,7 +132,7 @@ class Consumer:
             if self.state is not State.RUNNING:
                 return False
             if self._single is None:
-                self._single = Worker(0, self._crew, shift, self._dialler)
+                self._single = Worker(self._crew, shift, self._dialler)
             self._single.shift = shift
             self._crew.workers = [self._single]
             with self._beating():
@@ -151,10 +151,12 @@ class Consumer:
         shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
         with self._working(), self._taking_signals():
             busy = self._work(shift)
+            self._end()
         unreported = len(self._crew.outbox)
         if unreported:
             log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
-        code = 128 + self._forced_by if self._forced_by else int(bool(busy or unreported))
+        has_failed = bool(self._crew.cut_off or unreported or shift.error)
+        code = 128 + self._forced_by if self._forced_by else int(has_failed)
         if busy or threading.current_thread() is not threading.main_thread():
             # Threads that cannot be stopped must not go on with jobs that the server hands to others now.
             logging.shutdown()
@@ -278,13 +280,12 @@ class Consumer:
         crew = self._crew
         self._begin(is_persistent=shift.is_persistent)
         crew.fetched_at = monotonic()
-        crew.workers = [Worker(index, crew, shift, self._dialler) for index in range(crew.options.workers)]
+        crew.workers = [Worker(crew, shift, self._dialler) for _ in range(crew.options.workers)]
         interrupt: KeyboardInterrupt | None = None
         log.info("working as %s: %d threads, %s", self.wid, len(crew.workers), shift.next_fetch().line.decode().strip())
         with self._beating():
-            for worker in crew.workers:
-                name = f"faktory-worker-{worker.slot.index + 1}"
-                threading.Thread(target=worker.run, name=name, daemon=True).start()
+            for number, worker in enumerate(crew.workers, 1):
+                threading.Thread(target=worker.run, name=f"faktory-worker-{number}", daemon=True).start()
             while True:
                 try:
                     self._wait(shift)
@@ -293,7 +294,7 @@ class Consumer:
                     (crew.force if interrupt else crew.terminate)()
                     interrupt = exc
         busy = crew.busy()
-        log.info("ended: %d jobs succeeded, %d failed, %d were cut off", shift.succeeded, shift.failed, busy)
+        log.info("ended: %d jobs succeeded, %d failed, %d were cut off", shift.succeeded, shift.failed, crew.cut_off)
         if crew.lifecycle.is_ending:
             self._end()
         if interrupt is not None:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import count
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from .options import FETCH_WATCH, MANY_WORKERS, ConsumerOptions
 from .outbox import Outbox, Outcome
 from .queues import Order
 from .registry import Handler
-from .slot import Alarm, Lookouts, Step
+from .slot import Alarm, Lookouts, Slot, Step
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -83,8 +84,12 @@ class Crew:
         )
         self.outbox = Outbox()
         self.workers: list[Worker] = []
-        self.changed = threading.Condition(threading.Lock())
-        """The one lock; notified when the consumer's state changes."""
+        # A plain lock: an exception raised in a thread from outside could hit a Condition's own `__enter__` between
+        # taking the lock and the block that gives it back.
+        self.lock = threading.Lock()
+        """Guards all that the threads share."""
+        self.changed = threading.Condition(self.lock)
+        """To wait on, and to notify when the consumer's state changes; the lock is taken by its own name."""
         self.mailbox: SimpleQueue[int | None] = SimpleQueue()
         """Wakes the thread that waits in `run`: a signal's number, or None to look again. Safe in signal handlers."""
         self.heart_wake = threading.Event()
@@ -95,6 +100,13 @@ class Crew:
         """When the server last confirmed an outcome."""
         self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
         self._parked: deque[Worker] = deque()
+        self.cut_off = 0
+        """Jobs given up by `cancel_running` so far."""
+        self._indexes = count()
+
+    def new_slot(self) -> Slot:
+        """Make a slot with an index that no other of this consumer has or had."""
+        return Slot(next(self._indexes))
 
     # -- what a worker asks -----------------------------------------------------------------------------------
 
@@ -102,10 +114,13 @@ class Crew:
         """Return what a worker does next."""
         slot, shift = worker.slot, worker.shift
         now = monotonic()
-        with self.changed:
+        with self.lock:
             ending = self.lifecycle.is_ending or shift.is_stopping
-            if slot.outcome is not None and self.lifecycle.is_over(now) and slot.is_cut:
+            if slot.outcome is not None and slot.is_cut and self.lifecycle.is_over(now):
                 return Step.END  # the outcome stays in the outbox, which is accounted for at the end
+            late = slot.drop_late(now)
+            if late is not None:
+                self.outbox.settle(late)
             wants_jobs = self.lifecycle.may_fetch and not ending
             if shift.until_empty and slot.outcome is None and not slot.is_woken:
                 # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
@@ -125,22 +140,20 @@ class Crew:
             if step is Step.PARK:
                 worker.wake.clear()
                 self._parked.append(worker)
+        if late is not None:
+            log_given_up(late)
         return step
 
-    def begin(self, worker: Worker, job: Job, timeout: float | None, *, may_interrupt: bool) -> bool:
-        """Start a fetched job and wake the next parked worker. Returns False when there is no time left to run it.
-
-        With `may_interrupt` an exception may be raised in the caller's thread from now on, until `leave`.
-        """
+    def begin(self, worker: Worker, job: Job, timeout: float | None) -> bool:
+        """Start a fetched job and wake the next parked worker. Returns False when there is no time left to run it."""
         slot = worker.slot
         now = monotonic()
-        with self.changed:
+        with self.lock:
             self._lookouts.answered(slot.index)
             slot.is_fetching = False
             self.fetched_at = now
             slot.begin(job, timeout, now)
             worker.interrupted_by = None
-            worker.may_be_interrupted = may_interrupt
             woken = self._unpark(now) if self._parked else None
             in_time = not self.lifecycle.is_over(now)
             is_early = slot.alarm_at < self._heart_until
@@ -153,7 +166,7 @@ class Crew:
     def leave(self, worker: Worker) -> None:
         """End the part of a job that may be interrupted. Can be called twice."""
         slot = worker.slot
-        with self.changed:
+        with self.lock:
             slot.finish()
             worker.may_be_interrupted = False
             if worker.interrupted_by is not None:
@@ -164,7 +177,7 @@ class Crew:
         slot, shift = worker.slot, worker.shift
         now = monotonic()
         outcome = Outcome(command, slot.expires_at)
-        with self.changed:
+        with self.lock:
             slot.finish()
             if isinstance(command, Ack):
                 shift.succeeded += 1
@@ -185,31 +198,32 @@ class Crew:
 
     def settled(self, worker: Worker, outcome: Outcome) -> None:
         """Note that the server has confirmed an outcome."""
-        with self.changed:
+        with self.lock:
             self.outbox.settle(outcome)
             self.reported_at = monotonic()
             worker.slot.outcome = None
 
     def orphan_settled(self, outcome: Outcome) -> None:
         """Note that the server has confirmed an outcome that no worker owns."""
-        with self.changed:
+        with self.lock:
             self.outbox.settle(outcome)
             self.reported_at = monotonic()
             self.changed.notify_all()
 
-    def refused(self, worker: Worker | None, outcome: Outcome, error: Exception) -> None:
-        """Note that the server has answered an outcome with an error: it is sent once more, then given up."""
-        with self.changed:
+    def refused(self, worker: Worker | None, outcome: Outcome, error: Exception) -> bool:
+        """Note that the server has answered an outcome with an error. Returns True to send it once more."""
+        with self.lock:
             again = self.outbox.refuse(outcome)
             if not again and worker is not None:
                 worker.slot.outcome = None
         if not again:
             log.error("gave up reporting job %a, the server refuses its outcome: %a", outcome.jid, str(error))
+        return again
 
     def fetched_nothing(self, worker: Worker, *, is_empty: bool = True) -> None:
         """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
         shift = worker.shift
-        with self.changed:
+        with self.lock:
             self._lookouts.answered(worker.slot.index)
             worker.slot.is_fetching = False
             self.fetched_at = monotonic()
@@ -219,20 +233,31 @@ class Crew:
     def lost(self, worker: Worker, error: Exception) -> None:
         """Note that a worker's exchange was cut off."""
         slot = worker.slot
-        with self.changed:
+        with self.lock:
             self._lookouts.answered(slot.index)
             slot.is_fetching = False
             slot.is_cut = True
             if not worker.shift.is_persistent:
                 self._stop(worker.shift, error)
-            late = self.outbox.give_up(monotonic())
-            if slot.outcome in late:
-                slot.outcome = None
-        log_given_up(late)
+
+    def step_aside(self, worker: Worker) -> None:
+        """Note that a worker cannot send its FETCH now: it has no connection. One that has may take its place."""
+        slot = worker.slot
+        woken = None
+        with self.lock:
+            self._lookouts.answered(slot.index)
+            slot.is_fetching = False
+            if self._lookouts.has_room:
+                ready = next((other for other in self._parked if other.is_connected), None)
+                if ready is not None:
+                    self._parked.remove(ready)
+                    woken = self._woken(ready, monotonic())
+        if woken is not None:
+            woken.wake.set()
 
     def has_ended(self, worker: Worker) -> None:
         """Note that a worker's thread is about to end."""
-        with self.changed:
+        with self.lock:
             worker.has_ended = True
             self._lookouts.answered(worker.slot.index)
             self.changed.notify_all()
@@ -242,7 +267,7 @@ class Crew:
 
     def quiet(self) -> None:
         """Stop taking jobs."""
-        with self.changed:
+        with self.lock:
             news = self.lifecycle.quiet(monotonic())
             self._wake_all()
         if news:
@@ -250,7 +275,7 @@ class Crew:
 
     def terminate(self) -> None:
         """Stop taking jobs and end."""
-        with self.changed:
+        with self.lock:
             news = self.lifecycle.terminate(monotonic())
             self._wake_all()
         if news:
@@ -258,7 +283,7 @@ class Crew:
 
     def force(self) -> None:
         """End now."""
-        with self.changed:
+        with self.lock:
             self.lifecycle.force(monotonic())
             self._wake_all()
         log.warning("terminating now: running jobs are cut off")
@@ -274,7 +299,7 @@ class Crew:
 
     def stop(self, shift: Shift, error: Exception | None = None) -> None:
         """End a shift, but not the consumer, after what its workers have in hand."""
-        with self.changed:
+        with self.lock:
             self._stop(shift, error)
 
     def _stop(self, shift: Shift, error: Exception | None = None) -> None:
@@ -291,7 +316,9 @@ class Crew:
         self.mailbox.put(None)
 
     def _unpark(self, now: float) -> Worker:
-        worker = self._parked.popleft()
+        return self._woken(self._parked.popleft(), now)
+
+    def _woken(self, worker: Worker, now: float) -> Worker:
         worker.slot.is_woken = True
         # On the lookout from now on: else the one that woke it could end its job first, and send a FETCH too many.
         self._lookouts.sent(worker.slot.index, now)
@@ -301,7 +328,7 @@ class Crew:
 
     def is_settled(self, shift: Shift) -> bool:
         """Tell whether nothing of a shift needs waiting for: all threads have ended, or only try to connect."""
-        with self.changed:
+        with self.lock:
             ending = self.lifecycle.is_ending or shift.is_stopping
             return all(
                 worker.has_ended or (ending and worker.is_dialling and worker.slot.outcome is None)
@@ -315,23 +342,24 @@ class Crew:
             return len(self.outbox) == 0 and all(w.has_ended or w.slot.is_cancelled for w in self.workers)
 
         self.heart_wake.set()
-        with self.changed:
+        with self.lock:
             self.changed.wait_for(is_wound_down, timeout=seconds)
 
     def busy(self) -> int:
         """Return how many workers run a job."""
-        with self.changed:
+        with self.lock:
             return sum(worker.slot.job is not None for worker in self.workers)
 
     def cancel_running(self) -> list[Outcome]:
         """Give up the running jobs: what they bring is discarded. Returns the FAILs to send for them."""
         now = monotonic()
         outcomes: list[Outcome] = []
-        with self.changed:
+        with self.lock:
             for worker in self.workers:
                 slot = worker.slot
                 if slot.job is not None and not slot.is_cancelled:
                     slot.is_cancelled = True
+                    self.cut_off += 1
                     outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
                     if outcome.may_be_sent(now):
                         self.outbox.add(outcome)
@@ -341,14 +369,14 @@ class Crew:
 
     def orphans(self) -> list[Outcome]:
         """Return the outcomes that no living worker is going to report."""
-        with self.changed:
+        with self.lock:
             owned = {id(worker.slot.outcome) for worker in self.workers if not worker.has_ended}
             return [outcome for outcome in self.outbox.waiting() if id(outcome) not in owned]
 
     def next_alarm_in(self, beat_in: float) -> float:
         """Return the seconds until the heart has something to do, at most `beat_in`."""
         now = monotonic()
-        with self.changed:
+        with self.lock:
             self._heart_until = min([now + beat_in, *(worker.slot.alarm_at for worker in self.workers)])
             return max(0.0, self._heart_until - now)
 
@@ -356,7 +384,7 @@ class Crew:
         """Warn of jobs that come near the end of their reservations, and interrupt those past their time limits."""
         now = monotonic()
         late: list[tuple[Alarm, Job, float]] = []
-        with self.changed:
+        with self.lock:
             for worker in self.workers:
                 slot = worker.slot
                 alarm = slot.next_alarm(now)
@@ -382,7 +410,7 @@ class Crew:
     def watch_fetches(self) -> None:
         """Recover from what must not happen: free workers, jobs wanted, and no FETCH answered for long (P13)."""
         now = monotonic()
-        with self.changed:
+        with self.lock:
             free = [worker for worker in self.workers if worker.slot.job is None and not worker.has_ended]
             since = self.fetched_at
             if not free or not self.lifecycle.may_fetch or since is None or now - since < FETCH_WATCH:
@@ -405,10 +433,9 @@ class Crew:
             interrupt_thread(worker.thread_id, exc_type)
 
 
-def log_given_up(outcomes: list[Outcome]) -> None:
-    """Say which outcomes could not be reported in time, so that the server will have those jobs run again."""
-    for outcome in outcomes:
-        log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+def log_given_up(outcome: Outcome) -> None:
+    """Say which outcome could not be reported in time, so that the server will have that job run again."""
+    log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
 
 
 def as_lost(error: Exception) -> ConnectionLost:

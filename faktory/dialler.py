@@ -45,6 +45,7 @@ class Dialler:
             while not self._is_pointless(worker):
                 wait = self._not_before - monotonic()
                 if wait > 0 and worker.shift.is_persistent:
+                    self._crew.step_aside(worker)
                     self.pause(worker, wait)
                     continue
                 try:
@@ -82,7 +83,7 @@ class Dialler:
 
     def pause(self, worker: Worker, seconds: float) -> None:
         """Wait, but not into the consumer's end."""
-        with self._crew.changed:
+        with self._crew.lock:
             self._crew.changed.wait_for(lambda: self._is_pointless(worker), timeout=seconds)
 
     def log_rarely(self, key: str, message: str, *args: object) -> None:

@@ -30,7 +30,7 @@ class Heart:
         """When the server last answered a beat, or HELLO, which counts as one."""
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
-        self._is_stopping = False
+        self._stopping = threading.Event()
         self._backoff = Backoff()
         self._is_down = False
         self._quiet_until = 0.0  # no report of orphans before: the last one failed
@@ -48,15 +48,16 @@ class Heart:
 
     def start(self) -> None:
         """Begin to beat."""
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._live, name="faktory-heart", daemon=True)
+        # An event for each thread: one that outlived its `stop` must not go on with its successor's.
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._live, args=[self._stopping], name="faktory-heart", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop beating; the connection stays open. An exchange under way is left to itself after a second."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._is_stopping = True
+            self._stopping.set()
             self._crew.heart_wake.set()
             thread.join(HEART_PATIENCE)
             if thread.is_alive():
@@ -74,19 +75,22 @@ class Heart:
         for outcome in self._crew.orphans():
             if not outcome.may_be_sent(monotonic()):
                 self._crew.orphan_settled(outcome)
-                log_given_up([outcome])
+                log_given_up(outcome)
                 continue
-            try:
-                self._opened().call(outcome.command)
-            except ServerError as exc:
-                self._crew.refused(None, outcome, exc)
-            else:
-                self._crew.orphan_settled(outcome)
+            is_wanted = True
+            while is_wanted:
+                try:
+                    self._opened().call(outcome.command)
+                except ServerError as exc:
+                    is_wanted = self._crew.refused(None, outcome, exc)
+                else:
+                    self._crew.orphan_settled(outcome)
+                    is_wanted = False
 
-    def _live(self) -> None:
+    def _live(self, stopping: threading.Event) -> None:
         """Beat until stopped. The thread's outermost line."""
         crew, lifecycle = self._crew, self._crew.lifecycle
-        while not self._is_stopping:
+        while not stopping.is_set():
             try:
                 crew.heart_wake.wait(crew.next_alarm_in(lifecycle.beat_in(monotonic())))
                 crew.heart_wake.clear()
@@ -104,20 +108,22 @@ class Heart:
 
     def _beat(self) -> None:
         lifecycle = self._crew.lifecycle
-        command = Beat(self._crew.options.wid, current_state=lifecycle.beat_state, rss_kb=resident_kb())
+        told = lifecycle.beat_state
+        command = Beat(self._crew.options.wid, current_state=told, rss_kb=resident_kb())
         try:
             wanted = self._opened().call(command)
         except ServerError as exc:
             if not is_unknown_worker(exc):
                 log.warning("BEAT was answered with an error: %a", str(exc))
-                lifecycle.beat_sent(monotonic())
+                lifecycle.beat_sent(monotonic(), told)
                 return
             # The server has forgotten us: a new HELLO with the same wid heals that (server/workers.go).
             self._drop()
             wanted = self._opened().call(command)
         self.beaten_at = monotonic()
-        lifecycle.beat_sent(self.beaten_at)
+        lifecycle.beat_sent(self.beaten_at, told)
         self._backoff.reset()
+        self._quiet_until = 0.0
         if self._is_down:
             self._is_down = False
             log.info("the heart beats again")

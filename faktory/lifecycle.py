@@ -75,14 +75,6 @@ class Lifecycle:
         """Note that everything has ended."""
         self.state = State.TERMINATED
 
-    def server_says(self, wanted: str | None, now: float) -> bool:
-        """Obey the state in the reply to a BEAT; unknown ones mean go on. Returns True when something changed."""
-        if wanted == "quiet":
-            return self.quiet(now)
-        if wanted == "terminate":
-            return self.terminate(now)
-        return False
-
     def is_over(self, now: float) -> bool:
         """True once the time for running jobs is up."""
         return now >= self.deadline
@@ -91,9 +83,9 @@ class Lifecycle:
         """Return the seconds until the next beat is due, 0 when it is."""
         return max(0.0, self._next_beat - now)
 
-    def beat_sent(self, now: float) -> None:
-        """Note a beat that the server has answered."""
-        self._next_beat = now + self._interval
+    def beat_sent(self, now: float, told: Literal["quiet", "terminate"] | None) -> None:
+        """Note a beat that the server has answered, and the state it told; if that is old news, the next is due."""
+        self._next_beat = now + self._interval if told == self.beat_state else now
 
     def beat_failed(self, now: float, retry_in: float) -> None:
         """Note that the server was not reached; try again in so many seconds, or when a beat is due anyway."""

@@ -66,10 +66,3 @@ class Outbox:
             return True
         self.settle(outcome)
         return False
-
-    def give_up(self, now: float) -> list[Outcome]:
-        """Forget and return the outcomes whose reservations have ended: the server has taken those jobs back."""
-        late = [outcome for outcome in self._waiting.values() if now >= outcome.deadline]
-        for outcome in late:
-            self.settle(outcome)
-        return late

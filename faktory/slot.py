@@ -103,6 +103,17 @@ class Slot:
             return Step.FETCH
         return Step.PARK
 
+    def drop_late(self, now: float) -> Outcome | None:
+        """Let go of an outcome that the server should not get any more, and return it.
+
+        A FAIL past its reservation could hit another worker's run; an ACK may be sent late, but not tried for ever.
+        """
+        outcome = self.outcome
+        if outcome is None or now < outcome.deadline or (outcome.may_be_sent(now) and not self.is_cut):
+            return None
+        self.outcome = None
+        return outcome
+
     def begin(self, job: Job, timeout: float | None, now: float) -> None:
         """Start a job: its limits count from now, when it was received.
 

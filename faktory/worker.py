@@ -27,7 +27,7 @@ from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
 from .registry import Handler, unknown_jobtype
-from .slot import Slot, Step, time_limit
+from .slot import Step, time_limit
 from .wire import Reply
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ log = logging.getLogger("faktory.consumer")
 class Worker:
     """A slot, a connection and the thread that uses both."""
 
-    def __init__(self, index: int, crew: Crew, shift: Shift, dialler: Dialler) -> None:
-        self.slot = Slot(index)
+    def __init__(self, crew: Crew, shift: Shift, dialler: Dialler) -> None:
+        self.slot = crew.new_slot()
         self.shift = shift
         self.wake = threading.Event()
         self.thread_id = 0
@@ -49,7 +49,7 @@ class Worker:
         self.is_dialling = False
         self.may_be_interrupted = False
         self.interrupted_by: type[Exception] | None = None
-        """What another thread has had raised in the running handler. Both belong to the crew, under its lock."""
+        """What another thread has had raised in the running handler; set under the crew's lock, as `leave` ends it."""
         self._crew = crew
         self._dialler = dialler
         self._connection: Connection | None = None
@@ -85,7 +85,8 @@ class Worker:
         self.thread_id = threading.get_ident()
         done = self.shift.total
         try:
-            connection = self._usable_connection()
+            connection = self._usable_connection() or self._dialler.dial(self, FETCH_TIMEOUT)
+            self._connection = connection
             if connection is None:
                 return False
             if self.slot.outcome is not None:
@@ -120,46 +121,56 @@ class Worker:
         if step is Step.PARK:
             self.wake.wait()
             return True
-        slot = self.slot
-        was_cut = slot.is_cut
+        was_cut = self.slot.is_cut
+        connection = self._usable_connection()
+        if connection is None:
+            return self._dial()
         try:
-            connection = self._usable_connection()
-            if connection is None:
-                self._crew.lost(self, ConnectionLost("stopped while connecting", maybe_executed=False))
-                return True
             if step is Step.REPORT_AND_FETCH:
                 self._report_and_fetch(connection)
             elif step is Step.REPORT:
                 self._report(connection)
             else:
                 self._fetch(connection)
-        except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
-            is_new = self._connection is None
-            if self._connection is not None:
-                self._connection.abort()
-            if self.shift.is_persistent:
-                self._dialler.note_loss(exc, is_proven=self._is_proven)
+        except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
+            connection.abort()
+            self._dialler.note_loss(exc, is_proven=self._is_proven)
             self._crew.lost(self, exc)
             # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
-            return self.shift.is_persistent or not (is_new or was_cut)
+            return self.shift.is_persistent or not was_cut
         return True
+
+    @property
+    def is_connected(self) -> bool:
+        """True when it has a connection that has not been found broken."""
+        return self._connection is not None and self._connection.is_open
 
     def _usable_connection(self) -> Connection | None:
         connection = self._connection
-        # One that was used a moment ago is not looked at again: that would be a system call for every job.
         if connection is not None:
+            # One that was used a moment ago is not looked at again: that would be a system call for every job.
             is_fresh = connection.is_open and monotonic() - connection.last_used < 1.0
             if is_fresh or connection.is_usable():
                 return connection
             connection.abort()
             self._connection = None
+        return None
+
+    def _dial(self) -> bool:
+        """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""
         self.is_dialling = True
         self._is_proven = False
         try:
             self._connection = self._dialler.dial(self, FETCH_TIMEOUT)
+        except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
+            self._crew.lost(self, exc)
+            return False
         finally:
             self.is_dialling = False
-        return self._connection
+            self._crew.step_aside(self)
+        if self._connection is None:
+            self.slot.is_cut = True  # there was no way to report it
+        return True
 
     # -- exchanges --------------------------------------------------------------------------------------------
 
@@ -239,8 +250,9 @@ class Worker:
         crew = self._crew
         try:
             try:
-                if not crew.begin(self, job, handler.timeout, may_interrupt=True):
+                if not crew.begin(self, job, handler.timeout):
                     raise JobCancelled("the worker is stopping and had no time left to run the job")
+                self.may_be_interrupted = True  # from here on, until `leave`
                 result = handler.call(job)
             finally:
                 crew.leave(self)
@@ -278,12 +290,12 @@ class Worker:
             if isinstance(error, JobTimeout):
                 return f"the job ran past its time limit of {time_limit(job.reservation, handler.timeout):g} s"
             return CUT_OFF
-        if isinstance(error, TypeError) and not reached_user_code(error.__traceback__):
+        if issubclass(type(error), TypeError) and not reached_user_code(error.__traceback__):
             return f"the handler of {job.jobtype!a} cannot be called with the job: {describe(error)}"
         return None
 
     def _refuse_unknown(self, job: Job) -> None:
-        self._crew.begin(self, job, None, may_interrupt=False)
+        self._crew.begin(self, job, None)
         message = unknown_jobtype(job.jobtype, self._crew.handlers)
         self._crew.finish(self, Fail(job.jid, "UnknownJobType", message))
         self._dialler.log_rarely(f"unknown {job.jobtype}", "job %a failed: %s", job.jid, message)
@@ -296,7 +308,7 @@ class Worker:
             log.error("got a job that cannot be read, without a jid to fail it by; it will come again: %s", error)
             return
         job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
-        self._crew.begin(self, job, None, may_interrupt=False)
+        self._crew.begin(self, job, None)
         self._crew.finish(self, Fail(error.jid, "MalformedJob", str(error)))
         log.error("job %a cannot be read and was failed: %s", error.jid, error)
 

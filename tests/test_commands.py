@@ -297,7 +297,7 @@ each_queue_command = pytest.mark.parametrize("make", QUEUE_COMMANDS)
 @pytest.mark.parametrize("name", ["", "a b", "x\r\nQUEUE REMOVE b", "a\n", "é", "a*", "**", None, 5, b"a"])
 def test_a_queue_name_that_is_none_is_refused(make: Callable[[Any], Command[Any]], name: object) -> None:
     """D1: on other clients a line break in a queue name removes queues."""
-    with pytest.raises(InvalidJob) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         make(["good", name])
     assert str(caught.value) == (f"a queue name must be made of A-Z a-z 0-9 . _ -, got {type(name).__name__} {name!a}")
 
@@ -306,7 +306,7 @@ def test_a_queue_name_that_is_none_is_refused(make: Callable[[Any], Command[Any]
 def test_all_queues_can_be_meant_only_where_the_server_knows_it(make: Callable[[Any], Command[Any]]) -> None:
     """D1, PROTOCOL 39"""
     if make in (Fetch, QueueLatency):
-        with pytest.raises(InvalidJob, match=r"got str '\*'$"):
+        with pytest.raises(ConfigurationError, match=r"got str '\*'$"):
             make(["*"])
     else:
         assert make(["*"]).line.endswith(b" *\r\n")
@@ -332,7 +332,7 @@ def test_a_queue_command_is_one_line_of_its_names_or_is_refused(names: list[str]
     """D1"""
     try:
         line = RemoveQueues(names).line
-    except InvalidJob:
+    except ConfigurationError:
         return
     assert payload_of(line, "QUEUE").decode().split(" ") == ["REMOVE", *names]
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
-from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job
+from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job, JobTimeout
 from faktory import crew as module
 from faktory.commands import Ack, Fail
+from faktory.connection import Connection
 from faktory.crew import Shift, as_lost
 from faktory.outbox import Outcome
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.worker import Worker
+
+from .conftest import until
+from .test_dialler import Persistent
 
 
 def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client: Client) -> None:
@@ -21,7 +26,6 @@ def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client
     jid = client.push(Job("work"))
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
         from faktory.commands import Fetch
-        from faktory.connection import Connection
 
         with Connection(server.url) as connection:
             connection.call(Fetch(["default"]))
@@ -50,8 +54,6 @@ def test_a_refused_orphan_is_sent_twice_and_given_up(
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
         consumer._crew.outbox.add(Outcome(Ack("job-odd-12"), time.monotonic() + 100))
         consumer._heart.report_orphans()
-        assert len(consumer._crew.outbox) == 1
-        consumer._heart.report_orphans()
         assert len(consumer._crew.outbox) == 0
     assert fault.struck == 2
     assert "gave up reporting job 'job-odd-12'" in caplog.text
@@ -64,7 +66,7 @@ def test_a_job_that_comes_after_the_end_is_failed_without_being_run(server: Serv
     builder = ConsumerBuilder().register("work", lambda job: ran.append(job.jid)).shutdown_timeout(0)
     with builder.connect(server.url) as consumer:
         shift = Shift(order_of(["default"]), is_persistent=False, until_empty=False)
-        worker = Worker(0, consumer._crew, shift, consumer._dialler)
+        worker = Worker(consumer._crew, shift, consumer._dialler)
         consumer._crew.workers = [worker]
         worker._connection = consumer._crew.connect(10)
         consumer._crew.terminate()
@@ -103,3 +105,85 @@ def test_an_unopened_connection_is_a_lost_one_to_run() -> None:
     assert type(lost) is ConnectionLost
     assert (str(lost), lost.maybe_executed, lost.__cause__) == ("no server", False, error)
     assert as_lost(lost) is lost
+
+
+def test_a_failure_that_could_not_be_reported_in_time_is_not_sent_late(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J7, fact 7: 600 s late it would hit another worker's run."""
+    run = Persistent(server, workers=1)
+    until(lambda: server.waiting == 1)
+
+    def work(job: Job) -> None:
+        server.kill()
+        raise ValueError("no good")
+
+    run.handler = work
+    client.push(Job("work", reserve_for=60, retry=3))
+    until(lambda: "lost the server" in caplog.text)
+    now = time.monotonic()
+    monkeypatch.setattr(module, "monotonic", lambda: now + 600)
+    server.start()
+    until(lambda: "could not report job" in caplog.text)
+    monkeypatch.setattr(module, "monotonic", time.monotonic)
+    assert len(server.retries) == 0
+    assert len(server.working) == 1
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+
+
+def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P13: one worker is refused for ever, the other's connection is fine."""
+    run = Persistent(server, workers=2)
+    until(lambda: server.waiting == 1)
+    client.push_bulk(Job("work") for _ in range(20))
+    until(lambda: len(run.done) == 20)
+    server.clock.advance(2.1)
+    until(lambda: server.waiting == 1)
+    crew = run.consumer._crew
+    assert all(worker.is_connected for worker in crew.workers)
+    connect = crew.connect
+
+    def refuse(timeout: float) -> Connection:
+        if threading.current_thread().name.startswith("faktory-worker"):
+            raise ConnectFailed("no more connections", retry_after=30)
+        return connect(timeout)
+
+    monkeypatch.setattr(crew, "connect", refuse)
+    (lookout,) = (worker for worker in crew.workers if worker.slot.is_fetching)
+    lookout.interrupt()
+    server.clock.advance(2.1)  # its FETCH is over
+    started = time.monotonic()
+    jids = [client.push(Job("work")) for _ in range(50)]
+    until(lambda: set(run.done) >= set(jids))
+    assert time.monotonic() - started < 10
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+
+
+def test_an_interrupt_while_the_lock_is_taken_never_keeps_it(server: Server, client: Client) -> None:
+    """The limit strikes just when the handler has ended and waits for the crew's lock."""
+    run = Persistent(server, workers=1)
+    crew = run.consumer._crew
+    until(lambda: server.waiting == 1)
+    ending = threading.Event()
+    run.handler = lambda job: ending.set()
+    for _ in range(20):
+        ending.clear()
+        with crew.lock:
+            pass
+        jid = client.push(Job("work", retry=0))
+        assert ending.wait(10)
+        with crew.lock:
+            if crew.workers[0].slot.job is not None:
+                time.sleep(0.001)  # the handler ends, and its thread waits for the lock
+                crew._interrupt(crew.workers[0], JobTimeout)
+        until(lambda: len(server.working) == 0)
+        assert jid
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()

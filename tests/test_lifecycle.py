@@ -118,44 +118,6 @@ def test_states_are_told_as_plain_words() -> None:
     assert [str(state) for state in State] == ["running", "quiet", "terminating", "terminated"]
 
 
-# -- what the server says -------------------------------------------------------------------------------------------
-
-
-def test_the_server_can_quiet_and_then_terminate() -> None:
-    """J13."""
-    life = fresh()
-    assert life.server_says("quiet", 101.0) is True
-    assert (life.may_fetch, life.beat_state) == (False, "quiet")
-    assert life.server_says("terminate", 102.0) is True
-    assert (life.may_fetch, life.beat_state) == (False, "terminate")
-    assert life.deadline == 127.0
-
-
-def test_the_server_repeating_itself_is_no_news() -> None:
-    """PROTOCOL 27: the state comes with every beat."""
-    life = fresh()
-    life.server_says("terminate", 101.0)
-    assert life.server_says("terminate", 116.0) is False
-    assert life.server_says("quiet", 116.0) is False
-    assert life.deadline == 126.0
-
-
-@pytest.mark.parametrize("wanted", [None, "", "running", "QUIET", "terminated", "lunch"])
-def test_an_unknown_wish_of_the_server_changes_nothing(wanted: str | None) -> None:
-    """H10."""
-    life = fresh()
-    assert life.server_says(wanted, 101.0) is False
-    assert life.state is State.RUNNING
-
-
-def test_a_server_that_has_forgotten_the_state_does_not_bring_us_back() -> None:
-    """Fact 9: the server's memory of quiet vanishes with the last connection; ours does not."""
-    life = fresh()
-    life.quiet(101.0)
-    life.server_says(None, 102.0)
-    assert life.beat_state == "quiet"
-
-
 # -- beats ----------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +132,7 @@ def test_the_first_beat_is_due_an_interval_after_the_start() -> None:
 
 def test_an_answered_beat_puts_the_next_one_an_interval_later() -> None:
     life = fresh(now=100.0)
-    life.beat_sent(116.0)
+    life.beat_sent(116.0, None)
     assert life.beat_in(116.0) == 15.0
 
 
@@ -179,15 +141,22 @@ def test_quiet_and_terminate_have_a_beat_sent_at_once() -> None:
     life = fresh(now=100.0)
     life.quiet(101.0)
     assert life.beat_in(101.0) == 0.0
-    life.beat_sent(101.0)
+    life.beat_sent(101.0, "quiet")
     life.terminate(102.0)
     assert life.beat_in(102.0) == 0.0
+
+
+def test_a_state_that_came_while_a_beat_was_under_way_is_told_at_once() -> None:
+    life = fresh(now=100.0)
+    life.quiet(101.0)
+    life.beat_sent(101.1, None)  # it left before
+    assert life.beat_in(101.1) == 0.0
 
 
 def test_what_is_no_news_does_not_have_a_beat_sent() -> None:
     life = fresh(now=100.0)
     life.terminate(101.0)
-    life.beat_sent(101.0)
+    life.beat_sent(101.0, "terminate")
     life.terminate(102.0)
     life.quiet(102.0)
     assert life.beat_in(102.0) == 14.0
@@ -220,7 +189,7 @@ def test_a_failure_between_beats_has_the_connection_tried_early() -> None:
 
 # -- properties -----------------------------------------------------------------------------------------------------
 
-DEEDS = st.sampled_from(["quiet", "terminate", "force", "says quiet", "says terminate", "says x", "sent", "failed"])
+DEEDS = st.sampled_from(["quiet", "terminate", "force", "sent", "failed"])
 
 
 @given(st.lists(st.tuples(DEEDS, st.floats(0, 60), st.floats(0, 60))))
@@ -241,13 +210,11 @@ def test_no_series_of_events_leads_back_or_puts_the_end_off(
                 changed = ORDER.index(life.state) != before
                 assert life.is_over(now)
             case "sent":
-                life.beat_sent(now)
+                life.beat_sent(now, life.beat_state)
                 changed = False
-            case "failed":
+            case _:
                 life.beat_failed(now, delay)
                 changed = False
-            case says:
-                changed = life.server_says(says.removeprefix("says "), now)
         after = ORDER.index(life.state)
         assert after >= before
         assert changed is (after != before)

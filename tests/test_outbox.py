@@ -125,25 +125,11 @@ def test_refusals_are_counted_for_each_outcome() -> None:
     assert outbox.waiting() == [second]
 
 
-# -- giving up ------------------------------------------------------------------------------------------------------
-
-
-def test_outcomes_are_given_up_when_their_reservations_have_ended() -> None:
-    """J3: also an ACK is repeated only until then."""
-    outbox = Outbox()
-    late, later, in_time = done("job-00001", 100.0), failed("job-00002", 99.0), done("job-00003", 100.001)
-    for outcome in (late, in_time, later):
-        outbox.add(outcome)
-    assert outbox.give_up(100.0) == [late, later]
-    assert outbox.waiting() == [in_time]
-    assert outbox.give_up(100.0) == []
-
-
 # -- a model --------------------------------------------------------------------------------------------------------
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """An outcome leaves only by being settled, refused twice, given up, or replaced by a later one of its jid."""
+    """An outcome leaves only by being settled, refused twice, or replaced by a later one of its jid."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,12 +162,6 @@ class OutboxMachine(RuleBasedStateMachine):
             if not self.outbox.refuse(outcome):
                 assert outcome.refusals == 2
                 self.kept.remove(outcome)
-
-    @rule(now=st.floats(0, 100))
-    def give_up(self, now: float) -> None:
-        late = self.outbox.give_up(now)
-        assert late == [outcome for outcome in self.kept if outcome.deadline <= now]
-        self.kept = [outcome for outcome in self.kept if outcome.deadline > now]
 
     @invariant()
     def the_rest_is_kept_oldest_first(self) -> None:

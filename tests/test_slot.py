@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from faktory.commands import Ack
+from faktory.commands import Ack, Fail
 from faktory.job import Job
 from faktory.options import LOOKOUT_PATIENCE, LOOKOUT_PATIENCE_LIMIT
 from faktory.outbox import Outcome
@@ -414,6 +414,35 @@ def test_an_outcome_that_was_given_up_measures_nothing() -> None:
     slot.outcome = None
     ask(slot, lookouts, now=10.4)
     assert not lookouts.grant(LOOKOUT_PATIENCE, waited=0.0)
+
+
+# -- late outcomes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "is_cut", "now", "is_dropped"),
+    [
+        (Fail("job-00001", "E", "m"), False, 99.9, False),
+        (Fail("job-00001", "E", "m"), True, 99.9, False),
+        (Fail("job-00001", "E", "m"), False, 100.0, True),
+        (Ack("job-00001"), True, 99.9, False),
+        (Ack("job-00001"), False, 100.0, False),
+        (Ack("job-00001"), True, 100.0, True),
+    ],
+)
+def test_a_late_outcome_is_dropped_when_it_would_do_harm_or_has_been_tried(
+    command: Ack | Fail, is_cut: bool, now: float, is_dropped: bool
+) -> None:
+    """J3, J7, fact 7: an ACK past the reservation is still sent, once; a FAIL is not."""
+    slot = Slot(0)
+    outcome = slot.outcome = Outcome(command, 100.0)
+    slot.is_cut = is_cut
+    assert slot.drop_late(now) is (outcome if is_dropped else None)
+    assert (slot.outcome is None) is is_dropped
+
+
+def test_without_an_outcome_nothing_is_late() -> None:
+    assert Slot(0).drop_late(1e9) is None
 
 
 # -- slots and lookouts together, over a modelled network -----------------------------------------------------------

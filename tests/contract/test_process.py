@@ -55,6 +55,16 @@ def test_a_job_longer_than_the_shutdown_is_failed_and_the_process_ends_with_1(ba
     assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
+def test_a_job_that_obeys_the_cut_off_was_cut_off_all_the_same(backend: Backend) -> None:
+    """The exit code tells of it, also when the handler had ended by then."""
+    backend.push("obedient", 60, retry=5)
+    with Program(WORKER, backend.url, backend.queue, "--timeout", 0.3) as worker:
+        worker.expect("start")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 1, worker.errors
+    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+
+
 def test_a_second_signal_ends_at_once(backend: Backend) -> None:
     """P2."""
     backend.push("stubborn", 60, retry=5)

@@ -79,7 +79,12 @@ def test_n16_a_job_that_ends_in_a_black_hole_is_acknowledged_after_it(
     monkeypatch.setattr(worker_module, "FETCH_TIMEOUT", 0.5)
     monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT", 0.5)
     run = Behind(proxy, server)
-    run.handler = lambda job: (setattr(proxy, "black_hole", True), time.sleep(0.1))
+
+    def into_the_hole(job: Job) -> None:
+        proxy.black_hole = True
+        time.sleep(0.1)
+
+    run.handler = into_the_hole
     jid = client.push(Job("work"))
     until(lambda: run.done == [jid])
     time.sleep(1.5)

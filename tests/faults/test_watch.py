@@ -94,7 +94,7 @@ def test_parked_workers_that_nobody_wakes_are_woken(
     run = Persistent(server, workers=2)
     until(lambda: server.waiting == 1)
     crew = run.consumer._crew
-    with crew.changed:
+    with crew.lock:
         for worker in crew.workers:
             crew._lookouts.answered(worker.slot.index)
         crew._lookouts._waiting = {98: 0.0, 99: 0.0}  # two that do not exist

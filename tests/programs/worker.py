@@ -34,6 +34,13 @@ def stubborn(job: Job) -> None:
             say("ignored", job.jid)
 
 
+def obedient(job: Job) -> None:
+    say("start", job.jid)
+    limit = time.monotonic() + job.args[0]
+    while time.monotonic() < limit:
+        time.sleep(0.01)
+
+
 def boom(job: Job) -> None:
     say("start", job.jid)
     raise ValueError("no good")
@@ -53,6 +60,7 @@ def main() -> None:
         ConsumerBuilder()
         .register("nap", nap)
         .register("stubborn", stubborn)
+        .register("obedient", obedient)
         .register("boom", boom)
         .workers(options.workers)
         .shutdown_timeout(options.timeout)
