@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
+from tests.conftest import until
 from tests.real_server import BINARY, REASON, URL, RealServer
 
 from .fronts import Front, ThreadFront
@@ -30,6 +32,14 @@ class Backend:
     def sets(self) -> dict[str, int]:
         found: dict[str, int] = self.client.info()["faktory"]["sets"]
         return found
+
+    def settle(self) -> None:
+        """Wait until the workers that look for jobs do so."""
+        if self.embedded is not None:
+            server = self.embedded
+            until(lambda: server.waiting)
+        else:
+            time.sleep(0.1)
 
     def hurry(self) -> None:
         """End the FETCHes that wait; the real server takes its 2 s."""

@@ -203,6 +203,7 @@ def test_quiet_lets_running_jobs_end_and_takes_no_more(front: Front, backend: Ba
     backend.push("work", 1)
     run = front.start(ConsumerBuilder().register("work", handler).workers(2), backend.url, [backend.queue])
     handler.wait()
+    backend.settle()
     run.consumer.quiet()
     backend.hurry()
     time.sleep(0 if backend.embedded else 2.2)  # the FETCH in flight of the other worker
@@ -233,6 +234,7 @@ def test_the_server_ends_a_worker_by_its_beat(front: Front, backend: Backend, wa
     )
     run = front.start(builder, backend.url, [backend.queue])
     handler.wait()
+    backend.settle()
     with Connection(backend.url) as connection:
         connection.call(Beat(run.consumer.wid, current_state=wanted))  # what the Web UI's buttons do
     deadline = time.monotonic() + PATIENCE
