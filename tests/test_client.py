@@ -301,7 +301,7 @@ def test_queues_are_paused_resumed_and_removed(server: Server, client: Client) -
 
 @pytest.mark.parametrize("name", ["a b", "x\r\nFLUSH", "", "ü", "a/b"])
 def test_names_that_would_be_other_commands_are_refused(client: Client, name: str) -> None:
-    """D1."""
+    """D1, D2."""
     for call in (client.pause_queues, client.resume_queues, client.remove_queues, client.queue_latency):
         with pytest.raises(ConfigurationError, match="queue name"):
             call(name)

@@ -280,6 +280,7 @@ def tls_server(certificates: Certificates, *names: str, **options: Any) -> Serve
 
 
 def test_tls_verifies_and_works(certificates: Certificates) -> None:
+    """T18."""
     with tls_server(certificates, "localhost") as server:
         address = Address("localhost", server.port, tls=True)
         with Connection(address, ssl_context=certificates.client_context()) as connection:
@@ -291,13 +292,14 @@ def test_tls_verifies_and_works(certificates: Certificates) -> None:
 
 
 def test_tls_to_an_ip_address_wants_its_name(certificates: Certificates) -> None:
+    """T18."""
     with tls_server(certificates, "127.0.0.1") as server:
         address = Address("127.0.0.1", server.port, tls=True)
         Connection(address, ssl_context=certificates.client_context()).close()
 
 
 def test_an_untrusted_certificate_is_refused(certificates: Certificates) -> None:
-    """N8; with the default context."""
+    """N8, T18; with the default context."""
     with tls_server(certificates, "localhost") as server:
         with pytest.raises(ConnectFailed, match="is not trusted") as caught:
             Connection(f"tcp+tls://localhost:{server.port}")
@@ -305,7 +307,7 @@ def test_an_untrusted_certificate_is_refused(certificates: Certificates) -> None
 
 
 def test_an_expired_certificate_is_refused(certificates: Certificates) -> None:
-    """N8."""
+    """N8, T18."""
     past = datetime.now(UTC) - timedelta(days=1)
     with (
         tls_server(certificates, "localhost", not_after=past) as server,
@@ -315,7 +317,7 @@ def test_an_expired_certificate_is_refused(certificates: Certificates) -> None:
 
 
 def test_a_certificate_for_another_host_is_refused(certificates: Certificates) -> None:
-    """N8."""
+    """N8, T18."""
     with (
         tls_server(certificates, "elsewhere.example") as server,
         pytest.raises(ConnectFailed, match="is not for the host localhost"),
@@ -324,7 +326,7 @@ def test_a_certificate_for_another_host_is_refused(certificates: Certificates) -
 
 
 def test_a_certificate_of_another_authority_is_refused(certificates: Certificates) -> None:
-    """N8."""
+    """N8, T18."""
     with (
         tls_server(certificates, "localhost", authority=trustme.CA()) as server,
         pytest.raises(ConnectFailed, match="is not trusted"),
@@ -333,6 +335,7 @@ def test_a_certificate_of_another_authority_is_refused(certificates: Certificate
 
 
 def test_tls_older_than_1_2_is_refused(certificates: Certificates) -> None:
+    """T18."""
     context = certificates.server_context("localhost")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -343,13 +346,13 @@ def test_tls_older_than_1_2_is_refused(certificates: Certificates) -> None:
 
 
 def test_tls_to_a_plain_port_is_explained(server: Server, certificates: Certificates) -> None:
-    """N7."""
+    """N7, T18."""
     with pytest.raises(ConnectFailed, match="did not answer TLS"):
         Connection(f"tcp+tls://localhost:{server.port}", ssl_context=certificates.client_context())
 
 
 def test_plain_to_a_tls_port_is_explained(certificates: Certificates) -> None:
-    """N6."""
+    """N6, T18."""
     with tls_server(certificates, "localhost") as server, pytest.raises(ConnectFailed, match="tcp\\+tls://"):
         Connection(f"tcp://localhost:{server.port}", connect_timeout=3)
 

@@ -54,6 +54,7 @@ def test_a_connection_is_used_again(counted: Counted) -> None:
 
 
 def test_two_callers_get_two_connections(counted: Counted) -> None:
+    """P9."""
     with counted.pool.lend() as first, counted.pool.lend() as second:
         assert first is not second
 
