@@ -6,6 +6,7 @@ Uses the server at FAKTORY_URL when that is set, else one of its own inside this
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 import threading
@@ -44,10 +45,16 @@ class Progress:
 
 
 def files_under(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(path for path in found if is_text(str(path)))  # a file's name can be bytes that are no text
+
+
+def is_text(name: str) -> bool:
+    return name.encode("utf-8", "replace").decode() == name
 
 
 def main(folder: Path) -> int:
+    logging.basicConfig(level=logging.ERROR)  # the job that fails is shown in the table
     with ExitStack() as stack:
         url = os.environ.get("FAKTORY_URL") or None
         if url is None and not os.environ.get("FAKTORY_PROVIDER"):

@@ -207,7 +207,7 @@ class Job:
         try:
             if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
                 _check_depth(data)
-            document = json.loads(data)
+            document = json.loads(str(data, "utf-8"))  # json would guess the encoding first, which takes longer
         except (ValueError, RecursionError) as exc:
             # Nothing of the document is shown: this text is logged, and its args may hold secrets.
             message = f"expected a job as JSON, got {len(data)} bytes that are none: {exc}"
