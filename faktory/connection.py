@@ -93,7 +93,12 @@ class Connection:
         if line.find(b"\n") != len(line) - 1:
             raise ConfigurationError("expected a command of one line that ends in LF, got line breaks inside")
         self.send(line)
-        return command.decode(self.receive())
+        reply = self.receive()
+        try:
+            return command.decode(reply)
+        except ProtocolError:
+            self.abort()  # whole, but no answer to this command: replies may be out of step
+            raise
 
     def send(self, data: bytes) -> None:
         """Write whole command lines; `receive` must follow once for each. Raises `ConnectionLost`, `ProtocolError`."""
@@ -141,7 +146,7 @@ class Connection:
         sock, parser = self._socket, self._parser
         if sock is None:
             raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
-        started = 0.0
+        started, received = 0.0, 0
         size = _READ_SIZE
         while True:
             try:
@@ -156,11 +161,15 @@ class Connection:
             reply = parser.next_reply()
             if reply is not NEED_DATA:
                 return reply
-            # The socket's own time limit starts anew with each byte: a trickle must not hold us for ever.
+            # The socket's own time limit starts anew with each byte: a trickle must not hold us for ever. A large reply
+            # over a slow line may take longer, as long as each time limit brings a good piece of it.
             now = monotonic()
             started = started or now
-            if now - started > self.timeout and parser.missing < _READ_SIZE:
-                raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
+            received += len(data)
+            if now - started > self.timeout:
+                if received < _READ_SIZE:
+                    raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
+                started, received = now, 0
             size = min(max(_READ_SIZE, parser.missing), _LARGEST_READ)
 
     def _examine(self, error: ServerError) -> None:

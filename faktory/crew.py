@@ -217,7 +217,7 @@ class Crew:
             if not again and worker is not None:
                 worker.slot.outcome = None
         if not again:
-            log.error("gave up reporting job %a, the server refuses its outcome: %a", outcome.jid, str(error))
+            log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
         return again
 
     def fetched_nothing(self, worker: Worker, *, is_empty: bool = True) -> None:
@@ -295,7 +295,7 @@ class Crew:
         elif state == "terminate":
             self.terminate()
         elif state is not None:
-            log.warning("the server wants the unknown state %a; going on", state)
+            log.warning("the server wants the unknown state %a; going on", state[:80])
 
     def stop(self, shift: Shift, error: Exception | None = None) -> None:
         """End a shift, but not the consumer, after what its workers have in hand."""

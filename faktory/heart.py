@@ -114,7 +114,7 @@ class Heart:
             wanted = self._opened().call(command)
         except ServerError as exc:
             if not is_unknown_worker(exc):
-                log.warning("BEAT was answered with an error: %a", str(exc))
+                log.warning("BEAT was answered with an error: %.500a", str(exc))
                 lifecycle.beat_sent(monotonic(), told)
                 return
             # The server has forgotten us: a new HELLO with the same wid heals that (server/workers.go).

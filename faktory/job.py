@@ -149,7 +149,8 @@ class Job:
     @property
     def reservation(self) -> int:
         """Seconds the server reserves this job for one worker (manager/working.go)."""
-        return max(MIN_RESERVE, self.reserve_for) if self.reserve_for else DEFAULT_RESERVE
+        # Not above the longest either: a number of hundreds of digits could not be added to a time.
+        return min(max(MIN_RESERVE, self.reserve_for), MAX_RESERVE) if self.reserve_for else DEFAULT_RESERVE
 
     # -- the Enterprise server's words, which live in `custom` -----------------------------------------------------
 

@@ -220,7 +220,7 @@ class Worker:
             self._refuse_malformed(exc)
         except ServerError as exc:
             self._crew.fetched_nothing(self, is_empty=False)
-            log.error("FETCH was answered with an error: %a", str(exc))
+            log.error("FETCH was answered with an error: %.500a", str(exc))
             if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
                 self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
         else:
@@ -298,7 +298,7 @@ class Worker:
         self._crew.begin(self, job, None)
         message = unknown_jobtype(job.jobtype, self._crew.handlers)
         self._crew.finish(self, Fail(job.jid, "UnknownJobType", message))
-        self._dialler.log_rarely(f"unknown {job.jobtype}", "job %a failed: %s", job.jid, message)
+        self._dialler.log_rarely(f"unknown {job.jobtype:.100}", "job %a failed: %s", job.jid, message)
         self._dialler.pause(self, UNKNOWN_DELAY)
 
     def _refuse_malformed(self, error: InvalidJob) -> None:

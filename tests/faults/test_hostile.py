@@ -8,7 +8,6 @@ out of any error or log.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -43,11 +42,11 @@ from faktory import builder as builder_module
 from faktory import heart as heart_module
 from faktory import worker as worker_module
 from faktory.address import Address
-from faktory.wire import MAX_BULK
+from faktory.wire import MAX_BULK, MAX_LINE
 from tests.conftest import until
 from tests.scripted import HI, OK, Peer, ScriptedServer
 
-LIMIT = 0.3
+LIMIT = 0.2
 """Seconds that the clients and consumers here wait: to connect, and for a reply."""
 ESCAPES = "\x1b[31m\x1b]0;owned\x07\x00\x9b2J\u202edrow"
 """What a terminal would obey, or show as something else."""
@@ -68,7 +67,7 @@ def trickle(peer: Peer) -> None:
     trickled(b"+", b"x")(peer)
 
 
-def trickled(head: bytes, piece: bytes) -> Saying:
+def trickled(head: bytes, piece: bytes) -> Callable[[Peer], None]:
     def say(peer: Peer) -> None:
         peer.say(head)
         while True:
@@ -117,7 +116,7 @@ class Hostile:
         self._jobs: list[bytes] = []
         self._lock = threading.Lock()
         self.lines: list[tuple[str, bytes]] = []
-        self.empty = threading.Event()
+        self._empty = threading.Event()
 
     def offer(self, *jobs: bytes) -> None:
         """Hand out these jobs, one a FETCH, where the table has no other answer."""
@@ -152,7 +151,7 @@ class Hostile:
         if verb == "FETCH":
             if self._jobs:
                 return bulk(self._jobs.pop(0))
-            self.empty.wait(0.02)
+            self._empty.wait(0.005)
             return b"$-1\r\n"
         return {"PUSHB": bulk(b"{}"), "INFO": bulk(b'{"server":{}}')}.get(verb, OK)
 
@@ -181,7 +180,7 @@ class Watch:
     def check_texts(self) -> None:
         everything = "".join([*self._told, self._caplog.text])
         assert not [character for character in FORBIDDEN if character in everything]
-        assert not any(len(text) > 200_000 for text in self._told)
+        assert not any(len(text) > 6 * MAX_LINE for text in self._told)  # a byte is shown in up to four
 
 
 @pytest.fixture
@@ -195,7 +194,6 @@ def watch(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     watch = Watch(caplog)
     yield watch
     watch.check_texts()
-    gc.collect()  # a socket left to the collector would be a ResourceWarning, which is an error here
     until(lambda: open_sockets() <= before)
 
 
@@ -228,7 +226,7 @@ class Row:
     password: str | None = None
 
 
-def rows(*table: Row) -> Any:
+def rows(*table: Row) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", [pytest.param(row, id=f"{row.fault}-{row.name}") for row in table])
 
 
@@ -370,6 +368,9 @@ REFUSALS = (
     Row("H4", "an error with a carriage return", b"-ERR a\rb\x1b\r\n", (ServerError,)),
 )
 
+QUICK = tuple(row for row in BROKEN if row.says is not silence and "trickle" not in row.name)
+"""What does not take its time: a time limit that has been seen to work once need not be waited for three times."""
+
 CALLS: dict[str, Callable[[Client], object]] = {
     "PUSHB": lambda client: client.push(Job("work")),
     "INFO": lambda client: client.info(),
@@ -377,8 +378,14 @@ CALLS: dict[str, Callable[[Client], object]] = {
 }
 
 
-@pytest.mark.parametrize("verb", CALLS)
-@rows(*BROKEN, *REFUSALS)
+@pytest.mark.parametrize(
+    ("verb", "row"),
+    [
+        pytest.param(verb, row, id=f"{verb}-{row.fault}-{row.name}")
+        for verb in CALLS
+        for row in (*(BROKEN if verb == "PUSHB" else QUICK), *REFUSALS)
+    ],
+)
 def test_a_hostile_reply_to_a_producer_is_a_typed_error_in_time(row: Row, verb: str, watch: Watch) -> None:
     """T8, H1 to H4: and the client works on, over a connection on which nothing is out of step."""
     server = Hostile(**{verb: [row.says, row.says] if row.name == "a shutdown" else [row.says]})
@@ -453,7 +460,8 @@ def test_an_odd_reason_for_refusing_a_push_is_a_server_error(row: Row, watch: Wa
 def test_a_reply_that_nobody_asked_for_is_never_another_commands(verb: str, watch: Watch) -> None:
     """T8, H7: one too many, in one piece with the right one; the connection is not used again."""
     honest = Hostile()._honest(verb)
-    server = Hostile(**{verb: [honest + bulk(b'{"another":"reply"}')]})
+    once: list[Saying] = [honest + bulk(b'{"another":"reply"}')]
+    server = Hostile(**{verb: once})
     with ScriptedServer(server.script) as scripted, client_of(scripted) as client:
         CALLS[verb](client)
         assert client.info() == {"server": {}}
@@ -613,7 +621,7 @@ def test_two_jobs_for_one_fetch_drop_the_connection_and_the_outcome_still_arrive
         assert consumer.health().unreported == 0
 
 
-@rows(*BROKEN)
+@rows(*QUICK, Row("T8", "silence", silence, (ConnectionLost,)))
 def test_a_hostile_reply_to_ack_never_becomes_a_failure(row: Row, watch: Watch) -> None:
     """T8, H1 to H4, J3: the error is raised in time, the ACK is sent again, and the job is neither failed nor rerun."""
     server = Hostile(ACK=[row.says])
@@ -642,7 +650,8 @@ def test_an_ack_that_is_refused_is_sent_once_more_and_given_up(row: Row, watch: 
 
 
 BEATS = (
-    *BROKEN,
+    *QUICK,
+    Row("T8", "silence", silence, (ConnectionLost,)),
     *REFUSALS,
     Row("H10", "an unknown state with escapes", bulk(json.dumps({"state": ESCAPES}).encode())),
     Row("H10", "an unknown state as a status line", b'+{"state":"dance"}\r\n'),
@@ -668,7 +677,7 @@ def test_a_hostile_reply_to_beat_ends_neither_the_heart_nor_the_work(
     def answer(peer: Peer) -> None:
         nonlocal beats
         beats += 1
-        if beats >= 3:
+        if beats >= 2:
             enough.set()
         if isinstance(row.says, bytes):
             peer.say(row.says)
@@ -693,7 +702,7 @@ def test_a_hostile_reply_to_beat_ends_neither_the_heart_nor_the_work(
 def test_the_table_has_at_least_40_behaviours() -> None:
     """T8."""
     tables = (GREETINGS, ANSWERS_TO_HELLO, BROKEN, REFUSALS, WRONG_DOCUMENTS, WRONG_VALUES)
-    jobs = (ODD_JOBS, RUNNABLE_JOBS, NAMELESS_JOBS, BEATS[len(BROKEN) + len(REFUSALS) :])
+    jobs = (ODD_JOBS, RUNNABLE_JOBS, NAMELESS_JOBS, BEATS[len(QUICK) + 1 + len(REFUSALS) :])
     for table in (*tables, *jobs):
         assert len({row.name for row in table}) == len(table)
     assert sum(map(len, (*tables, *jobs))) >= 40
