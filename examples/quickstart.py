@@ -125,5 +125,8 @@ def shortened(path: str, folder: Path) -> str:
 if __name__ == "__main__":
     start = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(faktory.__file__).parent
     if not start.is_dir():
-        raise SystemExit(f"expected a folder to read, got {start}")
-    raise SystemExit(main(start.resolve()))
+        raise SystemExit(f"expected a folder to read, got {start}\n\n{__doc__}")
+    try:
+        raise SystemExit(main(start.resolve()))
+    except faktory.FaktoryError as exc:
+        raise SystemExit(f"quickstart: {exc}") from None

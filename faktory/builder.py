@@ -16,13 +16,15 @@ from .handshake import Identity
 from .hooks import FailureHook, Hook, Hooks
 from .managed import Managed
 from .options import CONNECT_TIMEOUT, ConsumerOptions
-from .registry import HandlerFunction, Middleware, Registry, is_async
+from .registry import HandlerFunction, Middleware, Registry, can_take, is_async, place_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_MISSING: Any = object()
 
 
 class ConsumerBuilder:
@@ -48,7 +50,7 @@ class ConsumerBuilder:
     def register(self, jobtype: str, *, timeout: float | None = None) -> Callable[[F], F]: ...
 
     def register(
-        self, jobtype: str, handler: HandlerFunction | None = None, *, timeout: float | None = None
+        self, jobtype: str, handler: HandlerFunction = _MISSING, *, timeout: float | None = None
     ) -> Self | Callable[[F], F]:
         """Have jobs of a type run by `handler(job)`: returning is success, raising is failure. Also a decorator.
 
@@ -56,7 +58,12 @@ class ConsumerBuilder:
         20 s or a third of it. At the limit `JobTimeout` is raised in the handler, which Python can do only between two
         bytecodes: a call that waits inside C is not cut short. Raises `ConfigurationError` for a type registered twice.
         """
-        if handler is None:
+        if not isinstance(jobtype, str):
+            raise ConfigurationError(
+                f'a job type must be a text, got {type(jobtype).__name__}; write register("name", handler), or '
+                '@builder.register("name") above the handler'
+            )
+        if handler is _MISSING:
 
             def decorate(function: F) -> F:
                 self._registry.register(jobtype, function, timeout)
@@ -92,12 +99,12 @@ class ConsumerBuilder:
 
     def labels(self, *labels: str) -> Self:
         """Replace the labels shown in the server's Web UI, at first "python"."""
-        self._labels = labels
+        self._labels = _texts(labels)
         return self
 
     def add_labels(self, *labels: str) -> Self:
         """Add to the labels."""
-        self._labels = (*self._labels, *labels)
+        self._labels = (*self._labels, *_texts(labels))
         return self
 
     # -- how it works -----------------------------------------------------------------------------------------------
@@ -120,39 +127,41 @@ class ConsumerBuilder:
     # -- hooks ----------------------------------------------------------------------------------------------------
 
     def on_startup(self, fn: Hook) -> Self:
-        """Call `fn()` once before the first job is fetched."""
-        self._hooks.startup.append(_checked(fn))
+        """Call `fn()` once before the first job is fetched. If it raises, that is logged and the consumer goes on."""
+        self._hooks.startup.append(_checked(fn, 0))
         return self
 
     def on_quiet(self, fn: Hook) -> Self:
         """Call `fn()` once when no new jobs are taken any more: at quiet, or at terminate without one before."""
-        self._hooks.quiet.append(_checked(fn))
+        self._hooks.quiet.append(_checked(fn, 0))
         return self
 
     def on_shutdown(self, fn: Hook) -> Self:
         """Call `fn()` once after the last job has ended or was cut off."""
-        self._hooks.shutdown.append(_checked(fn))
+        self._hooks.shutdown.append(_checked(fn, 0))
         return self
 
     def on_failure(self, fn: FailureHook) -> Self:
         """Call `fn(job, exc)` in the worker's thread after a handler has raised, before that is reported."""
-        self._hooks.failure.append(_checked(fn))
+        self._hooks.failure.append(_checked(fn, 2))
         return self
 
     def on_death(self, fn: FailureHook) -> Self:
         """Call `fn(job, exc)` after a failure that leaves no retry (also of a job with `retry` 0)."""
-        self._hooks.death.append(_checked(fn))
+        self._hooks.death.append(_checked(fn, 2))
         return self
 
     def stop_when(self, predicate: Callable[[], Any]) -> Self:
         """Terminate when `predicate()` is true; asked after each job and after each empty FETCH."""
-        self._hooks.stop_when.append(_checked(predicate))
+        self._hooks.stop_when.append(_checked(predicate, 0))
         return self
 
     # -- connecting -------------------------------------------------------------------------------------------------
 
     def connect(self, url: str | Address | None = None, *, ssl_context: SSLContext | None = None) -> Consumer:
         """Connect to the server and return the consumer. `url` and `ssl_context` are as in `Client`.
+
+        Tries once, so that a wrong URL or password is seen when the program starts; what reconnects is the consumer.
 
         Raises `ConfigurationError` for what cannot work, and what `faktory.connection.Connection` raises.
         """
@@ -190,7 +199,20 @@ class ConsumerBuilder:
         return Consumer(Crew(options, handlers, self._hooks, open_connection), managed)
 
 
-def _checked(fn: F) -> F:
+def _checked(fn: F, arguments: int) -> F:
     if not callable(fn):
         raise ConfigurationError(f"a hook must be callable, got {type(fn).__name__}")
+    if is_async(fn):
+        raise ConfigurationError(
+            f"the hook {place_of(fn)} is async, which threads cannot run; make it a plain function"
+        )
+    if not can_take(fn, arguments):
+        wanted = "the job and the exception" if arguments else "no arguments"
+        raise ConfigurationError(f"the hook {place_of(fn)} must take {wanted}")
     return fn
+
+
+def _texts(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(labels) == 1 and isinstance(labels[0], (list, tuple, set)):
+        raise ConfigurationError('labels are given one by one, got a list; write labels("a", "b") or labels(*names)')
+    return labels

@@ -79,6 +79,8 @@ class Client:
             if not isinstance(value, (int, float)) or not 0 < value <= 86_400:
                 raise ConfigurationError(f"{name} must be seconds, above 0 and at most 86,400, got {value!a}")
         self.address = url if isinstance(url, Address) else Address.resolve(url)
+        if ssl_context is not None and not self.address.tls:
+            raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
         self._push_retries = push_retries
         self._has_bulk = True  # until a server older than 1.6 says otherwise
 
@@ -109,6 +111,8 @@ class Client:
         Returns the refused ones, jid to reason; empty when all were stored. An error ends it: the jobs sent before
         stay stored, and a note on the exception says how many those are.
         """
+        if isinstance(jobs, Job):
+            raise InvalidJob("expected several Jobs to push, got one; use push, or a list")
         refused: dict[str, str] = {}
         stored = 0
         try:
@@ -173,7 +177,7 @@ class Client:
     def info(self) -> dict[str, Any]:
         """Return the server's figures: queue sizes, set sizes, totals, version, connections.
 
-        Ask rarely: INFO that meets a push to a new queue crashes servers up to 1.10 (FAULTS: 1.15).
+        Ask rarely: an INFO that meets a push to a new queue can crash servers up to 1.10.
         """
         return self._call(Info())
 

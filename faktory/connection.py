@@ -64,6 +64,8 @@ class Connection:
         max_bulk: int = MAX_BULK,
     ) -> None:
         self.address = url if isinstance(url, Address) else Address.resolve(url)
+        if ssl_context is not None and not self.address.tls:
+            raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
         self.timeout = timeout
         self._limit = monotonic() + connect_timeout
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
@@ -229,7 +231,8 @@ class Connection:
         hint = (
             "the server may be stopping, or too slow (it allows 2 s)"
             if self.address.tls
-            else "is this a TLS port? then use tcp+tls://; or the server is stopping, or too slow (it allows 2 s)"
+            else "is this a TLS port? then use tcp+tls://; or the Web UI's (7420)? jobs go to 7419; or the "
+            "server is stopping, or too slow (it allows 2 s)"
         )
         return f"expected {awaited} from {self.address}: {why}; {hint}"
 
@@ -313,7 +316,10 @@ def _dial(address: Address, limit: float) -> socket.socket:
             raise
         else:
             return sock
-    raise ConnectFailed(f"cannot connect to {address}: {'; '.join(dict.fromkeys(reasons))}")
+    raise ConnectFailed(
+        f"cannot connect to {address}: {'; '.join(dict.fromkeys(reasons))}; is a Faktory server running there? "
+        "FAKTORY_URL says where, and `python -m faktory server` is one for development"
+    )
 
 
 def _resolve(address: Address, limit: float) -> list[tuple[Any, ...]]:

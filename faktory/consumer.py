@@ -124,7 +124,9 @@ class Consumer:
     def run_one(self, queues: Queues) -> bool:
         """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
 
-        Raises like `run`. An outcome that could not be reported is reported by the next call.
+        True means that a job ran, whether it succeeded or failed. Raises like `run`; an outcome that could not be
+        reported is reported by the next call. Ctrl-C while a job runs fails the job and is raised afterwards; while it
+        waits for one it is raised at once, and the FETCH it leaves behind may take a job for its whole reservation.
         """
         shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
         with self._working():
@@ -146,7 +148,8 @@ class Consumer:
 
         The exit code is 0, or 1 when jobs were cut off or outcomes could not be reported. TERM and INT terminate, a
         second one ends at once with 128 and the signal's number; TSTP is quiet; TTIN logs the stack of every thread
-        with its job. Signals are taken only when called from the main thread.
+        with its job. Signals are taken only when called from the main thread. With jobs cut off, or outside of the main
+        thread, the process ends without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
         shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
         with self._working(), self._taking_signals():
@@ -282,7 +285,8 @@ class Consumer:
         crew.fetched_at = monotonic()
         crew.workers = [Worker(crew, shift, self._dialler) for _ in range(crew.options.workers)]
         interrupt: KeyboardInterrupt | None = None
-        log.info("working as %s: %d threads, %s", self.wid, len(crew.workers), shift.next_fetch().line.decode().strip())
+        queues = shift.next_fetch().line.decode().split()[1:]
+        log.info("working as %s at %s: %d threads, queues %s", self.wid, self._heart.server, len(crew.workers), queues)
         with self._beating():
             for number, worker in enumerate(crew.workers, 1):
                 threading.Thread(target=worker.run, name=f"faktory-worker-{number}", daemon=True).start()

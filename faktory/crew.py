@@ -86,7 +86,8 @@ class Crew:
         self.workers: list[Worker] = []
         # A plain lock: an exception raised in a thread from outside could hit a Condition's own `__enter__` between
         # taking the lock and the block that gives it back.
-        self.lock = threading.Lock()
+        # Reentrant, because a signal handler of the user's may call `terminate` while its thread is in here.
+        self.lock = threading.RLock()
         """Guards all that the threads share."""
         self.changed = threading.Condition(self.lock)
         """To wait on, and to notify when the consumer's state changes; the lock is taken by its own name."""

@@ -56,7 +56,7 @@ class Dialler:
                     self.note_loss(exc, is_proven=False)
         return None
 
-    def note_loss(self, exc: Exception, *, is_proven: bool) -> None:
+    def note_loss(self, exc: Exception, *, is_proven: bool, is_persistent: bool = True) -> None:
         """Say that a connection is gone, once until one works again.
 
         One that never carried a whole exchange (not `is_proven`) puts off the next attempt: the server may accept
@@ -71,7 +71,7 @@ class Dialler:
             self._not_before = monotonic() + self._backoff.next_delay(at_least)
         if not self.is_down:
             self.is_down = True
-            log.warning("lost the server, reconnecting: %s", exc)
+            log.warning("lost the server%s: %s", ", reconnecting" if is_persistent else "", exc)
 
     def note_success(self) -> None:
         """Note that a new connection has carried its first exchange."""

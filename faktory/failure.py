@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from opcode import opmap
 from types import TracebackType
 
 from .commands import Fail, cut
 from .job import Job
 from .options import MAX_BACKTRACE, MAX_MESSAGE
 
+_RAISE = opmap["RAISE_VARARGS"]
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  # pathlib is slow to import
 _MAX_PART = 10 * MAX_MESSAGE
 
@@ -76,3 +78,25 @@ def reached_user_code(traceback: TracebackType | None) -> bool:
     """Tell whether an exception came from the user's code, not from the call of it."""
     found = user_traceback(traceback)
     return found is not None and not found.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def raised_by_code(exc: BaseException) -> bool:
+    """Tell whether a `raise` statement raised it; a Ctrl-C strikes between others."""
+    found = exc.__traceback__
+    if found is None:
+        return True
+    while found.tb_next is not None:
+        found = found.tb_next
+    return found.tb_frame.f_code.co_code[found.tb_lasti] == _RAISE
+
+
+def place_of(exc: BaseException) -> str:
+    """Return where the user's code raised: file, line and function; empty when it did not."""
+    found = exc.__traceback__
+    place = ""
+    while found is not None:
+        code = found.tb_frame.f_code
+        if not code.co_filename.startswith(_PACKAGE):
+            place = f" at {code.co_filename}:{found.tb_lineno} in {code.co_name}"
+        found = found.tb_next
+    return place

@@ -40,6 +40,11 @@ class Heart:
         """True when the connection looks usable."""
         return self._connection is not None and self._connection.is_usable()
 
+    @property
+    def server(self) -> str:
+        """The server's address, for people."""
+        return "no server" if self._connection is None else str(self._connection.address)
+
     def connect(self) -> None:
         """Open the connection, or replace it. Only while the heart is stopped. Raises what `Connection` raises."""
         self._drop()

@@ -46,6 +46,10 @@ _JID_WITHIN: Final = 1024 * 1024
 """How many bytes of a document that is no JSON are searched for its jid."""
 
 
+_FAR: Final = 10 * 365
+"""Days after which a number of seconds from now is taken for a mistaken time stamp."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What the server remembers of a job's failures (manager/retry.go).
@@ -342,8 +346,8 @@ def _check_json(value: Any, path: str, depth: int) -> None:
             _check_json(item, _join(path, key), depth + 1)
         else:
             raise InvalidJob(
-                f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which JSON cannot carry; "
-                "convert it to text, a number, a list or a dict before pushing"
+                f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which would not arrive "
+                "as one; send text, a number, a list or a dict (str(x), x.isoformat(), an enum's x.value)"
             )
 
 
@@ -420,9 +424,13 @@ def moment(value: datetime | timedelta | float, name: str = "at") -> datetime:
         return _aware(name, value)
     if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
         raise InvalidJob(f"{name} must be an aware datetime, a timedelta or seconds from now, got {_shown(value)}")
+    if not isinstance(value, timedelta) and value > _FAR * 86_400:
+        raise InvalidJob(
+            f"{name} is a number of seconds from now, got {_shown(value)}, which is over {_FAR // 365} years; for a time "
+            "stamp write datetime.fromtimestamp(stamp, UTC)"
+        )
     try:
-        delta = value if isinstance(value, timedelta) else timedelta(seconds=value)
-        return datetime.now(UTC) + delta
+        return datetime.now(UTC) + (value if isinstance(value, timedelta) else timedelta(seconds=value))
     except (ValueError, OverflowError) as exc:
         raise InvalidJob(f"{name} is out of range: {_shown(value)}") from exc
 

@@ -27,7 +27,7 @@ class Outcome:
     def may_be_sent(self, now: float) -> bool:
         """Tell whether the outcome still means this run of the job.
 
-        Past the reservation the server may have handed the job to another worker, which a FAIL would hit (FAULTS: 1.7).
+        Past the reservation the server may have handed the job to another worker, which a FAIL would hit.
         An ACK is true whoever gets it: the job was done.
         """
         return now < self.deadline or isinstance(self.command, Ack)

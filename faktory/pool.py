@@ -16,6 +16,12 @@ from .options import POOL_TIMEOUT
 _pools: weakref.WeakSet[Pool] | None = None
 
 
+class _Loan:
+    """One caller's claim to a connection; counted as long as the caller holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Pool:
     """At most `size` connections, made by `connect` as they are needed.
 
@@ -34,8 +40,12 @@ class Pool:
 
     def _reset(self) -> None:
         self._idle: list[Connection] = []
-        self._lent = 0
-        self._returned = threading.Condition(threading.Lock())
+        # Weak, so that an exception raised from outside between two lines (a time limit, Ctrl-C) cannot lose a place.
+        self._loans: weakref.WeakSet[_Loan] = weakref.WeakSet()
+        # Taken by its own name, for the same reason: a Condition's `__enter__` could be left with the lock held.
+        # Reentrant, because a signal handler may push in the midst of a push.
+        self._lock = threading.RLock()
+        self._returned = threading.Condition(self._lock)
 
     @contextmanager
     def lend(self) -> Generator[Connection, None, None]:
@@ -43,19 +53,19 @@ class Pool:
 
         Raises `ConnectFailed` when none is free for 30 s, and whatever opening one raises.
         """
-        connection = self._take()
-        returned = self._returned
+        loan, lock = _Loan(), self._lock
+        connection = self._take(loan)
         try:
             yield connection
         finally:
-            if returned is self._returned:  # a fork inside the block has made them the parent's business
-                self._release(connection if connection.is_open else None)
+            if lock is self._lock:  # a fork inside the block has made them the parent's business
+                self._release(loan, connection if connection.is_open else None)
 
-    def _take(self) -> Connection:
-        with self._returned:
+    def _take(self, loan: _Loan) -> Connection:
+        with self._lock:
             self._wait_for_room()
             idle = self._idle.pop() if self._idle else None
-            self._lent += 1
+            self._loans.add(loan)
         try:
             if idle is not None:
                 if idle.is_usable():
@@ -63,12 +73,12 @@ class Pool:
                 idle.abort()  # no END: it would be one more write to a peer that is gone
             return self._connect()
         except BaseException:
-            self._release(None)
+            self._release(loan, None)
             raise
 
     def _wait_for_room(self) -> None:
         limit = monotonic() + POOL_TIMEOUT
-        while not self._closed and not self._idle and self._lent >= self.size:
+        while not self._closed and not self._idle and len(self._loans) >= self.size:
             if not self._returned.wait(limit - monotonic()):
                 raise ConnectFailed(
                     f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self.size} are in use, "
@@ -77,9 +87,9 @@ class Pool:
         if self._closed:
             raise ConfigurationError("the client is closed; make a new one")
 
-    def _release(self, connection: Connection | None) -> None:
-        with self._returned:
-            self._lent -= 1
+    def _release(self, loan: _Loan, connection: Connection | None) -> None:
+        with self._lock:
+            self._loans.discard(loan)
             if connection is not None and not self._closed:
                 self._idle.append(connection)
                 connection = None
@@ -89,7 +99,7 @@ class Pool:
 
     def close(self) -> None:
         """Close all idle connections now, and lent ones when they come back."""
-        with self._returned:
+        with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
             self._returned.notify_all()
@@ -109,4 +119,6 @@ def _remember(pool: Pool) -> None:
 def _reset_all() -> None:
     # The locks may be held by threads that do not exist in this process; the connections drop themselves.
     for pool in list(_pools or ()):
+        for connection in pool._idle:
+            connection.abort()
         pool._reset()

@@ -50,8 +50,8 @@ class Registry:
             raise ConfigurationError(f"the handler of {jobtype!a} must be callable, got {type(function).__name__}")
         if jobtype in self._found:
             raise ConfigurationError(
-                f"the job type {jobtype!a} is registered twice: {_place(self._found[jobtype][0])} and "
-                f"{_place(function)}"
+                f"the job type {jobtype!a} is registered twice: {place_of(self._found[jobtype][0])} and "
+                f"{place_of(function)}"
             )
         if timeout is not None and (
             isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= 86_400
@@ -66,6 +66,10 @@ class Registry:
         """Add middleware; the first added is the outermost."""
         if not callable(middleware):
             raise ConfigurationError(f"middleware must be callable, got {type(middleware).__name__}")
+        if is_async(middleware):
+            raise ConfigurationError(f"the middleware {place_of(middleware)} is async, which threads cannot run")
+        if not can_take(middleware, 2):
+            raise ConfigurationError(f"the middleware {place_of(middleware)} must take two arguments: job, call_next")
         self._middleware.append(middleware)
 
     def build(self) -> dict[str, Handler]:
@@ -123,25 +127,31 @@ def _check_call(jobtype: str, function: HandlerFunction) -> None:
     """Refuse a function that would run nothing, and a plain one that cannot take the job as its one argument."""
     if _flags(function) & (_GENERATOR | _ASYNC_GENERATOR):
         raise ConfigurationError(
-            f"the handler of {jobtype!a} at {_place(function)} has a yield, so that calling it would run nothing; "
+            f"the handler of {jobtype!a} at {place_of(function)} has a yield, so that calling it would run nothing; "
             "make it a plain function"
         )
+    if not can_take(function, 1):
+        raise ConfigurationError(
+            f"the handler of {jobtype!a} at {place_of(function)} must take one argument, the job; its arguments are in "
+            "job.args"
+        )
+
+
+def can_take(function: object, arguments: int) -> bool:
+    """Tell whether a function can be called with so many positional arguments; True when that cannot be seen."""
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
-        return  # a builtin, a class, a partial, a mock: what it takes shows when it is called
+        return True  # a builtin, a class, a partial, a mock: what it takes shows when it is called
     bound = 1 if getattr(function, "__self__", None) is not None else 0
     positional = code.co_argcount - bound
     required = positional - len(getattr(function, "__defaults__", None) or ())
     keywords = code.co_kwonlyargcount - len(getattr(function, "__kwdefaults__", None) or ())
     takes_any = bool(code.co_flags & _TAKES_ANY)
-    if required > 1 or keywords > 0 or (positional < 1 and not takes_any):
-        raise ConfigurationError(
-            f"the handler of {jobtype!a} at {_place(function)} must take one argument, the job; its arguments are in "
-            "job.args"
-        )
+    return required <= arguments and keywords <= 0 and (positional >= arguments or takes_any)
 
 
-def _place(function: object) -> str:
+def place_of(function: object) -> str:
+    """Return a function's name, and file and line where they are known."""
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)

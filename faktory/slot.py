@@ -160,7 +160,7 @@ def time_limit(reservation: float, timeout: float | None) -> float:
 class Lookouts:
     """Keeps the number of FETCHes that wait on empty queues at `limit`, however many slots there are. The caller locks.
 
-    A FETCH whose client dies takes a job with it for a whole reservation (FAULTS: 1.3), so idle slots park but for the
+    A FETCH whose client dies takes a job with it for a whole reservation, so idle slots park but for the
     lookouts. Each job that arrives wakes one parked slot before it runs; under load every slot fetches for itself.
     """
 

@@ -22,7 +22,7 @@ from .errors import (
     ProtocolError,
     ServerError,
 )
-from .failure import describe, fail_command, reached_user_code
+from .failure import describe, fail_command, place_of, raised_by_code, reached_user_code
 from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
@@ -54,6 +54,7 @@ class Worker:
         self._dialler = dialler
         self._connection: Connection | None = None
         self._is_proven = False  # has the connection carried a whole exchange?
+        self._ctrl_c: KeyboardInterrupt | None = None  # came while a job ran in the main thread
         self._refusals = Backoff()
 
     @property
@@ -80,9 +81,11 @@ class Worker:
     def run_one(self) -> bool:
         """Report what is left over, then fetch and run one job in the calling thread. Returns False if there was none.
 
-        Raises what broke the exchange; the outcome, if there is one, is kept and reported by the next call.
+        Raises what broke the exchange; the outcome, if there is one, is kept and reported by the next call. Ctrl-C
+        while a job runs fails the job, and is raised when that is reported.
         """
         self.thread_id = threading.get_ident()
+        self._ctrl_c = None
         done = self.shift.total
         try:
             connection = self._usable_connection() or self._dialler.dial(self, FETCH_TIMEOUT)
@@ -94,8 +97,10 @@ class Worker:
             self._fetch(connection)
             while self.slot.outcome is not None:
                 self._report(connection)
+            if self._ctrl_c is not None:
+                raise self._ctrl_c
         except BaseException as exc:
-            if self._connection is not None:
+            if self._connection is not None and exc is not self._ctrl_c:
                 self._connection.abort()
             if isinstance(exc, Exception):
                 self._crew.lost(self, exc)
@@ -134,7 +139,7 @@ class Worker:
                 self._fetch(connection)
         except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
             connection.abort()
-            self._dialler.note_loss(exc, is_proven=self._is_proven)
+            self._dialler.note_loss(exc, is_proven=self._is_proven, is_persistent=self.shift.is_persistent)
             self._crew.lost(self, exc)
             # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
             return self.shift.is_persistent or not was_cut
@@ -178,7 +183,7 @@ class Worker:
         outcome, fetch = self.slot.outcome, self.shift.next_fetch()
         if outcome is None:
             return self._fetch(connection)
-        # One write, one round trip; the reply to the report does not wait for the FETCH (FAULTS: 3.2).
+        # One write, one round trip; the reply to the report does not wait for the FETCH.
         connection.send(outcome.command.line + fetch.line)
         self._take_answer(connection, outcome)
         return self._take_job(connection, fetch)
@@ -260,11 +265,14 @@ class Worker:
                 if hasattr(result, "close"):
                     result.close()
                 raise ConfigurationError(
-                    f"the handler of {job.jobtype!a} returned an awaitable, which threads cannot run; "
-                    "use connect_asyncio or connect_trio"
+                    f"the handler of {job.jobtype!a} returned an awaitable, which nothing here runs; "
+                    "call asyncio.run(...) in the handler"
                 )
         except BaseException as exc:
             crew.leave(self)  # the interrupt may have hit the line above instead of the handler
+            if isinstance(exc, KeyboardInterrupt) and not raised_by_code(exc):
+                self._ctrl_c = exc
+                return JobCancelled("the worker was interrupted by Ctrl-C")
             return exc
         return None
 
@@ -274,12 +282,13 @@ class Worker:
         if self._crew.finish(self, command):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,
-                "job %a (%a) failed%s: %s: %a",
+                "job %a (%a) failed%s: %s: %a%s",
                 job.jid,
                 job.jobtype,
                 " for the last time" if job.is_last_attempt else "",
                 type(error).__name__,
                 (message or describe(error))[:500],
+                place_of(error),
                 exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
             )
         self._crew.hooks.failed(job, error)

@@ -150,3 +150,39 @@ def test_consumers_speak_tls(certificates: Certificates) -> None:
             assert isinstance(consumer, Consumer)
             assert consumer.drain(["default"]).succeeded == 20
         assert sorted(job.args[0] for job in seen) == list(range(20))
+
+
+def test_a_decorator_without_its_job_type_is_refused() -> None:
+    builder = ConsumerBuilder()
+    with pytest.raises(ConfigurationError, match=r'@builder.register\("name"\)'):
+        builder.register(handle)  # type: ignore[call-overload]
+    with pytest.raises(ConfigurationError, match="must be callable, got NoneType"):
+        builder.register("work", None)  # type: ignore[call-overload]
+
+
+def test_hooks_and_middleware_that_could_not_be_called_are_refused() -> None:
+    builder = ConsumerBuilder()
+    with pytest.raises(ConfigurationError, match="must take two arguments"):
+        builder.middleware(lambda job: None)  # type: ignore[arg-type,misc]
+    with pytest.raises(ConfigurationError, match="is async"):
+        builder.middleware(handle_async)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="must take the job and the exception"):
+        builder.on_failure(lambda: None)  # type: ignore[arg-type,misc]
+    with pytest.raises(ConfigurationError, match="must take no arguments"):
+        builder.on_startup(lambda job: None)  # type: ignore[arg-type,misc]
+    with pytest.raises(ConfigurationError, match="is async"):
+        builder.on_startup(handle_async)  # type: ignore[arg-type]
+
+
+def test_labels_in_a_list_are_refused_with_the_right_spelling() -> None:
+    with pytest.raises(ConfigurationError, match="one by one"):
+        ConsumerBuilder().labels(["a", "b"])  # type: ignore[arg-type]
+
+
+def test_a_context_for_tls_without_tls_is_refused(server: Server, certificates: Certificates) -> None:
+    """Else everything would travel in clear, against the user's wish."""
+    context = certificates.client_context()
+    with pytest.raises(ConfigurationError, match=r"without TLS; write tcp\+tls"):
+        ConsumerBuilder().register("work", handle).connect(server.url, ssl_context=context)
+    with pytest.raises(ConfigurationError, match=r"without TLS; write tcp\+tls"):
+        Client(server.url, ssl_context=context)

@@ -54,6 +54,8 @@ def test_push_schedules(server: Server, client: Client) -> None:
 def test_push_wants_a_job(client: Client) -> None:
     with pytest.raises(InvalidJob, match="expected a Job to push, got dict"):
         client.push({"jobtype": "work"})  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="got one; use push"):
+        client.push_bulk(Job("work"))  # type: ignore[arg-type]
     with pytest.raises(InvalidJob, match="expected Jobs to push, got str"):
         client.push_bulk(["work"])  # type: ignore[list-item]
 

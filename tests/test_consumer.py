@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -528,3 +529,42 @@ def test_a_shift_forgets_orders_it_has_seen_too_many_of() -> None:
     for _ in range(3000):
         assert len(shift.next_fetch().line.split()) == 9
     assert len(shift._fetches) <= 1001
+
+
+def test_ctrl_c_while_run_one_runs_a_job_fails_the_job_and_comes_back(server: Server, client: Client) -> None:
+    """Unlike a KeyboardInterrupt that the handler raises itself, which is only its job's failure."""
+
+    def work(job: Job) -> None:
+        if job.args[0] == "struck":
+            signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
+
+    consumer = build(server, work)
+    client.push(Job("work", ["struck"], retry=2))
+    client.push(Job("work", ["raised"], retry=2))
+    with pytest.raises(KeyboardInterrupt):
+        consumer.run_one(["default"])
+    assert consumer.run_one(["default"])
+    errtypes = [job.failure.errtype for job in server.retries if job.failure is not None]
+    assert sorted(errtypes) == ["JobCancelled", "KeyboardInterrupt"]
+    assert len(server.working) == 0
+
+
+def test_signal_handlers_may_call_what_any_thread_may(server: Server) -> None:
+    """Also when the signal strikes while its own thread is in there."""
+    consumer = build(server)
+    with consumer._crew.lock:
+        assert consumer.health().busy == 0
+        consumer.quiet()
+        consumer.terminate()
+    assert consumer.state == "terminating"
+
+
+def test_a_server_that_hurries_makes_drains_fast(client: Client) -> None:
+    with Server(fetch_wait=0.02) as server, Client(server.url) as own:
+        own.push(Job("work"))
+        summary = build(server).drain(["default"])
+        assert summary.succeeded == 1
+        assert summary.seconds < 1
+    with pytest.raises(ConfigurationError, match="fetch_wait"):
+        Server(fetch_wait=5)

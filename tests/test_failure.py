@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import faktory
 from faktory.commands import Fail
-from faktory.failure import describe, fail_command, reached_user_code, user_traceback
+from faktory.failure import describe, fail_command, place_of, raised_by_code, reached_user_code, user_traceback
 from faktory.job import Job
 
 PACKAGE = str(Path(faktory.__file__).parent)
@@ -540,3 +541,28 @@ def test_a_directory_that_begins_like_the_package_is_the_users() -> None:
     exc = raised(source["handler"])
     assert names(user_traceback(exc.__traceback__)) == ["handler"]
     assert reached_user_code(exc.__traceback__)
+
+
+def test_the_place_is_where_the_users_code_raised() -> None:
+    def inner() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError) as caught:
+        inner()
+    assert place_of(caught.value).startswith(f" at {__file__}:")
+    assert place_of(caught.value).endswith(" in inner")
+    assert place_of(ValueError()) == ""
+    with pytest.raises(Exception) as ours:
+        Job("")
+    ours.value.__traceback__ = user_traceback(ours.value.__traceback__)
+    assert " in test_the_place_is_where_the_users_code_raised" in place_of(ours.value)
+
+
+def test_a_raise_is_told_from_an_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt) as raised:
+        raise KeyboardInterrupt
+    assert raised_by_code(raised.value)
+    assert raised_by_code(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as struck:
+        signal.raise_signal(signal.SIGINT)
+    assert not raised_by_code(struck.value)

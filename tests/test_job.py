@@ -207,7 +207,9 @@ def test_a_job_the_server_would_refuse_lose_or_change_is_refused(fields: dict[st
     assert len(str(error)) < 250
 
 
-LOST_AS_TEXT = "which JSON cannot carry; convert it to text, a number, a list or a dict before pushing"
+LOST_AS_TEXT = (
+    "which would not arrive as one; send text, a number, a list or a dict (str(x), x.isoformat(), an enum's x.value)"
+)
 REFUSED_VALUES: list[tuple[str, object, str]] = [
     ("D5: NaN", float("nan"), " is nan; JSON has no such number, send None or text"),
     ("D5: Infinity", float("inf"), " is inf; JSON has no such number"),
@@ -812,3 +814,8 @@ def test_a_bad_queue_name_is_refused(name: object) -> None:
         check_queue_name(name)
     error = caught.value
     assert str(error) == f"a queue name must be made of A-Z a-z 0-9 . _ -, got {type(name).__name__} {name!a}"
+
+
+def test_a_time_stamp_is_not_taken_for_seconds_from_now() -> None:
+    assert "time stamp" in str(refusal_of(lambda: Job("work", at=1_790_000_000)))
+    assert Job("work", at=9 * 365 * 86_400).at is not None

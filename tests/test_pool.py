@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -9,10 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from faktory import ConfigurationError, ConnectFailed, ConnectionLost
+from faktory import Client, ConfigurationError, ConnectFailed, ConnectionLost, Job, JobTimeout
 from faktory import pool as module
 from faktory.commands import Info
 from faktory.connection import Connection
+from faktory.isolation import interrupt_thread
 from faktory.pool import Pool
 from faktory.server import Server
 
@@ -161,7 +163,7 @@ def test_closing_wakes_those_who_wait(counted: Counted) -> None:
 def test_a_forked_child_starts_with_an_empty_pool_even_from_within_a_loan(counted: Counted) -> None:
     """W7, P8: also when another thread held the pool's lock at the fork."""
     with counted.pool.lend() as lent:
-        with counted.pool._returned:
+        with counted.pool._lock:
             pid = os.fork()
             if pid == 0:
                 os._exit(child(counted, lent))
@@ -179,3 +181,41 @@ def child(counted: Counted, lent: Connection) -> int:
     except BaseException:
         return 1
     return 0
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning",
+    "ignore::ResourceWarning",
+)
+def test_time_limits_that_strike_inside_of_pushes_neither_keep_the_lock_nor_lose_a_place(server: Server) -> None:
+    """Handlers push follow-up jobs, and a time limit can be raised between any two bytecodes of that."""
+    struck = 0
+    stop = threading.Event()
+
+    def push() -> None:
+        nonlocal struck
+        while not stop.is_set():
+            try:
+                while not stop.is_set():
+                    client.push(Job("work"))
+            except JobTimeout:
+                struck += 1
+
+    with Client(server.url, pool_size=2) as client:
+        threads = [threading.Thread(target=push) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        until(lambda: all(thread.ident for thread in threads))
+        for _ in range(150):
+            for thread in threads:
+                interrupt_thread(thread.ident or 0, JobTimeout)
+            time.sleep(0.004)
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive(), "stuck after a time limit"
+        gc.collect()
+        assert client.queue_latency("a") == {"a": 0}
+        assert len(client._pool._loans) == 0
+    assert struck > 50

@@ -9,6 +9,7 @@ import sys
 import threading
 from types import FrameType
 
+from ..errors import ConfigurationError
 from ..server import Server
 
 
@@ -29,11 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     context = None
+    if arguments.key and not arguments.cert:
+        raise ConfigurationError("--key needs --cert: without a certificate there is no TLS")
     if arguments.cert:
         import ssl
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(arguments.cert, arguments.key)
+        try:
+            context.load_cert_chain(arguments.cert, arguments.key)
+        except OSError as exc:
+            raise ConfigurationError(f"cannot use the certificate {arguments.cert!a}: {exc}") from exc
     server = Server(
         bind=arguments.bind,
         password=arguments.password or os.environ.get("FAKTORY_PASSWORD"),

@@ -39,7 +39,9 @@ class Broker:
         max_connections: int = MAX_CONNECTIONS,
         randomness: random.Random | None = None,
         memory_mb: Callable[[], int] | None = None,
+        fetch_wait: float = FETCH_WAIT,
     ) -> None:
+        self.fetch_wait = fetch_wait
         self.random = randomness or random.Random()
         self.store = Store(self.random)
         self.enterprise = Enterprise(self.store, self.random) if enterprise else None
@@ -81,7 +83,7 @@ class Broker:
 
     def rest(self, queues: list[str], wid: str, clock: float, answer: Callable[[bytes | None], None]) -> None:
         """Park for as long as FETCH waits; with no queues only the time can end it."""
-        self.waiters.park(Waiter(tuple(queues), wid, clock + FETCH_WAIT, answer))
+        self.waiters.park(Waiter(tuple(queues), wid, clock + self.fetch_wait, answer))
 
     def serve(self, now: float) -> None:
         """Hand the jobs that came in to those who wait for them, earliest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ..errors import ConfigurationError
 
@@ -37,14 +37,16 @@ class Clock:
         """Return the time that waits are measured on, in seconds: it runs always, and `advance` moves it too."""
         return time.monotonic() + self._advanced
 
-    def advance(self, seconds: float, *, beating: bool = False) -> None:
-        """Move the clock forward; when this returns, all that became due has happened.
+    def advance(self, seconds: float | timedelta, *, beating: bool = False) -> None:
+        """Move the clock forward, by seconds or a timedelta; when this returns, all that became due has happened.
 
         Reservations expire, retries and scheduled jobs enter their queues and waiting FETCHes get them, old dead jobs
         go, FETCHes that have now waited 2 s end. Workers are silent meanwhile, so those whose last beat is now more
         than 60 s ago are cut off; `beating` spares them. It is one jump: what happens gets the new time, and what
         follows from it (the retry of a job that expired just now) needs another.
         """
+        if isinstance(seconds, timedelta):
+            seconds = seconds.total_seconds()
         if not seconds >= 0:
             raise ConfigurationError(f"a clock can only be moved forward, got {seconds} seconds")
         with self._lock:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ..errors import ConfigurationError
 from ..wire import MAX_COMMAND
-from .broker import MAX_CONNECTIONS, Broker
+from .broker import FETCH_WAIT, MAX_CONNECTIONS, Broker
 from .clock import Clock
 from .faults import Faults
 from .listener import Listener
@@ -37,6 +37,7 @@ class Server:
     * `enterprise`: adds batches, tracking, unique and expiring jobs as Faktory Enterprise documents them.
     * `clock`: a `Clock`; by default a real one, which can be turned forward.
     * `max_line`: longest command in bytes; `max_connections`: more are refused.
+    * `fetch_wait`: seconds a FETCH waits for a job; the real server's are 2, fewer make tests that drain queues fast.
     * `seed`: makes retry delays, garbling and salts repeatable.
 
     Jobs survive `stop` and `start`, not the object. Nothing is stored on disk.
@@ -52,6 +53,7 @@ class Server:
         clock: Clock | None = None,
         max_line: int = MAX_COMMAND,
         max_connections: int = MAX_CONNECTIONS,
+        fetch_wait: float = FETCH_WAIT,
         seed: int | None = None,
         force: bool = False,
     ) -> None:
@@ -60,6 +62,8 @@ class Server:
             raise ConfigurationError(
                 f"{self._host!r} is reachable by others: set a password, bind to 127.0.0.1, or force it"
             )
+        if not 0 <= fetch_wait <= 2:
+            raise ConfigurationError(f"fetch_wait must be seconds from 0 to 2, got {fetch_wait!a}")
         self._password = password or None
         self._is_tls = ssl_context is not None
         randomness = random.Random(seed)
@@ -75,6 +79,7 @@ class Server:
             max_connections=max_connections,
             randomness=randomness,
             memory_mb=_memory_mb,
+            fetch_wait=fetch_wait,
         )
         self._listener = Listener(
             self._broker,

@@ -9,8 +9,15 @@ import random
 import threading
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ..errors import ConfigurationError
+
+VERBS: Final = frozenset(
+    {"HI", "HELLO", "PUSH", "PUSHB", "FETCH", "ACK", "FAIL", "BEAT", "INFO", "FLUSH", "END", "MUTATE", "QUEUE"}
+    | {"BATCH", "TRACK"}
+)
+"""What a rule can be made for; one for anything else would never strike, and its test prove nothing."""
 
 
 class Kind(Enum):
@@ -122,6 +129,8 @@ class Faults:
     def _add(self, fault: Fault) -> Fault:
         if fault.every < 1 or (fault.times is not None and fault.times < 1) or fault.amount < 0:
             raise ConfigurationError(f"every and times must be at least 1, and amounts not negative, got {fault}")
+        if fault.command is not None and fault.command not in VERBS:
+            raise ConfigurationError(f"command must be None or one of {' '.join(sorted(VERBS))}, got {fault.command!a}")
         with self._lock:
             self._rules.append(fault)
         return fault

@@ -30,17 +30,17 @@ def test_a_rule_may_strike_every_nth_exchange() -> None:
     faults = Faults(random.Random(1))
     faults.delay(seconds=1, times=None, every=3)
     assert [faults.strike(verb) is not None for verb in "ABCDEF"] == [False, False, True] * 2
-    limited = faults.drop("X", times=2, every=2)
+    limited = faults.drop("ACK", times=2, every=2)
     faults.clear()
-    assert faults.strike("X") is None
+    assert faults.strike("ACK") is None
     assert repr(faults) == "<Faults []>"
     faults.remove(limited)
 
 
 def test_rules_can_be_taken_back() -> None:
     faults = Faults(random.Random(1))
-    fault = faults.refuse("X")
-    assert repr(faults) == "<Faults [('refuse', 'X')]>"
+    fault = faults.refuse("ACK")
+    assert repr(faults) == "<Faults [('refuse', 'ACK')]>"
     faults.remove(fault)
     assert faults.is_empty
 
@@ -153,3 +153,9 @@ def test_the_handshake_can_be_harmed(server: Server) -> None:
         client.read()
         client.send('HELLO {"v":2}')
         assert client.is_closed()
+
+
+def test_a_rule_that_could_never_strike_is_refused(server: Server) -> None:
+    for command in ("ACKK", "ack", ""):
+        with pytest.raises(ConfigurationError, match="command must be None or one of"):
+            server.faults.drop(command)
