@@ -426,7 +426,7 @@ def moment(value: datetime | timedelta | float, name: str = "at") -> datetime:
         raise InvalidJob(f"{name} must be an aware datetime, a timedelta or seconds from now, got {_shown(value)}")
     if not isinstance(value, timedelta) and value > _FAR * 86_400:
         raise InvalidJob(
-            f"{name} is a number of seconds from now, got {_shown(value)}, which is over {_FAR // 365} years; for a time "
+            f"{name} is a number of seconds from now, got {_shown(value)}, over {_FAR // 365} years; for a time "
             "stamp write datetime.fromtimestamp(stamp, UTC)"
         )
     try:

@@ -563,6 +563,10 @@ def test_a_raise_is_told_from_an_interrupt() -> None:
         raise KeyboardInterrupt
     assert raised_by_code(raised.value)
     assert raised_by_code(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt) as struck:
+
+    def handler() -> None:
         signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as struck:
+        handler()
     assert not raised_by_code(struck.value)

@@ -408,3 +408,14 @@ def test_the_message_for_an_unknown_type_is_one_printable_line(jobtype: str, kno
     said = unknown_jobtype(jobtype, known)
     assert said.isprintable()
     assert said.startswith("no handler is registered for the job type '") or '"' in said
+
+
+def test_middleware_that_could_not_be_called_is_refused() -> None:
+    async def asynchronous(job: Job, call_next: Callable[..., Any]) -> None:
+        pass
+
+    registry = Registry()
+    with pytest.raises(ConfigurationError, match="asynchronous .* is async"):
+        registry.use(asynchronous)
+    with pytest.raises(ConfigurationError, match="must take two arguments: job, call_next"):
+        registry.use(lambda job: None)  # type: ignore[arg-type,misc]
