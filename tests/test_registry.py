@@ -415,7 +415,7 @@ def test_middleware_that_could_not_be_called_is_refused() -> None:
         pass
 
     registry = Registry()
-    with pytest.raises(ConfigurationError, match="asynchronous .* is async"):
+    with pytest.raises(ConfigurationError, match=r"asynchronous .* is async"):
         registry.use(asynchronous)
     with pytest.raises(ConfigurationError, match="must take two arguments: job, call_next"):
         registry.use(lambda job: None)  # type: ignore[arg-type,misc]
