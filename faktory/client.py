@@ -95,7 +95,8 @@ class Client:
         """Store one job and return its jid.
 
         Raises `InvalidJob` before anything is sent; `NotUnique` or another `ServerError` when the server refuses it;
-        `PushOutcomeUnknown` when the reply was lost, so that the job is stored or not. Any other error: not stored.
+        `PushOutcomeUnknown` when the reply was lost, so that the job is stored or not; the same goes for
+        `ProtocolError`, a reply that is none. Any other error: not stored.
         """
         if not isinstance(job, Job):
             raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")

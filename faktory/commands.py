@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, Literal, Protocol, TypeVar
 
-from .errors import ConfigurationError, ProtocolError, ServerError
+from .errors import ConfigurationError, InvalidJob, ProtocolError, ServerError
 from .job import Job, check_queue_name
 from .options import MAX_BACKTRACE, MAX_ERRTYPE, MAX_MESSAGE
-from .wire import Reply, refusal, shown
+from .wire import MAX_BULK, Reply, refusal, shown
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -78,9 +78,6 @@ class _Acknowledged:
         return f"<{type(self).__name__}>"
 
 
-# -- producing --------------------------------------------------------------------------------------------------
-
-
 class Push(_Acknowledged):
     """PUSH of one job. Servers from 1.6 on better get `PushBulk([job])`: their PUSH shares one retry variable."""
 
@@ -115,11 +112,14 @@ class PushBulk:
 
 
 def encode_job(job: Job) -> bytes:
-    """Return the job as compact JSON. Raises `InvalidJob`."""
-    return _encode(job.to_document()).encode("ascii")
-
-
-# -- consuming --------------------------------------------------------------------------------------------------
+    """Return the job as compact JSON. Raises `InvalidJob`, also for one that no worker of ours would take back."""
+    data = _encode(job.to_document()).encode("ascii")
+    # The server adds two times of its own, and stores each of < > & in six bytes.
+    if len(data) > MAX_BULK // 6 and len(data) + 5 * sum(map(data.count, b"<>&")) + 1024 > MAX_BULK:
+        raise InvalidJob(
+            f"a job must not exceed {MAX_BULK} bytes, got {len(data)}; store it and send a reference", job.jid
+        )
+    return data
 
 
 class Fetch:
@@ -214,9 +214,6 @@ def is_unknown_worker(error: ServerError) -> bool:
     return "unknown worker" in error.text.lower()
 
 
-# -- the server itself --------------------------------------------------------------------------------------------
-
-
 class _Object:
     """Base of the commands that are answered with a JSON object."""
 
@@ -248,9 +245,6 @@ class Flush(_Acknowledged):
 
 END: Final = b"END\r\n"
 """The farewell. It has no reply, whatever the specification says: the server closes the connection."""
-
-
-# -- queues ---------------------------------------------------------------------------------------------------------
 
 
 class _Queues(_Acknowledged):

@@ -45,7 +45,7 @@ class Connection:
     * `url`: a URL, an `Address`, or None for `FAKTORY_PROVIDER`, `FAKTORY_URL` or tcp://localhost:7419, in this order.
     * `identity`: who says HELLO; a worker's holds a wid. A producer's when None.
     * `connect_timeout`: seconds for name resolution, connecting, TLS and handshake together.
-    * `timeout`: seconds to wait for the reply to a command. Must be above 2 for FETCH.
+    * `timeout`: seconds to wait for the reply to a command, and for each 64 KiB of a large one. Above 2 for FETCH.
     * `ssl_context`: used for tcp+tls; by default one that verifies chain and host name, TLS 1.2 at least.
 
     Raises `ConnectFailed`, `HandshakeError`, `ProtocolError`, `ConfigurationError`. Not thread-safe.

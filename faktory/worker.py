@@ -225,7 +225,7 @@ class Worker:
             self._refuse_malformed(exc)
         except ServerError as exc:
             self._crew.fetched_nothing(self, is_empty=False)
-            log.error("FETCH was answered with an error: %.500a", str(exc))
+            self._dialler.log_rarely(f"FETCH {exc.text:.40}", "FETCH was answered with an error: %.500a", str(exc))
             if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
                 self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
         else:
@@ -314,7 +314,8 @@ class Worker:
         """Fail a job that cannot be read, when its jid can."""
         if error.jid is None:
             self._crew.fetched_nothing(self, is_empty=False)
-            log.error("got a job that cannot be read, without a jid to fail it by; it will come again: %s", error)
+            message = "got a job that cannot be read, without a jid to fail it by; it will come again: %s"
+            self._dialler.log_rarely("unreadable", message, error)
             return
         job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
         self._crew.begin(self, job, None)

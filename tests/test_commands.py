@@ -558,3 +558,17 @@ def test_descriptions_stay_in_their_line(description: str, until: str) -> None:
     assert json.loads(document) == {"jid": JID, "percent": 100, "desc": description, "reserve_until": until}
     payload = payload_of(BatchNew(description=description, success=JOB).line, "BATCH")
     assert json.loads(payload.removeprefix(b"NEW "))["description"] == description
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arg", ["x" * 68_000_000, "<" * 11_500_000])
+def test_a_job_that_no_worker_would_take_back_is_refused(arg: str) -> None:
+    """D7: the server has no limit, and stores "<" in six bytes."""
+    with pytest.raises(InvalidJob, match="must not exceed 67108864 bytes"):
+        encode_job(Job("t", [arg]))
+
+
+@pytest.mark.slow
+def test_a_job_of_nearly_the_limit_is_sent() -> None:
+    """D7"""
+    assert len(encode_job(Job("t", ["x" * 66_000_000]))) > 66_000_000

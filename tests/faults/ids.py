@@ -46,7 +46,7 @@ def found_in(text: str, pattern: re.Pattern[str] = _ID) -> set[str]:
     return ids
 
 
-def tests_by_id() -> dict[str, list[str]]:
+def proofs_by_id() -> dict[str, list[str]]:
     """Return the tests that carry each id, as `path::name`."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
@@ -61,7 +61,7 @@ def tests_by_id() -> dict[str, list[str]]:
 
 
 def table() -> str:
-    found = tests_by_id()
+    found = proofs_by_id()
     lines: list[str] = []
     for letter, (title, numbers) in ROWS.items():
         lines += [f"## {letter}: {title}", "", "| id | tests |", "|---|---|"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .ids import LATER, README, ROWS, table, tests_by_id
+from .ids import LATER, README, ROWS, proofs_by_id, table
 
 
 def test_every_row_has_a_test_or_a_reason() -> None:
     """T20."""
-    found = tests_by_id()
+    found = proofs_by_id()
     rows = [f"{letter}{number}" for letter, (_, numbers) in ROWS.items() for number in numbers]
     assert [row for row in rows if row not in found and row not in LATER] == []
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from faktory import Client, ConnectFailed, ConnectionLost, Job
-from faktory import connection as connection_module
+from faktory import builder as builder_module
 from faktory import worker as worker_module
 from faktory.server import Server
 from tests.conftest import until
@@ -77,7 +77,7 @@ def test_n16_a_job_that_ends_in_a_black_hole_is_acknowledged_after_it(
 ) -> None:
     """N16, N14, T6 in small: no exit, no second run, and the ACK lands soon after."""
     monkeypatch.setattr(worker_module, "FETCH_TIMEOUT", 0.5)
-    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(builder_module, "CONNECT_TIMEOUT", 0.5)
     run = Behind(proxy, server)
 
     def into_the_hole(job: Job) -> None:
