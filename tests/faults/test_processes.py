@@ -205,3 +205,15 @@ def test_j16_a_worker_holds_no_job_that_it_does_not_run(server: Server, client: 
     thread.join(20)
     consumer.close()
     assert len(server.working) == 0
+
+
+def test_a_killed_idle_worker_of_twenty_threads_takes_one_job_with_it(server: Server, client: Client) -> None:
+    """Fact 3: each FETCH that waits costs a job when its client dies, so only one waits."""
+    with Program(WORKER, server.url, "idle", "--workers", 20) as worker:
+        worker.expect("ready")
+        until(lambda: server.waiting == 1)
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        client.push_bulk(Job("nap", queue="idle") for _ in range(20))
+        assert len(server.working) <= 1
+        assert len(server.queue("idle")) >= 19
