@@ -104,8 +104,7 @@ class Consumer:
         shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
         with self._working():
             busy = self._work(shift)
-        if shift.error is not None:
-            raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error
+        _raise_for(shift)
         return busy
 
     def drain(self, queues: Queues) -> Summary:
@@ -117,8 +116,7 @@ class Consumer:
         started = monotonic()
         with self._working():
             self._work(shift)
-        if shift.error is not None:
-            raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error
+        _raise_for(shift)
         return Summary(shift.succeeded, shift.failed, monotonic() - started)
 
     def run_one(self, queues: Queues) -> bool:
@@ -407,3 +405,9 @@ class Consumer:
                 "" if job is None else f", job {job.jid!a} ({job.jobtype!a})",
                 "".join(traceback.format_stack(frame)),
             )
+
+
+def _raise_for(shift: Shift) -> None:
+    """Raise what ended a shift early, as the error that `run` and `drain` promise."""
+    if shift.error is not None:
+        raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error

@@ -84,9 +84,9 @@ class Crew:
         )
         self.outbox = Outbox()
         self.workers: list[Worker] = []
-        # A plain lock: an exception raised in a thread from outside could hit a Condition's own `__enter__` between
-        # taking the lock and the block that gives it back.
-        # Reentrant, because a signal handler of the user's may call `terminate` while its thread is in here.
+        # Taken by its own name, not through the Condition: an exception raised in a thread from outside could hit the
+        # Condition's `__enter__` between taking the lock and the block that gives it back. Reentrant, because a signal
+        # handler of the user's may call `terminate` while its thread is in here.
         self.lock = threading.RLock()
         """Guards all that the threads share."""
         self.changed = threading.Condition(self.lock)
@@ -210,6 +210,13 @@ class Crew:
             self.outbox.settle(outcome)
             self.reported_at = monotonic()
             self.changed.notify_all()
+
+    def orphan_dropped(self, outcome: Outcome) -> None:
+        """Note that an outcome that no worker owns is too late to be sent."""
+        with self.lock:
+            self.outbox.settle(outcome)
+            self.changed.notify_all()
+        log_given_up(outcome)
 
     def refused(self, worker: Worker | None, outcome: Outcome, error: Exception) -> bool:
         """Note that the server has answered an outcome with an error. Returns True to send it once more."""

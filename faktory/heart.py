@@ -14,7 +14,7 @@ from time import monotonic
 from .backoff import Backoff
 from .commands import Beat, is_unknown_worker
 from .connection import Connection
-from .crew import Crew, log_given_up
+from .crew import Crew
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from .options import HEART_PATIENCE, REPLY_TIMEOUT
 
@@ -79,8 +79,7 @@ class Heart:
         """Send the outcomes that no worker is going to send. Raises what breaks the exchange; the rest is kept."""
         for outcome in self._crew.orphans():
             if not outcome.may_be_sent(monotonic()):
-                self._crew.orphan_settled(outcome)
-                log_given_up(outcome)
+                self._crew.orphan_dropped(outcome)
                 continue
             is_wanted = True
             while is_wanted:
