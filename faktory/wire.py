@@ -154,7 +154,7 @@ def shown(reply: Reply) -> str:
 
 
 class CommandParser:
-    """Turn the bytes of a client into command lines: `(verb, payload)`.
+    """Turn the bytes of a client into command lines.
 
     LF ends a line, a CR before it is dropped. A line longer than `max_line` raises `ProtocolError`.
     """
@@ -174,14 +174,6 @@ class CommandParser:
             self._scanned = max(0, self._scanned - self._start)
             self._start = 0
         self._buffer += data
-
-    def next_command(self) -> tuple[str, bytes] | Literal[_Need.DATA]:
-        """Return the next whole command as its first word and the rest, or `NEED_DATA`."""
-        line = self.next_line()
-        if line is NEED_DATA:
-            return NEED_DATA
-        verb, _, payload = line.partition(b" ")
-        return verb.decode("utf-8", "replace"), payload
 
     def next_line(self) -> bytes | Literal[_Need.DATA]:
         """Return the next whole line without its end, or `NEED_DATA`; tells `PUSH` from `PUSH `, as the server does."""

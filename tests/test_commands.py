@@ -40,7 +40,9 @@ from faktory.commands import (
 )
 from faktory.errors import ConfigurationError, EnterpriseRequired, InvalidJob, ProtocolError, ServerError
 from faktory.job import Job
-from faktory.wire import NEED_DATA, CommandParser
+from faktory.wire import CommandParser
+
+from .lines import next_command
 
 JID = "jid-0123456789"
 JOB = Job("resize", ["cat.png", 640], jid=JID, queue="images", retry=5)
@@ -56,9 +58,9 @@ def payload_of(line: bytes, verb: str) -> bytes:
     assert line.endswith(b"\r\n")
     parser = CommandParser()
     parser.feed(line)
-    command = parser.next_command()
-    assert command is not NEED_DATA
-    assert parser.next_command() is NEED_DATA
+    command = next_command(parser)
+    assert command is not None
+    assert next_command(parser) is None
     found, payload = command
     assert found == verb
     assert b"\r" not in payload

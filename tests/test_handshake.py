@@ -20,7 +20,9 @@ from faktory.errors import (
     VersionMismatch,
 )
 from faktory.handshake import Greeting, Identity, accept, hello, password_hash
-from faktory.wire import NEED_DATA, CommandParser
+from faktory.wire import CommandParser
+
+from .lines import next_command
 
 WORKER = Identity("host.example", 42, "wid-0001", ("python", "images"))
 PRODUCER = Identity("host.example", 42)
@@ -37,8 +39,8 @@ def document_of(line: bytes) -> dict[str, Any]:
     assert line.index(b"\n") == len(line) - 1
     parser = CommandParser()
     parser.feed(line)
-    command = parser.next_command()
-    assert command is not NEED_DATA
+    command = next_command(parser)
+    assert command is not None
     assert command[0] == "HELLO"
     document: dict[str, Any] = json.loads(command[1])
     return document

@@ -29,6 +29,8 @@ from faktory.wire import (
     shown,
 )
 
+from .lines import next_command
+
 Pieces = list[bytes]
 WAYS: dict[str, Callable[[bytes], Pieces]] = {
     "whole": lambda data: [data],
@@ -59,7 +61,7 @@ def commands(pieces: Iterable[bytes], parser: CommandParser | None = None) -> li
     found: list[tuple[str, bytes]] = []
     for piece in pieces:
         parser.feed(piece)
-        while (command := parser.next_command()) is not NEED_DATA:
+        while (command := next_command(parser)) is not None:
             found.append(command)
     return found
 
@@ -469,10 +471,10 @@ def obey_until_refused(pieces: Pieces) -> tuple[list[tuple[str, bytes]], bool]:
         parser.feed(piece)
         while True:
             try:
-                command = parser.next_command()
+                command = next_command(parser)
             except ProtocolError:
                 return found, True
-            if command is NEED_DATA:
+            if command is None:
                 break
             assert len(command[1]) <= 16
             found.append(command)

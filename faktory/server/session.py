@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable
 from typing import ClassVar, Final, TypeGuard
 
-from ..wire import NIL, OK, encode_bulk, encode_error
+from ..wire import NIL, OK, encode_bulk, encode_error, encode_status
 from .broker import Broker
 from .documents import JobDocument
 from .gojson import DocumentError, encode, is_object, parse, read_fields, read_list
@@ -59,8 +59,8 @@ class Session:
     def greeting(self) -> bytes:
         """What the server says first."""
         if self._broker.password is None:
-            return b'+HI {"v":2}\r\n'
-        return f'+HI {{"v":2,"i":{self._iterations},"s":"{self._salt}"}}\r\n'.encode()
+            return encode_status('HI {"v":2}')
+        return encode_status(f'HI {{"v":2,"i":{self._iterations},"s":"{self._salt}"}}')
 
     def _hello(self, line: bytes, now: float) -> bytes:
         # Anything but "HELLO {" is answered by closing, which also stops a browser's cross-protocol POST.
