@@ -7,6 +7,7 @@ from .builder import ConsumerBuilder
 from .client import Batch, Client
 from .commands import JobFilter
 from .consumer import Consumer, Health, Summary
+from .context import current_job
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -59,4 +60,5 @@ __all__ = [
     "State",
     "Summary",
     "VersionMismatch",
+    "current_job",
 ]

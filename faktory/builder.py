@@ -196,7 +196,7 @@ class ConsumerBuilder:
                 ssl_context=ssl_context,
             )
 
-        return Consumer(Crew(options, handlers, self._hooks, open_connection), managed)
+        return Consumer(Crew(options, handlers, self._hooks, managed, open_connection))
 
 
 def _checked(fn: F, arguments: int) -> F:

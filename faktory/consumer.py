@@ -22,7 +22,6 @@ from .errors import ConfigurationError, ConsumerTerminated
 from .heart import Heart
 from .hooks import run as run_hooks
 from .lifecycle import State
-from .managed import Managed
 from .options import FETCH_WATCH, FORCED_EXIT, WIND_DOWN
 from .queues import order_of
 from .worker import Worker
@@ -80,9 +79,8 @@ class Consumer:
     thread. A context manager, which closes it.
     """
 
-    def __init__(self, crew: Crew, managed: Managed) -> None:
+    def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._managed = managed
         self._heart = Heart(crew)
         self._dialler = Dialler(crew)
         self._at_work = threading.Lock()
@@ -217,7 +215,7 @@ class Consumer:
 
     def get(self, kind: type[T]) -> T:
         """Return the managed value of a type, made by its factory on the first call. Thread-safe."""
-        return self._managed.get(kind)
+        return self._crew.managed.get(kind)
 
     def close(self) -> None:
         """Terminate, wait for a `run` in another thread, and close the connections. Can be called twice."""
@@ -359,7 +357,7 @@ class Consumer:
             run_hooks(self._crew.hooks.shutdown)
         if self._single is not None:
             self._single.close()
-        self._managed.close()
+        self._crew.managed.close()
         self._heart.close()
 
     def _at_exit(self) -> None:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from .commands import Ack, Fail, Fetch
 from .connection import Connection
 from .errors import ConnectionLost, JobCancelled, JobTimeout
+from .failure import CUT_OFF
 from .hooks import Hooks
 from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
 from .lifecycle import Lifecycle
+from .managed import Managed
 from .options import FETCH_WATCH, MANY_WORKERS, ConsumerOptions
 from .outbox import Outbox, Outcome
 from .queues import Order
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 log = logging.getLogger("faktory.consumer")
-
-CUT_OFF = "the worker had to stop before the job was done"
 
 
 class Shift:
@@ -72,11 +72,13 @@ class Crew:
         options: ConsumerOptions,
         handlers: Mapping[str, Handler],
         hooks: Hooks,
+        managed: Managed,
         connect: Callable[[float], Connection],
     ) -> None:
         self.options = options
         self.handlers = handlers
         self.hooks = hooks
+        self.managed = managed
         self.connect = connect
         """Opens a connection with the consumer's wid, given its reply timeout in seconds."""
         self.lifecycle = Lifecycle(
@@ -438,6 +440,8 @@ class Crew:
         """Raise in a worker's handler, at most once a job. The lock is held, so the handler cannot end meanwhile."""
         if worker.may_be_interrupted and worker.interrupted_by is None:
             worker.interrupted_by = exc_type
+            if worker.current is not None:
+                worker.current.is_cancelled = True
             interrupt_thread(worker.thread_id, exc_type)
 
 

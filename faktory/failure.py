@@ -1,12 +1,14 @@
-"""An exception to the FAIL that reports it. Pure, and cannot raise, whatever the exception's own methods do."""
+"""An exception to the report that goes to the server. Pure; never raises, whatever the exception's own methods do."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from opcode import opmap
 from types import TracebackType
 
 from .commands import Fail, cut
+from .errors import JobTimeout
 from .job import Job
 from .options import MAX_BACKTRACE, MAX_MESSAGE
 
@@ -14,19 +16,50 @@ _RAISE = opmap["RAISE_VARARGS"]
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  # pathlib is slow to import
 _MAX_PART = 10 * MAX_MESSAGE
 
+# Read past what a subclass may put in its place.
+_traceback_of = BaseException.__dict__["__traceback__"].__get__
 
-def fail_command(job: Job, exc: BaseException, message: str | None = None) -> Fail:
-    """Return the FAIL for a job whose handler raised `exc`; `message` replaces the exception's own text.
+CUT_OFF = "the worker had to stop before the job was done"
 
-    The backtrace starts at the user's code and has at most as many lines as the job asks for, 50 when it does not say.
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is told of a failed job; `place` is where the user's code raised, for the log, empty when it did not."""
+
+    errtype: str
+    message: str
+    backtrace: tuple[str, ...] = ()
+    place: str = ""
+
+    def command(self, jid: str) -> Fail:
+        """Return the FAIL of the job."""
+        return Fail(jid, self.errtype, self.message, self.backtrace)
+
+
+def report_on(
+    job: Job, exc: BaseException, *, limit: float, interrupted_by: type[BaseException] | None = None
+) -> Report:
+    """Return the report for a job whose handler raised `exc`.
+
+    `limit` is the job's time limit in seconds; `interrupted_by` is what the consumer has had raised in the handler. The
+    backtrace starts at the user's code and has at most as many lines as the job asks for, 50 when it does not say.
     """
-    limit = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
-    return Fail(
-        job.jid,
+    lines = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
+    return Report(
         _type_name(exc),
-        describe(exc) if message is None else message,
-        _backtrace(exc, limit) if limit > 0 else (),
+        _message(job, exc, limit, interrupted_by),
+        tuple(_backtrace(exc, lines)) if lines > 0 else (),
+        place_of(exc),
     )
+
+
+def _message(job: Job, exc: BaseException, limit: float, interrupted_by: type[BaseException] | None) -> str:
+    """Return the exception's text, or a better one where there is one."""
+    if type(exc) is interrupted_by and not exc.args:
+        return f"the job ran past its time limit of {limit:g} s" if isinstance(exc, JobTimeout) else CUT_OFF
+    if issubclass(type(exc), TypeError) and not reached_user_code(_traceback_of(exc)):
+        return f"the handler of {job.jobtype!a} cannot be called with the job: {describe(exc)}"
+    return describe(exc)
 
 
 def describe(exc: BaseException) -> str:
@@ -50,7 +83,7 @@ def _backtrace(exc: BaseException, limit: int) -> list[str]:
     from traceback import TracebackException
 
     try:
-        told = TracebackException(type(exc), exc, user_traceback(exc.__traceback__), limit=-200, compact=True)
+        told = TracebackException(type(exc), exc, user_traceback(_traceback_of(exc)), limit=-200, compact=True)
         # A part can be a text of megabytes, or of millions of lines: it is cut before it is split.
         parts = [part[:_MAX_PART].rstrip("\n").split("\n") for part in told.format()]
     except BaseException:
@@ -82,7 +115,7 @@ def reached_user_code(traceback: TracebackType | None) -> bool:
 
 def raised_by_code(exc: BaseException) -> bool:
     """Tell whether a `raise` statement raised it; a Ctrl-C strikes between others."""
-    found = exc.__traceback__
+    found: TracebackType | None = _traceback_of(exc)
     if found is None:
         return True
     while found.tb_next is not None:
@@ -92,7 +125,7 @@ def raised_by_code(exc: BaseException) -> bool:
 
 def place_of(exc: BaseException) -> str:
     """Return where the user's code raised: file, line and function; empty when it did not."""
-    found = exc.__traceback__
+    found: TracebackType | None = _traceback_of(exc)
     place = ""
     while found is not None:
         code = found.tb_frame.f_code

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .backoff import Backoff
 from .commands import Ack, Fail, Fetch
 from .connection import Connection
-from .crew import CUT_OFF
+from .context import Run, running
 from .errors import (
     ConfigurationError,
     ConnectFailed,
@@ -18,11 +18,10 @@ from .errors import (
     HandshakeError,
     InvalidJob,
     JobCancelled,
-    JobTimeout,
     ProtocolError,
     ServerError,
 )
-from .failure import describe, fail_command, place_of, raised_by_code, reached_user_code
+from .failure import raised_by_code, report_on
 from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
@@ -50,6 +49,8 @@ class Worker:
         self.may_be_interrupted = False
         self.interrupted_by: type[Exception] | None = None
         """What another thread has had raised in the running handler; set under the crew's lock, as `leave` ends it."""
+        self.current: Run | None = None
+        """The run of the job in hand, as its handler sees it."""
         self._crew = crew
         self._dialler = dialler
         self._connection: Connection | None = None
@@ -257,10 +258,15 @@ class Worker:
             try:
                 if not crew.begin(self, job, handler.timeout):
                     raise JobCancelled("the worker is stopping and had no time left to run the job")
+                self.current = Run(
+                    job, self.slot.started_at + time_limit(job.reservation, handler.timeout), crew.managed
+                )
+                running.set(self.current)
                 self.may_be_interrupted = True  # from here on, until `leave`
                 result = handler.call(job)
             finally:
                 crew.leave(self)
+                running.set(None)
             if hasattr(result, "__await__"):
                 if hasattr(result, "close"):
                     result.close()
@@ -277,31 +283,21 @@ class Worker:
         return None
 
     def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:
-        message = self._message(handler, job, error)
-        command = fail_command(job, error, message)
-        if self._crew.finish(self, command):
+        limit = time_limit(job.reservation, handler.timeout)
+        report = report_on(job, error, limit=limit, interrupted_by=self.interrupted_by)
+        if self._crew.finish(self, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,
                 "job %a (%a) failed%s: %s: %a%s",
                 job.jid,
                 job.jobtype,
                 " for the last time" if job.is_last_attempt else "",
-                type(error).__name__,
-                (message or describe(error))[:500],
-                place_of(error),
+                report.errtype,
+                report.message[:500],
+                report.place,
                 exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
             )
         self._crew.hooks.failed(job, error)
-
-    def _message(self, handler: Handler, job: Job, error: BaseException) -> str | None:
-        """Return a better text than the exception's own, where there is one."""
-        if type(error) is self.interrupted_by and not error.args:
-            if isinstance(error, JobTimeout):
-                return f"the job ran past its time limit of {time_limit(job.reservation, handler.timeout):g} s"
-            return CUT_OFF
-        if issubclass(type(error), TypeError) and not reached_user_code(error.__traceback__):
-            return f"the handler of {job.jobtype!a} cannot be called with the job: {describe(error)}"
-        return None
 
     def _refuse_unknown(self, job: Job) -> None:
         self._crew.begin(self, job, None)

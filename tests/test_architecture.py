@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `options` is imported by rings 1 and 3 too: it is the one place for limits and defaults.
 # * the consumer is four rooms, not one: `consumer` (the public face), `crew` (what the threads share, under the lock),
 #   `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
-# * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values.
+# * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
+#   what a running handler can know, whatever runs it.
 LAW: dict[str, set[str]] = {
     "errors": set(),
     "options": set(),
@@ -42,20 +43,21 @@ LAW: dict[str, set[str]] = {
     "isolation": set(),
     "hooks": {"job"},
     "managed": set(),
+    "context": {"job", "managed"},
     "crew": {
-        "commands", "connection", "hooks", "isolation", "job", "lifecycle", "options", "outbox", "queues", "registry",
-        "slot",
+        "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outbox",
+        "queues", "registry", "slot",
     },
     "dialler": {"backoff", "connection", "options"},
     "worker": {
-        "backoff", "commands", "connection", "crew", "failure", "job", "options", "outbox", "registry", "slot",
-        "wire",
+        "backoff", "commands", "connection", "context", "crew", "failure", "job", "options", "outbox", "registry",
+        "slot", "wire",
     },
     "heart": {"backoff", "commands", "connection", "crew", "options"},
-    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "managed", "options", "queues", "worker"},
+    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "worker"},
     # the doors
     "builder": {"address", "connection", "consumer", "crew", "handshake", "hooks", "managed", "options", "registry"},
-    "": {"builder", "client", "commands", "consumer", "job", "lifecycle"},
+    "": {"builder", "client", "commands", "consumer", "context", "job", "lifecycle"},
     "__main__": {"cli"},
 }  # fmt: skip
 

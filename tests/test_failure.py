@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import faktory
 from faktory.commands import Fail
-from faktory.failure import describe, fail_command, place_of, raised_by_code, reached_user_code, user_traceback
+from faktory.errors import JobCancelled, JobTimeout
+from faktory.failure import describe, place_of, raised_by_code, reached_user_code, report_on, user_traceback
 from faktory.job import Job
 
 PACKAGE = str(Path(faktory.__file__).parent)
@@ -65,7 +66,7 @@ def document(command: Fail) -> dict[str, Any]:
 
 
 def failed(exc: BaseException, backtrace: int | None = None) -> dict[str, Any]:
-    return document(fail_command(job(backtrace), exc))
+    return document(report_on(job(backtrace), exc, limit=2.0).command("job-00001"))
 
 
 def no(text: str = "no") -> NoReturn:
@@ -124,10 +125,31 @@ def test_frames_of_the_package_under_the_users_are_kept() -> None:
     assert any(PACKAGE + "/job.py" in line for line in lines)
 
 
-def test_another_text_can_be_given() -> None:
-    found = document(fail_command(job(), raised(no), "the job ran past its time limit of 2 s"))
-    assert found["message"] == "the job ran past its time limit of 2 s"
-    assert found["errtype"] == "ValueError"
+def told(exc: BaseException, interrupted_by: type[BaseException] | None = None) -> str:
+    return report_on(job(), exc, limit=2.5, interrupted_by=interrupted_by).message
+
+
+def test_what_the_consumer_raised_is_told_in_its_words() -> None:
+    assert told(JobTimeout(), JobTimeout) == "the job ran past its time limit of 2.5 s"
+    assert told(JobCancelled(), JobCancelled) == "the worker had to stop before the job was done"
+
+
+def test_what_the_handler_raised_itself_is_told_in_its_own_words() -> None:
+    assert told(JobTimeout("mine"), JobTimeout) == "mine"
+    assert told(JobTimeout(), JobCancelled) == "<JobTimeout without a text>"
+
+
+def test_a_handler_that_cannot_take_the_job_is_told_apart_from_one_that_raises() -> None:
+    assert "cannot be called with the job: " in told(raised(no, 1, 2, 3))
+
+    def handler() -> None:
+        no(1, 2, 3)  # type: ignore[call-arg, arg-type]
+
+    assert "cannot be called" not in told(raised(handler))
+
+
+def test_a_report_says_where_the_users_code_raised() -> None:
+    assert report_on(job(), raised(no), limit=1.0).place.endswith(" in no")
 
 
 def test_an_exception_that_was_never_raised_has_a_text_all_the_same() -> None:
@@ -366,7 +388,16 @@ def test_an_exception_with_hostile_attributes_is_reported(kind: type[Exception])
 
 
 def test_an_exception_whose_attributes_exit_has_no_backtrace() -> None:
-    assert failed(WithoutTraceback("text"))["backtrace"] == []
+    assert failed(WithoutCause("text"))["backtrace"] == []
+
+
+def test_an_exception_that_hides_its_traceback_is_found_out() -> None:
+    def handler() -> None:
+        raise WithoutTraceback("text")
+
+    found = report_on(job(), raised(handler), limit=1.0)
+    assert found.place.endswith(" in handler")
+    assert any(line.endswith(", in handler") for line in found.backtrace)
 
 
 def test_a_text_of_ten_megabytes_is_cut() -> None:
@@ -480,7 +511,7 @@ def test_strange_notes_are_survived(notes: Any) -> None:
 
 @given(
     st.text(st.characters(), max_size=50),
-    st.lists(st.sampled_from([*UNTELLABLE, WithoutTraceback, WithoutClass]), max_size=4),
+    st.lists(st.sampled_from([*UNTELLABLE, WithoutCause, WithoutClass]), max_size=4),
     st.sampled_from([None, -1, 0, 1, 2, 3, 50, 1_000]),
 )
 def test_a_fail_can_be_made_of_anything(text: str, kinds: list[type[Exception]], backtrace: int | None) -> None:
