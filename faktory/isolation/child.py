@@ -38,8 +38,9 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
     _redirect_logs(LogPipe(child, log_pipe), program.levels)
     for hook in program.start:
         hook()  # a child that cannot start ends, and says why on stderr
-    child.answer(Answer.READY)
-    child.serve()
+    with suppress(ConnectionError):  # the parent has no more jobs, or is gone
+        child.answer(Answer.READY)
+        child.serve()
     run_hooks(list(program.stop))
     program.managed.close()
     return 0
@@ -74,7 +75,7 @@ class Child:
             limit, length = JOB.unpack(head)
             report = self._do(Job.decode(self._stream.read(length)), limit)
             if os.getpid() != self._pid:
-                return  # the job has forked, and this is its copy: the outcome is the other's to tell
+                os._exit(0)  # the job has forked, and this is its copy: the outcome is the other's to tell
             done += 1
             is_last = self._program.limits.are_reached(done, _resident_kb(self._program))
             self.answer(Answer.SUCCEEDED if report is None else Answer.FAILED, report, is_last=is_last)
@@ -102,7 +103,8 @@ class Child:
             check_result(job.jobtype, result)
         except BaseException as exc:
             self._is_armed = False
-            _forget_signal(exc)
+            if type(exc) is self._interrupted_by:
+                _forget_signal(exc)
             report = report_on(job, exc, limit=limit, interrupted_by=self._interrupted_by)
             self._program.hooks.failed(job, exc)
             return report

@@ -149,11 +149,11 @@ def test_every_tenth_job_kills_its_child_and_none_is_lost_or_run_twice(
     server: Server, client: Client, journal: Journal
 ) -> None:
     """T15."""
-    client.push_bulk(Job("die", [journal.path, n], retry=3) for n in range(200))
+    client.push_bulk(Job("die", [journal.path, n], retry=3) for n in range(500))
     summary = run(server, ConsumerBuilder().register("die", jobs.perhaps_die).processes(2))
-    assert (summary.succeeded, summary.failed) == (180, 20)
-    assert len({words[0] for words in journal.words("work")}) == len(journal.words("work")) == 200
-    assert len(server.retries) == 20
+    assert (summary.succeeded, summary.failed) == (450, 50)
+    assert len({words[0] for words in journal.words("work")}) == len(journal.words("work")) == 500
+    assert len(server.retries) == 50
     assert len(server.working) == 0
 
 
@@ -403,3 +403,12 @@ def test_what_a_child_could_not_import_is_refused_when_building(server: Server) 
 def test_limits_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="must be an integer from 1 on, or None"):
         ConsumerBuilder().processes(1, **options)  # type: ignore[arg-type]
+
+
+def test_a_child_without_a_job_ends_without_a_word(
+    server: Server, journal: Journal, capfd: pytest.CaptureFixture[str]
+) -> None:
+    builder = ConsumerBuilder().register("work", jobs.work).processes(2, on_child_stop=jobs.child_stop)
+    run(server, builder)
+    assert len(journal.lines("child-stop")) >= 1
+    assert capfd.readouterr().err == ""
