@@ -170,37 +170,48 @@ class Crew:
         return in_time
 
     def leave(self, worker: Worker) -> None:
-        """End the part of a job that may be interrupted. Can be called twice."""
-        slot = worker.slot
+        """End the part of a job that may be interrupted. Can be called twice: the interrupt may strike in here."""
         with self.lock:
-            slot.finish()
-            worker.may_be_interrupted = False
-            if worker.interrupted_by is not None:
-                worker.forget_interrupt()
+            self._shield(worker)
 
-    def finish(self, worker: Worker, command: Ack | Fail) -> bool:
-        """Put a job's outcome into the outbox. Returns False when it is not to be sent: the job was failed for us."""
+    def _shield(self, worker: Worker) -> None:
+        worker.may_be_interrupted = False
+        if worker.interrupted_by is not None:
+            worker.forget_interrupt()
+        worker.slot.finish()
+
+    def succeeded(self, worker: Worker, command: Ack) -> None:
+        """Put the outcome of a job that is done into the outbox, unless the job was failed for us meanwhile."""
+        slot, shift = worker.slot, worker.shift
+        with self.lock:
+            self._shield(worker)  # first: an interrupt that strikes in here must find nothing half done
+            shift.succeeded += 1
+            if not slot.is_cancelled:
+                self._keep(slot, Outcome(command, slot.expires_at))
+
+    def failed(self, worker: Worker, command: Fail) -> bool:
+        """Put a job's failure into the outbox. Returns False when it is not to be sent: known, or late."""
         slot, shift = worker.slot, worker.shift
         now = monotonic()
         outcome = Outcome(command, slot.expires_at)
         with self.lock:
             slot.finish()
-            if isinstance(command, Ack):
-                shift.succeeded += 1
-            else:
-                shift.failed += 1
+            shift.failed += 1
             if slot.is_cancelled:
                 return False
             if outcome.may_be_sent(now):
-                self.outbox.add(outcome)
-                slot.outcome = outcome
-                slot.is_cut = False
+                self._keep(slot, outcome)
                 return True
         log.warning(
             "job %a failed after its reservation had ended; the server has taken it back, so nothing is reported",
             command.jid,
         )
         return False
+
+    def _keep(self, slot: Slot, outcome: Outcome) -> None:
+        self.outbox.add(outcome)
+        slot.outcome = outcome
+        slot.is_cut = False
 
     def settled(self, worker: Worker, outcome: Outcome) -> None:
         """Note that the server has confirmed an outcome."""

@@ -231,7 +231,7 @@ class Worker:
         if outcome is None:
             return self._fetch(connection)
         # One write, one round trip; the reply to the report does not wait for the FETCH.
-        connection.send(outcome.command.line + fetch.line)
+        connection.send(outcome.command.line + fetch.line, 2)
         self._take_answer(connection, outcome)
         return self._take_job(connection, fetch)
 
@@ -293,39 +293,35 @@ class Worker:
             self._refuse_unknown(job)
         else:
             error = self._call(handler, job)
-            if error is None:
-                self._crew.finish(self, Ack(job.jid))
-            else:
+            if error is not None:
                 self._finish_failed(handler, job, error)
         self._ask_to_stop()
 
     def _call(self, handler: Handler, job: Job) -> BaseException | None:
-        """Run the handler; return what it raised. Everything is caught: a job must not end its worker."""
+        """Run the handler and note its success, or return what it raised: all of it, as a job must not end its worker.
+
+        An interrupt can strike until the crew has noted the success, or `leave` is through.
+        """
         crew = self._crew
         try:
-            try:
-                if not crew.begin(self, job, handler.timeout):
-                    raise JobCancelled("the worker is stopping and had no time left to run the job")
-                self.current = Run(
-                    job, self.slot.started_at + time_limit(job.reservation, handler.timeout), crew.managed
-                )
-                running.set(self.current)
-                self.may_be_interrupted = True  # from here on, until `leave`
-                result = None
-                if self._runner is None:
-                    result = handler.call(job)
-                else:
-                    self._runner.run(self._document, time_limit(job.reservation, handler.timeout))
-            finally:
-                crew.leave(self)
-                running.set(None)
-            check_result(job.jobtype, result)
+            if not crew.begin(self, job, handler.timeout):
+                raise JobCancelled("the worker is stopping and had no time left to run the job")
+            self.current = run = Run(job, self.slot.ends_at, crew.managed)
+            running.set(run)
+            self.may_be_interrupted = True
+            if self._runner is not None:
+                self._runner.run(self._document, time_limit(job.reservation, handler.timeout))
+            elif (result := handler.call(job)) is not None:
+                check_result(job.jobtype, result)
+            crew.succeeded(self, Ack(job.jid))
         except BaseException as exc:
-            crew.leave(self)  # the interrupt may have hit the line above instead of the handler
+            crew.leave(self)
             if isinstance(exc, KeyboardInterrupt) and not raised_by_code(exc):
                 self._ctrl_c = exc
                 return JobCancelled("the worker was interrupted by Ctrl-C")
             return exc
+        finally:
+            running.set(None)
         return None
 
     def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:
@@ -335,7 +331,7 @@ class Worker:
         else:
             limit = time_limit(job.reservation, handler.timeout)
             report = report_on(job, error, limit=limit, interrupted_by=self.interrupted_by)
-        if self._crew.finish(self, report.command(job.jid)):
+        if self._crew.failed(self, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,
                 "job %a (%a) failed%s: %s: %a%s",
@@ -353,7 +349,7 @@ class Worker:
     def _refuse_unknown(self, job: Job) -> None:
         self._crew.begin(self, job, None)
         message = unknown_jobtype(job.jobtype, self._crew.handlers)
-        self._crew.finish(self, Fail(job.jid, "UnknownJobType", message))
+        self._crew.failed(self, Fail(job.jid, "UnknownJobType", message))
         self._dialler.log_rarely(f"unknown {job.jobtype:.100}", "job %a failed: %s", job.jid, message)
         self._dialler.pause(self, UNKNOWN_DELAY)
 
@@ -366,7 +362,7 @@ class Worker:
             return
         job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
         self._crew.begin(self, job, None)
-        self._crew.finish(self, Fail(error.jid, "MalformedJob", str(error)))
+        self._crew.failed(self, Fail(error.jid, "MalformedJob", str(error)))
         log.error("job %a cannot be read and was failed: %s", error.jid, error)
 
     def _ask_to_stop(self) -> None:

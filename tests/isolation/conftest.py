@@ -36,7 +36,7 @@ def is_alive(pid: int) -> bool:
     """True for a process that runs; a zombie does not."""
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
