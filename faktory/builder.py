@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .address import Address
@@ -212,7 +211,7 @@ class ConsumerBuilder:
         address = url if isinstance(url, Address) else Address.resolve(url)
         options = ConsumerOptions(
             hostname=local_hostname() if self._hostname is None else self._hostname,
-            wid=token_hex(8) if self._wid is None else self._wid,
+            wid=os.urandom(8).hex() if self._wid is None else self._wid,
             labels=self._labels,
             workers=self._workers if processes is None else processes,
             shutdown_timeout=self._shutdown_timeout,

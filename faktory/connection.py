@@ -53,8 +53,8 @@ class Connection:
     """
 
     __slots__ = (
-        "__weakref__", "_has_read", "_limit", "_parser", "_poll", "_replies", "_socket", "address", "last_used",
-        "timeout",
+        "__weakref__", "_can_await_several", "_has_read", "_limit", "_parser", "_poll", "_replies", "_socket",
+        "address", "last_used", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._replies = 1
         self._has_read = False
+        self._can_await_several = sys.platform == "linux" and not self.address.tls
         self._poll: select.poll | None = None
         try:
             self._socket = sock = _dial(self.address, self._limit)
@@ -120,8 +121,8 @@ class Connection:
         if not self._parser.is_empty:
             self._refuse_unasked()
         self._has_read = False
-        if replies != self._replies:
-            self._await_together(sock, replies)
+        if replies != self._replies and self._can_await_several:
+            self._await_several(sock, replies)
         try:
             sock.sendall(data)
         except OSError as exc:
@@ -134,24 +135,27 @@ class Connection:
             self.abort()
             raise
 
-    def _await_together(self, sock: socket.socket, replies: int) -> None:
+    def _await_several(self, sock: socket.socket, replies: int) -> None:
         """Have `_wait` wake up when so many of the shortest replies are there, not at the first.
 
         Saves one of two wake-ups for each job whose ACK leaves with the next FETCH: 15 µs of CPU with several threads.
         """
         self._replies = replies
-        if sys.platform == "linux" and not self.address.tls:
-            # Not for recv itself: it takes the first reply, and then waits for as many bytes without that one.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
-            if self._poll is None:
-                self._poll = select.poll()
-                self._poll.register(sock, select.POLLIN)
+        # Not for recv itself: it takes the first reply, and then waits for as many bytes without that one.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
+        if self._poll is None:
+            self._poll = _poll_of(sock)
 
     def _wait(self, sock: socket.socket) -> None:
-        """Wait for several replies, where that can be done; once, as the rest may be shorter than they are together."""
+        """Wait for several replies; once, as what is left of them then may be shorter than so many are."""
         if self._has_read:
-            self._await_together(sock, 1)
-        elif self._poll is not None and not self._poll.poll(self.timeout * 1_000):
+            self._await_several(sock, 1)
+        elif (
+            sys.platform == "linux"
+            and not self.address.tls
+            and self._poll
+            and not self._poll.poll(self.timeout * 1_000)
+        ):
             raise TimeoutError
 
     def _refuse_unasked(self) -> NoReturn:
@@ -286,8 +290,10 @@ class Connection:
         if sock is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
             return False
         if self._replies != 1:
-            self._await_together(sock, 1)  # else a single stray reply would not be seen
-        return not _is_readable(sock)
+            self._await_several(sock, 1)  # else a single stray reply would not be seen
+        if self._poll is None:
+            self._poll = _poll_of(sock)
+        return not (self._poll.poll(0) if self._poll is not None else select.select([sock], [], [], 0)[0])
 
     def close(self) -> None:
         """Say END, which has no reply, and close. Does nothing when closed already."""
@@ -449,12 +455,13 @@ def _reason(exc: OSError) -> str:
     return exc.strerror or str(exc) or type(exc).__name__
 
 
-def _is_readable(sock: socket.socket) -> bool:
-    if hasattr(select, "poll"):
-        poll = select.poll()  # unlike select(), no limit on descriptor numbers
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([sock], [], [], 0)[0])
+def _poll_of(sock: socket.socket) -> select.poll | None:
+    """Return what tells whether the socket can be read; None where there is only select()."""
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()  # unlike select(), without a limit on descriptor numbers
+    poll.register(sock, select.POLLIN)
+    return poll
 
 
 # -- fork -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from math import isfinite
-from secrets import token_hex
+from os import urandom  # secrets would import hashlib, random and more
 from typing import Any, Final, Self
 
 from .errors import ConfigurationError, InvalidJob
@@ -111,7 +111,7 @@ class Job:
             raise InvalidJob(f"args must be a list or tuple of the handler's arguments, got {_shown(args)}")
         self.jobtype = jobtype
         self.args = list(args)
-        self.jid = token_hex(12) if jid is None else jid
+        self.jid = urandom(12).hex() if jid is None else jid
         self.queue = queue
         self.retry = retry
         self.reserve_for = reserve_for

@@ -103,7 +103,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 def room_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] in ("server", "cli", "aio", "isolation"):
+    if len(parts) > 1:
         return parts[0]
     return "" if parts == ("__init__",) else parts[0]
 
