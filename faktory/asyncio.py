@@ -1,4 +1,4 @@
-"""Faktory for asyncio: `Client`, `Consumer` and `Connection`, the twins of the blocking ones. Works with uvloop, too."""
+"""Faktory for asyncio: `Client`, `Consumer` and `Connection`, twins of the blocking ones. uvloop will do, too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from .aio.client import Batch
 from .aio.client import Client as AnyClient
@@ -45,10 +45,9 @@ class _Pipe(asyncio.Protocol):
     # -- what the transport tells ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._is_paused = True
-        transport.pause_reading()  # until the first `receive`: what comes may be for TLS to read
+        self._transport.pause_reading()  # until the first `receive`: what comes may be for TLS to read
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
@@ -153,17 +152,16 @@ class _Tasks:
     """A `Group`."""
 
     def __init__(self) -> None:
-        self.living: set[asyncio.Task[Any]] = set()
+        self.living: set[asyncio.Future[Any]] = set()
         self.error: BaseException | None = None
         self._is_cancelled = False
 
     def start(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
         task = asyncio.ensure_future(call(*args))
-        assert isinstance(task, asyncio.Task)
         self.living.add(task)
         task.add_done_callback(self._has_ended)
 
-    def _has_ended(self, task: asyncio.Task[Any]) -> None:
+    def _has_ended(self, task: asyncio.Future[Any]) -> None:
         self.living.discard(task)
         if not task.cancelled() and task.exception() is not None and self.error is None:
             self.error = task.exception()
@@ -242,12 +240,11 @@ class AsyncioKit:
         return pipe
 
     async def wrap(self, stream: Stream, context: SSLContext, name: str, limit: float) -> Stream:
-        assert isinstance(stream, _Pipe)
         loop = asyncio.get_running_loop()
         pipe = _Pipe()
         try:
             transport = await loop.start_tls(
-                stream._transport,
+                cast(_Pipe, stream)._transport,
                 pipe,
                 context,
                 server_hostname=name,

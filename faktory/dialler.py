@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .crew import Crew
     from .worker import Worker
 
+
 class Dialler:
     """Opens connections for a consumer's workers. Thread-safe."""
 

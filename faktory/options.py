@@ -64,6 +64,12 @@ HEART_PATIENCE: Final = 1.0
 UNKNOWN_DELAY: Final = 0.1
 """Seconds a worker rests after a job that nothing is registered for, so that a queue full of them costs little."""
 
+# -- consuming on an event loop ---------------------------------------------------------------------------------------
+FETCHERS: Final = 8
+"""Connections that fetch, at most; with the heart's and the reporter's that makes ten, however many jobs run."""
+REPORT_BATCH: Final = 100
+"""Outcomes sent in one write, at most."""
+
 # -- what the server keeps of a failure (manager/retry.go) ----------------------------------------------------------
 MAX_ERRTYPE: Final = 100
 MAX_MESSAGE: Final = 1_000

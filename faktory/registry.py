@@ -40,7 +40,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[HandlerFunction, float | None]] = {}
-        self._middleware: list[Middleware] = []
+        self.middleware: list[Middleware] = []
+        """The first added is the outermost."""
 
     def register(self, jobtype: str, function: HandlerFunction, timeout: float | None = None) -> None:
         """Add a handler. Raises `ConfigurationError` for one that could not be called with a job."""
@@ -66,16 +67,14 @@ class Registry:
         """Add middleware; the first added is the outermost."""
         if not callable(middleware):
             raise ConfigurationError(f"middleware must be callable, got {type(middleware).__name__}")
-        if is_async(middleware):
-            raise ConfigurationError(f"the middleware {place_of(middleware)} is async, which threads cannot run")
         if not can_take(middleware, 2):
             raise ConfigurationError(f"the middleware {place_of(middleware)} must take two arguments: job, call_next")
-        self._middleware.append(middleware)
+        self.middleware.append(middleware)
 
     def build(self) -> dict[str, Handler]:
         """Return the handlers by job type, each wrapped in the middleware."""
         return {
-            jobtype: Handler(jobtype, function, timeout, compose(self._middleware, function))
+            jobtype: Handler(jobtype, function, timeout, compose(self.middleware, function))
             for jobtype, (function, timeout) in self._found.items()
         }
 

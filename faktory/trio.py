@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import trio
 
@@ -119,13 +119,13 @@ class TrioKit:
         raise TimeoutError("timed out")
 
     async def wrap(self, stream: Stream, context: SSLContext, name: str, limit: float) -> Stream:
-        assert isinstance(stream, _Pipe)
-        tls = trio.SSLStream(stream.raw, context, server_hostname=name, https_compatible=True)
+        raw = cast(_Pipe, stream).raw
+        tls = trio.SSLStream(raw, context, server_hostname=name, https_compatible=True)
         try:
             with trio.move_on_after(limit):
                 with _raising_os_errors():
                     await tls.do_handshake()
-                return _Pipe(stream.raw, tls)
+                return _Pipe(raw, tls)
         except BaseException:
             stream.abort()
             raise

@@ -86,7 +86,7 @@ class Client:
         """Async twin of `push`."""
         if not isinstance(job, Job):
             raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")
-        for error in await self._store([job.jid], [encode_job(job)], [job]).values():
+        for error in (await self._store([job.jid], [encode_job(job)], [job])).values():
             if "deadline exceeded" in error.text:  # the server lost patience with its own storage (server/server.go)
                 raise PushOutcomeUnknown(f"the server could not tell whether it stored the job: {error}", [job.jid])
             raise error

@@ -61,8 +61,8 @@ class Connection:
         connection = cls(address, timeout, max_bulk)
         limit = monotonic() + connect_timeout
         try:
-            await connection._dial(ssl_context, limit)
-            await connection._shake_hands(identity or Identity(local_hostname(), os.getpid()), limit)
+            stream = await connection._dial(ssl_context, limit)
+            await connection._shake_hands(stream, identity or Identity(local_hostname(), os.getpid()), limit)
         except BaseException:
             connection.abort()
             raise
@@ -142,7 +142,7 @@ class Connection:
             reply = parser.next_reply()
             if reply is not NEED_DATA:
                 return reply
-            # A trickle must not hold us for ever; a large reply may take longer, if each time limit brings a good piece.
+            # A trickle must not hold us for ever; a large reply may take longer, if it comes in good pieces.
             now = monotonic()
             started = started or now
             received += len(data)
@@ -160,25 +160,27 @@ class Connection:
 
     # -- opening and closing --------------------------------------------------------------------------------------
 
-    async def _dial(self, context: SSLContext | None, limit: float) -> None:
+    async def _dial(self, context: SSLContext | None, limit: float) -> Stream:
         """Try every address the name resolves to, sharing out the time that is left."""
-        address = self.address
+        address, kit = self.address, self._kit
         hosts = await self._resolve(limit)
+        stream: Stream | None = None
         reasons: list[str] = []
         for index, host in enumerate(hosts):
             try:
-                self._stream = await self._kit.open(host, address.port, _left(limit) / (len(hosts) - index))
+                stream = await kit.open(host, address.port, _left(limit) / (len(hosts) - index))
                 break
             except OSError as exc:
                 reasons.append(reason(exc))
-        if self._stream is None:
+        if stream is None:
             raise no_server(address, reasons)
         if address.tls:
-            stream, self._stream = self._stream, None
             try:
-                self._stream = await self._kit.wrap(stream, context or default_context(), address.host, _left(limit))
+                stream = await kit.wrap(stream, context or default_context(), address.host, _left(limit))
             except OSError as exc:
                 raise no_tls(address, exc) from exc
+        self._stream = stream
+        return stream
 
     async def _resolve(self, limit: float) -> list[str]:
         """Return the IP addresses of the host; the look-up has no time limit, so it runs in a thread we can leave."""
@@ -188,21 +190,19 @@ class Connection:
         found = await aside(self._kit, lambda: resolve(address, limit))
         return list(dict.fromkeys(target[4][0] for target in found))
 
-    async def _shake_hands(self, identity: Identity, limit: float) -> None:
-        greeting = Greeting.decode(await self._read_handshake("its greeting", limit))
+    async def _shake_hands(self, stream: Stream, identity: Identity, limit: float) -> None:
+        greeting = Greeting.decode(await self._read_handshake(stream, "its greeting", limit))
         warn_of_password(self.address, greeting)
-        stream, line = self._stream, hello(greeting, identity, self.address.password)
+        line = hello(greeting, identity, self.address.password)
         try:
-            assert stream is not None
             await stream.send(line, _left(limit))
         except OSError as exc:
             raise ConnectFailed(f"{self.address} broke off the handshake: {reason(exc)}") from exc
-        accept(await self._read_handshake("the answer to HELLO", limit))
+        accept(await self._read_handshake(stream, "the answer to HELLO", limit))
 
-    async def _read_handshake(self, awaited: str, limit: float) -> Reply:
+    async def _read_handshake(self, stream: Stream, awaited: str, limit: float) -> Reply:
         """Read one reply within the connect deadline."""
-        parser, stream = self._parser, self._stream
-        assert stream is not None
+        parser = self._parser
         while (reply := parser.next_reply()) is NEED_DATA:
             try:
                 data = await stream.receive(_left(limit))

@@ -1,4 +1,4 @@
-"""Plain functions in threads of our own, for tasks to wait for. Daemons: one that cannot be stopped holds up no exit."""
+"""Plain functions in threads of our own. They are daemons: one that cannot be stopped holds up no exit."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ class Call:
         self._lock = threading.Lock()
         self._thread_id = 0  # set while the function may be interrupted
 
-    def interrupt(self, exc_type: type[Exception]) -> None:
+    def interrupt(self, exc_type: type[Exception]) -> bool:
         """Have an exception raised in the function, at most once, and only while it runs. Any thread may call it."""
         with self._lock:
-            if self._thread_id and self.interrupted_by is None:
-                self.interrupted_by = exc_type
-                interrupt_thread(self._thread_id, exc_type)
+            if not self._thread_id or self.interrupted_by is not None:
+                return False
+            self.interrupted_by = exc_type
+            interrupt_thread(self._thread_id, exc_type)
+            return True
 
     def carry_out(self) -> None:
         """Run the function in this thread. Everything is caught, for the task that waits."""
@@ -73,16 +75,17 @@ class Threads:
         self._count = 0
         self._is_closed = False
 
-    async def run(self, function: Callable[[], T], *, started: Callable[[Call], None] = lambda call: None) -> T:
+    async def run(self, function: Callable[[], T], *, started: Callable[[Call], None] | None = None) -> T:
         """Run a function in a thread, within a copy of the task's context; a cancelled caller leaves it to itself.
 
-        `started` gets the call, by which it can be interrupted.
+        `started(call)` is told by what it can be interrupted.
         """
         ended = self._kit.event()
         call = Call(function, copy_context(), ended)
         inbox = self._idle.pop() if self._idle else self._new_thread()
         self.busy += 1
-        started(call)
+        if started is not None:
+            started(call)
         inbox.put(call)
         await ended.wait()
         error, call.error = call.error, None
