@@ -269,7 +269,7 @@ class Consumer:
     async def _run_shift(self, shift: Shift, *, is_single: bool) -> int:
         crew = self._crew
         crew.stuck = self._threads.busy
-        crew.carry_over()
+        crew.carry_over(is_watched=is_single)
         crew.fetched_at = monotonic()
         crew.reporter = reporter = Reporter(crew, shift, self._dialler)
         queues = shift.next_fetch().line.decode().split()[1:]
@@ -294,7 +294,7 @@ class Consumer:
                 group.start(reporter.run)
                 await self._wait(shift)
                 reporter.close()
-                if crew.works or not all(fetcher.has_ended for fetcher in crew.fetchers):
+                if not crew.has_ended(reporter):
                     await self._insist(shift)
                     group.cancel()
         finally:

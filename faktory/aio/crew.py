@@ -182,7 +182,7 @@ class Crew:
         if not shift.is_persistent:
             self.stop(shift, error)
 
-    def has_ended(self, fetcher: Fetcher) -> None:
+    def fetcher_has_ended(self, fetcher: Fetcher) -> None:
         """Note that a fetcher's task is about to end."""
         fetcher.has_ended = True
         self.step_aside(fetcher)
@@ -279,14 +279,14 @@ class Crew:
         if outcomes and self.reporter is not None:
             self.reporter.bell.ring()
 
-    def carry_over(self) -> None:
-        """Begin a shift with what the last one could not report."""
+    def carry_over(self, *, is_watched: bool) -> None:
+        """Begin a shift with what the last one could not report; `is_watched` rings `mail` for each end of a job."""
         self._fresh.clear()
         self._again = deque(self.outbox.waiting())
         self._parked.clear()
         self._starved.clear()
         self._fetching = self._about_to_send = 0
-        self._is_watched = self.lifecycle.state is not State.RUNNING
+        self._is_watched = is_watched or self.lifecycle.state is not State.RUNNING
 
     # -- what changes the consumer's state: any thread may call these --------------------------------------------
 
@@ -390,6 +390,11 @@ class Crew:
             and not self.works
             and (len(self.outbox) == 0 or reporter is None or reporter.has_given_up)
         )
+
+    def has_ended(self, reporter: Reporter) -> bool:
+        """Tell whether all tasks end by themselves, once the reporter is closed."""
+        is_reported = len(self.outbox) == 0 or reporter.has_given_up
+        return is_reported and not self.works and all(fetcher.has_ended for fetcher in self.fetchers)
 
     @property
     def is_wound_down(self) -> bool:

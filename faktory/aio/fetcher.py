@@ -88,7 +88,7 @@ class Fetcher:
         finally:
             if self._connection is not None:
                 self._connection.abort()
-            self._crew.has_ended(self)
+            self._crew.fetcher_has_ended(self)
 
     async def _step(self) -> bool:
         crew = self._crew

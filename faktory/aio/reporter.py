@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
 from ..crew import Shift
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
@@ -83,14 +82,11 @@ class Reporter:
                 return connection
             connection.abort()
         self._is_proven = False
-        crew = self._crew
-        return await self._dialler.dial(
-            lambda: crew.lifecycle.is_over(monotonic()), self._pause, is_persistent=self._shift.is_persistent
-        )
+        # Never pointless: what is left when time is up ends this task by cancelling it.
+        return await self._dialler.dial(lambda: False, self._pause, is_persistent=self._shift.is_persistent)
 
     async def _pause(self, seconds: float, _is_pointless: object) -> None:
-        crew = self._crew
-        await crew.kit.wait(crew.changed, min(seconds, crew.lifecycle.deadline - monotonic()))
+        await self._crew.kit.sleep(seconds)
 
     def _note_loss(self, exc: Exception) -> None:
         if self._connection is not None:
