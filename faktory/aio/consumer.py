@@ -257,14 +257,10 @@ class Consumer:
         """Run a shift to its end, whatever happens to the caller. Returns the number of workers still busy."""
         async with self._working():
             await self._begin(shift)
-            cancel = self._stop_single(shift) if is_single else self._terminate_or_force
-            return await self._kit.shielded(lambda: self._run_shift(shift, is_single=is_single), cancel)
-
-    def _stop_single(self, shift: Shift) -> Any:
-        return lambda: self._crew.stop(shift)
-
-    def _terminate_or_force(self) -> None:
-        (self._crew.force if self._crew.lifecycle.is_ending else self._crew.terminate)()
+            return await self._kit.shielded(
+                lambda: self._run_shift(shift, is_single=is_single),
+                on_cancel=lambda: self._crew.stop(shift) if is_single else self._crew.terminate(),
+            )
 
     async def _run_shift(self, shift: Shift, *, is_single: bool) -> int:
         crew = self._crew

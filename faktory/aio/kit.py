@@ -108,7 +108,7 @@ class Kit(Protocol):
     async def shielded(self, call: Callable[[], Awaitable[T]], on_cancel: Callable[[], None]) -> T:
         """Await `call()` to its end, whatever happens to the caller.
 
-        When the caller is cancelled `on_cancel()` is called, and the cancellation raised after the end.
+        Whenever the caller is cancelled `on_cancel()` is called; the cancellation is raised after the end.
         """
         ...
 
