@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import importlib
+import os
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import trio
@@ -13,6 +15,15 @@ import faktory.trio
 from faktory import ConsumerBuilder
 
 T = TypeVar("T")
+
+
+def run_asyncio(main: Coroutine[Any, Any, T]) -> T:
+    """Run on asyncio's own loop, or on the one that FAKTORY_TEST_LOOP names: uvloop."""
+    if os.environ.get("FAKTORY_TEST_LOOP") != "uvloop":
+        return asyncio.run(main)
+    uvloop: Any = importlib.import_module("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
 
 
 class Loop:
@@ -60,7 +71,7 @@ class Asyncio(Loop):
             assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
             return result
 
-        return asyncio.run(run())
+        return run_asyncio(run())
 
     async def connect(self, builder: ConsumerBuilder, url: str) -> Any:
         return await builder.connect_asyncio(url)

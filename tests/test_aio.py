@@ -29,7 +29,7 @@ def sockets() -> int:
     return sum("socket:" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
 
 
-# -- producing ----------------------------------------------------------------------------------------------------------
+# -- producing -------------------------------------------------------------------------------------------------------
 
 
 def test_a_client_pushes_and_administers(loop: Loop, server: Server) -> None:
@@ -67,7 +67,7 @@ def test_batches_commit_at_the_end_of_their_block(loop: Loop) -> None:
 def test_a_full_pool_makes_others_wait_and_a_closed_one_refuses(loop: Loop, server: Server) -> None:
     async def main() -> None:
         client = loop.Client(server.url, pool_size=2)
-        await loop.all(*[lambda n=n: client.push(Job("work", [n])) for n in range(50)])  # type: ignore[misc]
+        await loop.all(*[lambda n=n: client.push(Job("work", [n])) for n in range(50)])
         assert server.queue("default").__len__() == 50
         assert len(client._pool._idle) == 2
         await client.close()
@@ -127,7 +127,7 @@ def test_a_storm_of_cancellations_shifts_no_reply(loop: Loop, server: Server) ->
             await loop.cancelling(lambda: push(n), lambda: loop.sleep(chance.random() ** 2 * 0.04))
 
         for start in range(0, 500, 25):
-            await loop.all(*[lambda n=n: cancelled(n) for n in range(start, start + 25)])  # type: ignore[misc]
+            await loop.all(*[lambda n=n: cancelled(n) for n in range(start, start + 25)])
         assert 0 < len(stored) < 500
         for connection in client._pool._idle:  # each answers what it is asked, and not what was asked before
             for name in ("queue-1", "none-such", "queue-2"):
@@ -144,7 +144,7 @@ def test_a_storm_of_cancellations_shifts_no_reply(loop: Loop, server: Server) ->
     assert sockets() <= before
 
 
-# -- consuming ----------------------------------------------------------------------------------------------------------
+# -- consuming -------------------------------------------------------------------------------------------------------
 
 
 def failure_message(server: Server) -> tuple[str, str]:

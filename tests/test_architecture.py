@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `options` is imported by rings 1 and 3 too: it is the one place for limits and defaults.
 # * the consumer is four rooms, not one: `consumer` (the public face), `crew` (what the threads share, under the lock),
 #   `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
-# * `diagnosis` names what broken connections are called, and `outage` remembers losses: blocking and async say the same.
+# * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
 # * `aio` takes from `crew` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
@@ -70,8 +70,8 @@ LAW: dict[str, set[str]] = {
     "trio": {"aio", "connection"},
     # the doors
     "builder": {
-        "address", "aio", "asyncio", "connection", "consumer", "crew", "handshake", "hooks", "managed", "options", "registry",
-        "trio",
+        "address", "aio", "asyncio", "connection", "consumer", "crew", "handshake", "hooks", "managed", "options",
+        "registry", "trio",
     },
     "": {"builder", "client", "commands", "consumer", "context", "job", "lifecycle"},
     "__main__": {"cli"},
@@ -91,7 +91,9 @@ OWNERS: dict[str, set[str]] = {
     "ssl": {"connection", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio"},
     "select": {"connection"},
     "selectors": {"server"},
-    "threading": {"connection", "pool", "managed", "crew", "worker", "heart", "dialler", "consumer", "server", "cli", "aio"},
+    "threading": {
+        "connection", "pool", "managed", "crew", "worker", "heart", "dialler", "consumer", "server", "cli", "aio",
+    },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
     "asyncio": {"asyncio"},

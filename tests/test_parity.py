@@ -78,9 +78,12 @@ def test_twins_take_and_return_the_same(twins: tuple[type[Any], type[Any]]) -> N
             continue
         if isinstance(mine, property):
             assert isinstance(theirs[name], property)
-            assert inspect.signature(mine.fget).return_annotation == inspect.signature(  # type: ignore[arg-type]
-                theirs[name].fget
-            ).return_annotation
+            assert (
+                inspect.signature(mine.fget).return_annotation
+                == inspect.signature(  # type: ignore[arg-type]
+                    theirs[name].fget
+                ).return_annotation
+            )
             continue
         assert shape(mine) == shape(theirs[name]), name
         assert inspect.iscoroutinefunction(theirs[name]) == ((kind, name) not in AT_ONCE), name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
@@ -11,6 +10,7 @@ import trio
 
 from faktory import Consumer, ConsumerBuilder, Summary
 from faktory.consumer import Queues
+from tests.loops import run_asyncio
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class AsyncioFront(AsyncFront):
         async def run() -> T:
             return await main()
 
-        return asyncio.run(run())
+        return run_asyncio(run())
 
     async def connect(self, builder: ConsumerBuilder, url: str) -> Any:
         return await builder.connect_asyncio(url)
