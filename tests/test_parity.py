@@ -78,12 +78,8 @@ def test_twins_take_and_return_the_same(twins: tuple[type[Any], type[Any]]) -> N
             continue
         if isinstance(mine, property):
             assert isinstance(theirs[name], property)
-            assert (
-                inspect.signature(mine.fget).return_annotation
-                == inspect.signature(  # type: ignore[arg-type]
-                    theirs[name].fget
-                ).return_annotation
-            )
+            mine_get, theirs_get = (inspect.getattr_static(each, name).fget for each in twins)
+            assert inspect.signature(mine_get).return_annotation == inspect.signature(theirs_get).return_annotation
             continue
         assert shape(mine) == shape(theirs[name]), name
         assert inspect.iscoroutinefunction(theirs[name]) == ((kind, name) not in AT_ONCE), name
@@ -94,9 +90,9 @@ def test_twins_take_and_return_the_same(twins: tuple[type[Any], type[Any]]) -> N
 
 def test_twins_are_made_with_the_same_parameters() -> None:
     for blocking, twin in [*CLIENTS, *BATCHES]:
-        assert shape(blocking.__init__) == shape(twin.__init__)
+        assert shape(inspect.getattr_static(blocking, "__init__")) == shape(inspect.getattr_static(twin, "__init__"))
     for blocking, twin in CONNECTIONS:
-        assert shape(blocking.__init__) == shape(twin.open)
+        assert shape(inspect.getattr_static(blocking, "__init__")) == shape(twin.open)
 
 
 @pytest.mark.parametrize("twins", TWINS, ids=names)

@@ -7,11 +7,14 @@ import time
 
 import pytest
 
+from faktory import Client, Job
 from tests.conftest import until
 from tests.programs import Program
 
 from .conftest import Backend
-from .test_process import end_of
+from .test_process import Restartable, end_of, restartable
+
+__all__ = ["restartable"]
 
 WORKER = "tests.programs.async_worker"
 
@@ -73,3 +76,25 @@ def test_tstp_is_quiet_and_ttin_shows_where_jobs_wait(backend: Backend, library:
         until(lambda: "quiet:" in worker.errors)
         worker.signal(signal.SIGTERM)
         assert end_of(worker, backend) == 0, worker.errors
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, library: str, kill: bool) -> None:
+    """J3, J14, N1: it reconnects, reports what was done meanwhile without running it again, and goes on."""
+    with Client(restartable.url) as client, Program(WORKER, library, restartable.url, "default") as worker:
+        for _ in range(4):
+            client.push(Job("nap", [0.6]))
+        worker.expect("start", 4)
+        restartable.away(kill=kill)
+        worker.expect("done", 4)  # while there is no server
+        restartable.back()
+        for _ in range(10):
+            client.push(Job("nap", [0]))
+        worker.expect("done", 14)
+        until(lambda: client.info()["faktory"]["sets"]["working"] == 0)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0, worker.errors
+        assert sum(line.startswith("start") for line in worker.lines) == 14  # nothing ran twice
+        assert worker.errors.count("lost the server") <= 2, worker.errors
+        assert "connected to the server again" in worker.errors
+        assert "Traceback" not in worker.errors
