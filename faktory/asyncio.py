@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -233,8 +234,15 @@ class AsyncioKit:
 
     async def open(self, host: str, port: int, limit: float) -> Stream:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(limit):
-            transport, pipe = await loop.create_connection(_Pipe, host, port)
+        try:
+            async with asyncio.timeout(limit):
+                transport, pipe = await loop.create_connection(_Pipe, host, port)
+        except TimeoutError:
+            raise TimeoutError("timed out") from None
+        except OSError as exc:
+            if exc.errno is None:
+                raise
+            raise OSError(exc.errno, os.strerror(exc.errno)) from exc  # asyncio puts its own text there
         sock: socket.socket = transport.get_extra_info("socket")
         tune(sock)
         return pipe

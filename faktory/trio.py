@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -112,10 +113,22 @@ class TrioKit:
     """The kit of trio."""
 
     async def open(self, host: str, port: int, limit: float) -> Stream:
-        with trio.move_on_after(limit):
-            raw = await trio.open_tcp_stream(host, port)
-            tune(raw.socket)  # type: ignore[arg-type]  # it has the one method that is used
-            return _Pipe(raw, raw)
+        sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET)
+        try:
+            with trio.move_on_after(limit):
+                await sock.connect((host, port))
+                raw = trio.SocketStream(sock)
+                tune(sock)  # type: ignore[arg-type]  # it has the one method that is used
+                return _Pipe(raw, raw)
+        except OSError as exc:
+            sock.close()
+            if exc.errno is None:
+                raise
+            raise OSError(exc.errno, os.strerror(exc.errno)) from exc  # trio puts its own text there
+        except BaseException:
+            sock.close()
+            raise
+        sock.close()
         raise TimeoutError("timed out")
 
     async def wrap(self, stream: Stream, context: SSLContext, name: str, limit: float) -> Stream:

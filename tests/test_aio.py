@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import random
+import socket
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from faktory import Client, ConfigurationError, ConnectionLost, ConsumerBuilder, Job, JobTimeout, current_job
 from faktory.commands import Info, QueueLatency
+from faktory.connection import Connection
 from faktory.server import Server
 
 from .conftest import Certificates
@@ -108,6 +110,65 @@ def test_clients_and_consumers_speak_tls(loop: Loop, certificates: Certificates)
 
     loop.run(main)
     assert sorted(seen) == list(range(20))
+
+
+async def no_handshake(loop: Loop, url: str, **options: Any) -> None:
+    await loop.Connection.open(url, connect_timeout=0.3, **options)
+
+
+def test_what_goes_wrong_is_called_what_it_is_called_in_threads(loop: Loop, certificates: Certificates) -> None:
+    """N1, N6, N7, N8, N9, N10."""
+    trusted = certificates.client_context()
+    context = certificates.server_context("localhost")
+    with (
+        Server(password="hunter2") as plain,
+        Server(ssl_context=context) as secure,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        with Server() as gone:
+            nobody = gone.url
+        secure_url = secure.url.replace("127.0.0.1", "localhost")
+        cases: list[tuple[str, dict[str, Any]]] = [
+            (nobody, {}),
+            (f"tcp://127.0.0.1:{plain.port}", {}),
+            (f"tcp://:secret@127.0.0.1:{plain.port}", {}),
+            (f"tcp+tls://127.0.0.1:{plain.port}", {"ssl_context": trusted}),
+            (f"tcp://127.0.0.1:{secure.port}", {}),
+            (secure_url, {}),
+            (secure.url, {"ssl_context": trusted}),
+            (f"tcp://127.0.0.1:{silent.getsockname()[1]}", {}),
+            ("tcp://no-such-host.invalid", {}),
+        ]
+        for url, options in cases:
+            with pytest.raises(Exception) as theirs:  # noqa: PT011
+                Connection(url, connect_timeout=0.3, **options)
+            with pytest.raises(type(theirs.value)) as ours:
+                loop.run(lambda url=url, options=options: no_handshake(loop, url, **options))
+            assert str(ours.value) == str(theirs.value)
+
+
+def test_few_fetches_wait_on_empty_queues(loop: Loop, server: Server, client: Client) -> None:
+    async def work(job: Job) -> None:
+        await loop.sleep(0.001)
+
+    async def main(workers: int) -> None:
+        client.push_bulk(Job("work") for _ in range(200))
+        consumer = await loop.connect(ConsumerBuilder().register("work", work).workers(workers), server.url)
+
+        async def watch() -> None:
+            await loop.until(lambda: not server.queue("default") and not server.working and server.waiting)
+            server.clock.advance(2.1)  # those that were sent under load end
+            await loop.sleep(0.1)
+            most.append(server.waiting)
+            consumer.terminate()
+            server.clock.advance(2.1)
+
+        await loop.all(lambda: consumer.run(["default"]), watch)
+
+    most: list[int] = []
+    loop.run(lambda: main(50))
+    loop.run(lambda: main(500))
+    assert most == [1, 2]
 
 
 def test_a_storm_of_cancellations_shifts_no_reply(loop: Loop, server: Server) -> None:

@@ -96,11 +96,16 @@ class Consumer:
         handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads)
         crew = Crew(cls._kit, options, handlers, managed, connect_heart)
         consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect))
-        await consumer._connect_heart()
+        try:
+            await consumer._connect_heart()
+        except BaseException:
+            consumer._heart.close()
+            raise
         return consumer
 
     async def _connect_heart(self) -> None:
-        await aside(self._kit, self._heart.connect)
+        # A connection made for somebody who is gone would be nobody's to close.
+        await self._kit.shielded(lambda: aside(self._kit, self._heart.connect), on_cancel=lambda: None)
 
     # -- working ------------------------------------------------------------------------------------------------
 

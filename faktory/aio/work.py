@@ -163,8 +163,8 @@ def on_loop_or_in_threads(
 def _awaiting(call: HandlerFunction) -> Callable[[Job], Awaitable[None]]:
     async def perform(job: Job) -> None:
         result = call(job)
-        while hasattr(result, "__await__"):  # a plain function's may be awaitable, too
-            result = await result
+        if hasattr(result, "__await__"):
+            await result
 
     return perform
 
@@ -174,9 +174,10 @@ def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:
         work = _working.get()
         note = work.note_call if work is not None else None
         try:
-            return await threads.run(lambda: function(job), started=note)
+            result = await threads.run(lambda: function(job), started=note)
         finally:
             if note is not None:
                 note(None)
+        return await result if hasattr(result, "__await__") else result
 
     return call
