@@ -140,7 +140,7 @@ def test_what_goes_wrong_is_called_what_it_is_called_in_threads(loop: Loop, cert
             ("tcp://no-such-host.invalid", {}),
         ]
         for url, options in cases:
-            with pytest.raises(Exception) as theirs:  # noqa: PT011
+            with pytest.raises(Exception) as theirs:
                 Connection(url, connect_timeout=0.3, **options)
             with pytest.raises(type(theirs.value)) as ours:
                 loop.run(lambda url=url, options=options: no_handshake(loop, url, **options))
