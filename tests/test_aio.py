@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,6 @@ def test_clients_and_consumers_speak_tls(loop: Loop, certificates: Certificates)
     assert sorted(seen) == list(range(20))
 
 
-async def no_handshake(loop: Loop, url: str, **options: Any) -> None:
-    await loop.Connection.open(url, connect_timeout=0.3, **options)
-
-
 def test_what_goes_wrong_is_called_what_it_is_called_in_threads(loop: Loop, certificates: Certificates) -> None:
     """N1, N6, N7, N8, N9, N10."""
     trusted = certificates.client_context()
@@ -143,7 +140,7 @@ def test_what_goes_wrong_is_called_what_it_is_called_in_threads(loop: Loop, cert
             with pytest.raises(Exception) as theirs:
                 Connection(url, connect_timeout=0.3, **options)
             with pytest.raises(type(theirs.value)) as ours:
-                loop.run(lambda url=url, options=options: no_handshake(loop, url, **options))
+                loop.run(partial(loop.Connection.open, url, connect_timeout=0.3, **options))
             assert str(ours.value) == str(theirs.value)
 
 
