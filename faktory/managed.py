@@ -57,17 +57,24 @@ class Managed:
                 made.values[kind] = self._factories[kind]()
             return cast(T, made.values[kind])
 
-    def close(self) -> None:
-        """Call `close` of the values that have one, the last made first. An error is logged and stops nothing."""
+    def close(self) -> list[Any]:
+        """Call `close` of the values that have one, the last made first. An error is logged and stops nothing.
+
+        Returns what must be awaited, where a `close` is async.
+        """
+        awaitables: list[Any] = []
         made = self._made.get(os.getpid())  # the parent's values are the parent's to close
         if made is None:
-            return
+            return awaitables
         with made.lock:
             values, made.values = made.values, {}
         for value in reversed(values.values()):
             try:
                 close = getattr(value, "close", None)
                 if callable(close):
-                    close()
+                    result = close()
+                    if hasattr(result, "__await__"):
+                        awaitables.append(result)
             except BaseException:  # also SystemExit: the consumer has more to close
                 log.exception("closing the managed %s raised", type(value).__qualname__)
+        return awaitables

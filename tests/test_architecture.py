@@ -17,6 +17,9 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `options` is imported by rings 1 and 3 too: it is the one place for limits and defaults.
 # * the consumer is four rooms, not one: `consumer` (the public face), `crew` (what the threads share, under the lock),
 #   `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
+# * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
+# * `aio` takes from `crew` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
+#   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
 LAW: dict[str, set[str]] = {
@@ -37,7 +40,8 @@ LAW: dict[str, set[str]] = {
     "slot": {"job", "options", "outbox"},
     "failure": {"commands", "job", "options"},
     # ring 3, blocking
-    "connection": {"address", "commands", "handshake", "options", "wire"},
+    "diagnosis": {"address", "options"},
+    "connection": {"address", "commands", "diagnosis", "handshake", "options", "wire"},
     "pool": {"connection", "options"},
     "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
     "isolation": {"backoff", "context", "failure", "hooks", "job", "managed", "options", "registry"},
@@ -48,17 +52,26 @@ LAW: dict[str, set[str]] = {
         "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outbox",
         "queues", "registry", "slot",
     },
-    "dialler": {"backoff", "connection", "options"},
+    "outage": {"backoff", "options"},
+    "dialler": {"connection", "outage"},
     "worker": {
         "backoff", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options", "outbox",
         "registry", "slot", "wire",
     },
-    "heart": {"backoff", "commands", "connection", "crew", "options"},
+    "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options"},
     "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "worker"},
+    # ring 3, async
+    "aio": {
+        "address", "backoff", "client", "commands", "connection", "consumer", "context", "crew", "diagnosis", "failure",
+        "handshake", "heart", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outage", "outbox",
+        "queues", "registry", "slot", "wire",
+    },
+    "asyncio": {"aio", "connection"},
+    "trio": {"aio", "connection"},
     # the doors
     "builder": {
-        "address", "connection", "consumer", "crew", "handshake", "hooks", "isolation", "managed", "options",
-        "registry",
+        "address", "aio", "asyncio", "connection", "consumer", "crew", "handshake", "hooks", "isolation", "managed",
+        "options", "registry", "trio",
     },
     "": {"builder", "client", "commands", "consumer", "context", "job", "lifecycle"},
     "__main__": {"cli"},
@@ -67,29 +80,35 @@ LAW: dict[str, set[str]] = {
 # Types only: a worker and its crew, or dialler, know each other. Listed here because they are cycles on paper.
 TYPES_ONLY = {("crew", "worker"), ("dialler", "crew"), ("dialler", "worker"), ("worker", "dialler")}
 
+# What is imported only when it is used: `connect_asyncio` and `connect_trio`.
+LAZY = {("builder", "asyncio"), ("builder", "trio")}
+
 SERVER_MAY = {"errors", "job", "wire"}
 
 OWNERS: dict[str, set[str]] = {
-    "socket": {"connection", "isolation", "server"},
-    "ssl": {"connection", "server", "builder", "client", "cli"},  # builder and client: for the type alone
+    "socket": {"connection", "isolation", "server", "asyncio"},
+    # aio, trio, builder and client: for the type alone
+    "ssl": {"connection", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio"},
     "select": {"connection", "isolation"},
     "selectors": {"isolation", "server"},
     "threading": {
         "connection", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
+        "aio",
     },
-    "queue": {"crew", "consumer"},
+    "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
-    "asyncio": set(),
-    "trio": set(),
-    "signal": {"consumer", "cli", "isolation"},
+    "asyncio": {"asyncio"},
+    "trio": {"trio"},
+    "signal": {"consumer", "cli", "aio", "isolation"},
     "time": {
-        "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
+        "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "outage", "consumer",
+        "server", "cli", "aio",
     },
     "random": {"backoff", "queues", "server"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
-        "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server",
-        "cli",
+        "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "outage", "consumer", "server", "cli",
+        "aio",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},
@@ -153,6 +172,13 @@ def test_a_room_imports_only_what_the_law_allows(path: Path) -> None:
             assert allowed, f"{room} may not import {name}"
 
 
+def test_lazy_imports_are_inside_functions() -> None:
+    for room, name in LAZY:
+        tree = ast.parse((ROOT / f"{room}.py").read_text())
+        eager = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == name]
+        assert not eager, f"{room} imports {name} when it is imported itself"
+
+
 def test_there_is_no_import_cycle() -> None:
     edges: dict[str, set[str]] = {}
     for path in FILES:
@@ -176,7 +202,9 @@ def test_the_outside_world_has_owners(path: Path) -> None:
         top = name.split(".")[0]
         if top in OWNERS:
             assert room in OWNERS[top], f"{room} may not import {top}"
-        assert top in ("faktory", "__future__") or top in sys.stdlib_module_names, f"{top} is no standard library"
+        assert top in ("faktory", "__future__", "trio") or top in sys.stdlib_module_names, (
+            f"{top} is no standard library"
+        )
 
 
 def test_the_environment_is_read_only_where_it_should_be() -> None:
@@ -190,7 +218,7 @@ def test_the_environment_is_read_only_where_it_should_be() -> None:
 
 def test_only_the_end_of_the_process_calls_exit() -> None:
     callers = {room_of(path) for path in FILES if "sys.exit(" in path.read_text() or "os._exit(" in path.read_text()}
-    assert callers <= {"consumer", "cli", "isolation", "__main__"}  # isolation: the nursery and its children
+    assert callers <= {"consumer", "aio", "cli", "isolation", "__main__"}  # isolation: the nursery and its children
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

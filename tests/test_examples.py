@@ -15,9 +15,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_example("quickstart", *arguments, **environment)
+
+
+def run_example(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FAKTORY")}
     return subprocess.run(
-        [sys.executable, "-m", "examples.quickstart", *arguments],
+        [sys.executable, "-m", f"examples.{name}", *arguments],
         cwd=ROOT,
         env=clean | environment,
         stdin=subprocess.DEVNULL,
@@ -55,3 +59,20 @@ def test_the_quickstart_says_what_it_wants() -> None:
     assert result.returncode != 0
     assert "expected a folder to read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("asyncio_worker", "201 jobs succeeded, 0 failed"),
+        ("trio_worker", "20 jobs done, the consumer is terminated"),
+        ("asgi_push", 'POST /welcome: 202 {"jid":'),
+    ],
+)
+def test_the_async_examples_work_by_themselves_and_with_a_server(name: str, printed: str, server: Server) -> None:
+    for environment in ({}, {"FAKTORY_URL": server.url}):
+        result = run_example(name, **environment)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert printed in result.stdout
+    assert (len(server.retries), len(server.working)) == (0, 0)
