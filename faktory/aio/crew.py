@@ -119,9 +119,9 @@ class Crew:
         return Step.PARK
 
     def _may_fetch(self, fetcher: Fetcher, now: float, *, was_woken: bool) -> bool:
-        if fetcher.has_just_fetched:
-            return self._lookouts.grant(now, fetcher.waited)
-        return was_woken or self._lookouts.has_room
+        if was_woken or self._lookouts.has_room:
+            return True
+        return fetcher.has_just_fetched and self._lookouts.grant(now, fetcher.waited)
 
     @property
     def free(self) -> int:
