@@ -204,7 +204,7 @@ class ConsumerBuilder:
         Raises `ConfigurationError` for what cannot work, and what `faktory.connection.Connection` raises.
         """
         handlers = self._handlers()
-        self._refuse_async(handlers.values())
+        self._refuse_async(handlers.values(), self._hooks.all())
         address = url if isinstance(url, Address) else Address.resolve(url)
         processes = self._children_wanted()
         options = self._options(processes)
@@ -249,8 +249,10 @@ class ConsumerBuilder:
         return await self._connect_async(TrioConsumer, url, ssl_context)
 
     async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
-        self._handlers()
+        handlers = self._handlers()
         processes = self._children_wanted()
+        if processes is not None:
+            self._refuse_async(handlers.values(), [*self._hooks.failure, *self._hooks.death], where="child processes")
         options = self._options(processes)
         return await kind.connect(
             url if isinstance(url, Address) else Address.resolve(url),
@@ -260,6 +262,7 @@ class ConsumerBuilder:
             self._hooks,
             self._managed(),
             ssl_context,
+            None if processes is None else self._start_nursery,
         )
 
     # -- what is built ----------------------------------------------------------------------------------------------
@@ -270,13 +273,15 @@ class ConsumerBuilder:
             raise ConfigurationError("expected at least one handler, got none; call register(jobtype, handler) first")
         return handlers
 
-    def _refuse_async(self, handlers: Iterable[Handler]) -> None:
-        """Refuse what threads cannot run."""
-        hint = "which threads cannot run; make it a plain function, or use connect_asyncio or connect_trio"
+    def _refuse_async(self, handlers: Iterable[Handler], hooks: Iterable[Any], where: str = "threads") -> None:
+        """Refuse what can only run on a loop."""
+        hint = f"which {where} cannot run; make it a plain function"
+        if where == "threads":
+            hint += ", or use connect_asyncio or connect_trio"
         for handler in handlers:
             if is_async(handler.function):
                 raise ConfigurationError(f"the handler of {handler.jobtype!a} is async, {hint}")
-        for what, functions in (("middleware", self._registry.middleware), ("hook", self._hooks.all())):
+        for what, functions in (("middleware", self._registry.middleware), ("hook", hooks)):
             for function in functions:
                 if is_async(function):
                     raise ConfigurationError(f"the {what} {place_of(function)} is async, {hint}")

@@ -65,6 +65,15 @@ def report_on(
     )
 
 
+def account_of(
+    job: Job, exc: BaseException, *, limit: float, interrupted_by: type[BaseException] | None
+) -> tuple[Report, BaseException | None]:
+    """Return the report on a failure, and what the hooks are to be told: None when they were told elsewhere."""
+    if isinstance(exc, ReportedFailure):
+        return exc.report, exc.error
+    return report_on(job, exc, limit=limit, interrupted_by=interrupted_by), exc
+
+
 def _message(job: Job, exc: BaseException, limit: float, interrupted_by: type[BaseException] | None) -> str:
     """Return the exception's text, or a better one where there is one."""
     if type(exc) is interrupted_by and not exc.args:

@@ -20,7 +20,7 @@ from .errors import (
     ProtocolError,
     ServerError,
 )
-from .failure import ReportedFailure, raised_by_code, report_on
+from .failure import account_of, raised_by_code
 from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
@@ -325,12 +325,8 @@ class Worker:
         return None
 
     def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:
-        told: BaseException | None = error
-        if isinstance(error, ReportedFailure):
-            report, told = error.report, error.error
-        else:
-            limit = time_limit(job.reservation, handler.timeout)
-            report = report_on(job, error, limit=limit, interrupted_by=self.interrupted_by)
+        limit = time_limit(job.reservation, handler.timeout)
+        report, told = account_of(job, error, limit=limit, interrupted_by=self.interrupted_by)
         if self._crew.failed(self, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,

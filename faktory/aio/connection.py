@@ -85,7 +85,7 @@ class Connection:
             self.abort()  # whole, but no answer to this command: replies may be out of step
             raise
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, replies: int = 1) -> None:  # noqa: ARG002  # the loop reads whatever has come
         """Async twin of `send`."""
         stream = self._stream
         if stream is None:

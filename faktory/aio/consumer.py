@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 from types import FrameType
@@ -35,10 +35,13 @@ from .reporter import Reporter
 from .runner import Runner, run_hooks
 from .stacks import dump_stacks
 from .threads import Threads, aside
-from .work import on_loop_or_in_threads
+from .work import in_children, on_loop_or_in_threads
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from ..isolation.parent import Nursery
+    from ..isolation.shared import Children
 
 T = TypeVar("T")
 
@@ -54,8 +57,9 @@ class Consumer:
     _kit: ClassVar[Kit]
     _connection: ClassVar[type[Connection]]
 
-    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler) -> None:
+    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler, children: Children | None) -> None:
         self._crew = crew
+        self._children = children
         self._hooks = hooks
         self._threads = threads
         self._dialler = dialler
@@ -75,6 +79,7 @@ class Consumer:
         hooks: Hooks,
         managed: Managed,
         ssl_context: SSLContext | None,
+        start_nursery: Callable[[], Nursery] | None,
     ) -> Self:
         """Make one of what a `ConsumerBuilder` knows, and connect its heart."""
         threads = Threads(cls._kit)
@@ -93,15 +98,38 @@ class Consumer:
                 ssl_context=ssl_context,
             )
 
-        handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads)
+        children: Children | None = None
+        if start_nursery is None:
+            handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads)
+        else:
+            children = await cls._start_children(start_nursery)
+            handlers = in_children(registry.build(), children, threads)
         crew = Crew(cls._kit, options, handlers, managed, connect_heart)
-        consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect))
+        consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect), children)
         try:
             await consumer._connect_heart()
         except BaseException:
             consumer._heart.close()
+            if children is not None:
+                children.close()
             raise
         return consumer
+
+    @classmethod
+    async def _start_children(cls, start_nursery: Callable[[], Nursery]) -> Children:
+        from ..isolation.shared import Children  # what runs children is slow to import, and not always needed
+
+        started: list[Nursery] = []
+
+        def start() -> None:
+            started.append(start_nursery())
+
+        def forget() -> None:
+            for nursery in started:
+                nursery.close()
+
+        await cls._kit.shielded(lambda: aside(cls._kit, start), on_cancel=forget)
+        return Children(started[0])
 
     async def _connect_heart(self) -> None:
         # A connection made for somebody who is gone would be nobody's to close.
@@ -377,6 +405,8 @@ class Consumer:
         if self.state is State.TERMINATED:
             return
         self._crew.lifecycle.finish()
+        if self._children is not None:
+            await aside(self._kit, self._children.close)
         if self._has_started:
             await self._tell_quiet()
             await run_hooks(self._hooks.shutdown)

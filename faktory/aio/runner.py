@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..commands import Ack
 from ..crew import Shift
-from ..failure import report_on
+from ..failure import account_of
 from ..hooks import Hooks
 from ..job import Job
 from ..slot import time_limit
@@ -58,9 +58,9 @@ class Runner:
             if error is None:
                 crew.finish(self._shift, work, Ack(job.jid))
             else:
-                self._finish_failed(work, handler, error)
-                if self._hooks.failure or self._hooks.death:
-                    await self._tell_of_failure(job, error)
+                told = self._finish_failed(work, handler, error)
+                if told is not None and (self._hooks.failure or self._hooks.death):
+                    await self._tell_of_failure(job, told)
         except Exception:
             log.exception("the end of job %a could not be told", job.jid)
         finally:
@@ -68,10 +68,11 @@ class Runner:
         if self._hooks.stop_when:
             await self.ask_to_stop()
 
-    def _finish_failed(self, work: Work, handler: AsyncHandler, error: BaseException) -> None:
+    def _finish_failed(self, work: Work, handler: AsyncHandler, error: BaseException) -> BaseException | None:
+        """Have a failure reported. Returns what the hooks are to be told, if anything."""
         job = work.job
         limit = time_limit(job.reservation, handler.handler.timeout)
-        report = report_on(job, error, limit=limit, interrupted_by=work.interrupted_by)
+        report, told = account_of(job, error, limit=limit, interrupted_by=work.interrupted_by)
         if self._crew.finish(self._shift, work, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,
@@ -84,6 +85,7 @@ class Runner:
                 report.place,
                 exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
             )
+        return told
 
     async def _tell_of_failure(self, job: Job, error: BaseException) -> None:
         await run_hooks(self._hooks.failure, job, error)

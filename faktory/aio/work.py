@@ -6,16 +6,19 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..context import Run, running
 from ..errors import JobCancelled
 from ..job import Job
 from ..outbox import Outcome
 from ..registry import Handler, HandlerFunction, Middleware, compose, is_async
-from ..slot import Slot
+from ..slot import Slot, time_limit
 from .kit import Cut, Kit
 from .threads import Call, Threads
+
+if TYPE_CHECKING:
+    from ..isolation.shared import Children, IsolatedCall
 
 log = logging.getLogger("faktory.consumer")
 
@@ -43,7 +46,7 @@ class Work:
         """What became of it, while that waits for the hooks."""
         self._post = post
         self._scope = kit.scope()
-        self._call: Call | None = None  # in a thread
+        self._call: Call | IsolatedCall | None = None  # in a thread, or in a child process
         self._coroutine: Awaitable[None] | None = None
         self._is_on_loop = False
         self._was_cut = False
@@ -62,7 +65,7 @@ class Work:
     @property
     def is_in_thread(self) -> bool:
         """True while a thread has it, which can be asked to stop, and no more."""
-        return self._call is not None
+        return isinstance(self._call, Call)
 
     async def call(self, handler: AsyncHandler, *, is_in_time: bool) -> BaseException | None:
         """Run the handler; return what it raised. Everything is caught, a cancellation of the handler too."""
@@ -101,8 +104,8 @@ class Work:
             waiting = waiting.cr_await
         return found
 
-    def note_call(self, call: Call | None) -> None:
-        """Note that a thread has it now, or no more."""
+    def note_call(self, call: Call | IsolatedCall | None) -> None:
+        """Note that a thread, or a child, has it now, or none any more."""
         self._call = call
 
     def interrupt(self, exc_type: type[Exception]) -> None:
@@ -181,3 +184,24 @@ def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:
         return await result if hasattr(result, "__await__") else result
 
     return call
+
+
+def in_children(handlers: Mapping[str, Handler], children: Children, threads: Threads) -> dict[str, AsyncHandler]:
+    """Have each handler run in a child process, with a thread that waits for it."""
+    from ..isolation.shared import IsolatedCall  # what runs children is slow to import, and not always needed
+
+    def prepared(handler: Handler) -> AsyncHandler:
+        async def perform(job: Job) -> None:
+            call = IsolatedCall(children, job, time_limit(job.reservation, handler.timeout))
+            work = _working.get()
+            if work is not None:
+                work.note_call(call)
+            try:
+                await threads.run(call.carry_out)
+            finally:
+                if work is not None:
+                    work.note_call(None)
+
+        return AsyncHandler(handler, perform)
+
+    return {jobtype: prepared(handler) for jobtype, handler in handlers.items()}

@@ -2,7 +2,7 @@
 
 * `threads`: what Python can do about a handler in a thread.
 * `references`: functions by the name under which another process can import them. Pure.
-* `parent`, `runner`: the consumer's side of its children.
+* `parent`, `runner`, `shared`: the consumer's side of its children.
 * `nursery`: the process that imports the application once and forks a child for each request.
 * `child`: what a child does: read a job, run it, say how it went.
 

@@ -1,0 +1,145 @@
+"""Child processes under an event loop: what they owe their jobs is what they owe them under threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from faktory import Client, ConfigurationError, ConsumerBuilder, Failure, Job, Summary
+from faktory.isolation import runner
+from faktory.server import Server
+from tests.loops import LOOPS, Loop
+
+from . import jobs
+from .conftest import Journal, is_alive
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(seed=7, fetch_wait=0.05) as server:
+        yield server
+
+
+@pytest.fixture(params=LOOPS, ids=lambda loop: loop.name)
+def loop(request: pytest.FixtureRequest) -> Loop:
+    found: Loop = request.param
+    return found
+
+
+def drain(loop: Loop, server: Server, builder: ConsumerBuilder) -> Summary:
+    async def main() -> Summary:
+        async with await loop.connect(builder, server.url) as consumer:
+            summary: Summary = await consumer.drain(["default"])
+            return summary
+
+    return loop.run(main)
+
+
+def failure_of(server: Server, jid: str) -> Failure:
+    (job,) = [job for job in server.retries if job.jid == jid]
+    assert job.failure is not None
+    return job.failure
+
+
+def test_jobs_run_in_children_with_all_that_belongs_to_them(
+    loop: Loop, server: Server, client: Client, journal: Journal
+) -> None:
+    good = client.push(Job("look", [journal.path]))
+    bad = client.push(Job("odd", retry=0))
+    builder = (
+        ConsumerBuilder()
+        .register("look", jobs.look_around, timeout=50)
+        .register("odd", jobs.odd)
+        .middleware(jobs.timed)
+        .manage(jobs.Value, jobs.make_value)
+        .on_failure(jobs.tell_failure)
+        .processes(1, on_child_start=jobs.child_start)
+    )
+    summary = drain(loop, server, builder)
+    assert (summary.succeeded, summary.failed) == (1, 1)
+    ((child,),) = journal.words("child-start")
+    assert int(child) != os.getpid()
+    assert {f"in {good}", "left 50 value True", f"failure {bad} OddError {child}"} <= set(journal.lines())
+
+
+def test_whatever_a_job_does_it_fails_alone(
+    loop: Loop, server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W4, W5."""
+    monkeypatch.setattr(runner, "KILL_GRACE", 0.2)
+    names = ["kill_itself", "segfault", "end", "sleep", "stubborn", "leave"]
+    jids = {name: client.push(Job(name, [journal.path], retry=3)) for name in names}
+    client.push_bulk(Job("work", [journal.path]) for _ in range(10))
+    builder = ConsumerBuilder().register("work", jobs.work)
+    for name in names:
+        builder.register(name, getattr(jobs, name), timeout=0.3)
+    summary = drain(loop, server, builder.processes(2))
+    assert (summary.succeeded, summary.failed) == (10, len(names))
+    found = {name: failure_of(server, jid) for name, jid in jids.items()}
+    assert {name: failure.errtype for name, failure in found.items()} == {
+        "kill_itself": "JobCrashed",
+        "segfault": "JobCrashed",
+        "end": "JobCrashed",
+        "sleep": "JobTimeout",
+        "stubborn": "JobTimeout",
+        "leave": "SystemExit",
+    }
+    assert "was killed by SIGKILL" in found["kill_itself"].message
+    assert "its process was killed" in found["stubborn"].message
+
+
+def test_jobs_are_killed_at_the_deadline(loop: Loop, server: Server, client: Client, journal: Journal) -> None:
+    """P6, P7."""
+    jid = client.push(Job("nap", [journal.path, 60], retry=3))
+
+    async def main() -> None:
+        builder = ConsumerBuilder().register("nap", jobs.nap).processes(1).shutdown_timeout(0.2)
+        async with await loop.connect(builder, server.url) as consumer:
+
+            async def end() -> None:
+                await loop.until(lambda: journal.lines("start"))
+                consumer.terminate()
+
+            async def run() -> None:
+                assert await consumer.run(["default"]) == 0
+
+            await loop.all(run, end)
+
+    loop.run(main)
+    ((_, pid),) = journal.words("start")
+    assert not is_alive(int(pid))
+    failure = failure_of(server, jid)
+    assert (failure.errtype, failure.message) == ("JobCancelled", "the worker had to stop before the job was done")
+    assert len(server.working) == 0
+
+
+def test_children_that_cannot_start_are_started_with_back_off(
+    loop: Loop, server: Server, client: Client, journal: Journal
+) -> None:
+    jid = client.push(Job("work", [journal.path], retry=3))
+    after = client.push(Job("work", [journal.path]))
+    builder = ConsumerBuilder().register("work", jobs.work)
+    summary = drain(loop, server, builder.processes(1, on_child_start=jobs.exit_at_first_start))
+    assert (summary.succeeded, summary.failed) == (1, 1)
+    assert "ended with exit code 3 while it started" in failure_of(server, jid).message
+    assert [words[0] for words in journal.words("work")] == [after]
+
+
+async def on_a_loop(job: Job) -> None: ...
+
+
+async def around(job: Job, call_next: object) -> None: ...
+
+
+def test_what_needs_a_loop_is_refused(loop: Loop, server: Server) -> None:
+    async def main() -> None:
+        for builder in (
+            ConsumerBuilder().register("x", on_a_loop),
+            ConsumerBuilder().register("x", jobs.work).middleware(around),
+        ):
+            with pytest.raises(ConfigurationError, match="is async, which child processes cannot run"):
+                await loop.connect(builder.processes(1), server.url)
+
+    loop.run(main)
