@@ -3,17 +3,19 @@
 `Client` pushes `Job`s; `ConsumerBuilder` registers handlers and makes a `Consumer` that runs them.
 """
 
+from .app import App
 from .builder import ConsumerBuilder
 from .client import Batch, Client
 from .commands import JobFilter
 from .consumer import Consumer, Health, Summary
-from .context import current_job
+from .context import JobContext, JobLogFilter, current_job
 from .errors import (
     AuthenticationError,
     ConfigurationError,
     ConnectFailed,
     ConnectionLost,
     ConsumerTerminated,
+    Discard,
     EnterpriseRequired,
     FaktoryError,
     HandshakeError,
@@ -24,15 +26,18 @@ from .errors import (
     NotUnique,
     ProtocolError,
     PushOutcomeUnknown,
+    Retry,
     ServerError,
     VersionMismatch,
 )
 from .job import Failure, Job
 from .lifecycle import State
+from .typed import TypedJob
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "App",
     "AuthenticationError",
     "Batch",
     "Client",
@@ -42,6 +47,7 @@ __all__ = [
     "Consumer",
     "ConsumerBuilder",
     "ConsumerTerminated",
+    "Discard",
     "EnterpriseRequired",
     "Failure",
     "FaktoryError",
@@ -50,15 +56,19 @@ __all__ = [
     "InvalidJob",
     "Job",
     "JobCancelled",
+    "JobContext",
     "JobCrashed",
     "JobFilter",
+    "JobLogFilter",
     "JobTimeout",
     "NotUnique",
     "ProtocolError",
     "PushOutcomeUnknown",
+    "Retry",
     "ServerError",
     "State",
     "Summary",
+    "TypedJob",
     "VersionMismatch",
     "current_job",
 ]

@@ -33,7 +33,8 @@ class ConsumerBuilder:
     def __init__(self) -> None:
         self._registry = Registry()
         self._hooks = Hooks()
-        self._factories: dict[type[Any], Callable[[], Any]] = {}
+        self._managed = Managed()
+        self._url: str | Address | None = None
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
@@ -80,9 +81,7 @@ class ConsumerBuilder:
 
     def manage(self, kind: type[T], factory: Callable[[], T]) -> Self:
         """Make one value of a type per process when `Consumer.get` first asks; its `close` is called at the end."""
-        if kind in self._factories:
-            raise ConfigurationError(f"{kind.__qualname__} is managed twice")
-        self._factories[kind] = factory
+        self._managed.add(kind, factory)
         return self
 
     # -- who it is ------------------------------------------------------------------------------------------------
@@ -173,6 +172,7 @@ class ConsumerBuilder:
                 raise ConfigurationError(
                     f"the handler of {handler.jobtype!a} is async, which threads cannot run; make it a plain function"
                 )
+        url = self._url if url is None else url
         address = url if isinstance(url, Address) else Address.resolve(url)
         options = ConsumerOptions(
             hostname=local_hostname() if self._hostname is None else self._hostname,
@@ -183,9 +183,6 @@ class ConsumerBuilder:
             heartbeat_interval=self._heartbeat_interval,
         )
         identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
-        managed = Managed()
-        for kind, factory in self._factories.items():
-            managed.add(kind, factory)
 
         def open_connection(timeout: float) -> Connection:
             return Connection(
@@ -196,7 +193,7 @@ class ConsumerBuilder:
                 ssl_context=ssl_context,
             )
 
-        return Consumer(Crew(options, handlers, self._hooks, managed, open_connection))
+        return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection))
 
 
 def _checked(fn: F, arguments: int) -> F:

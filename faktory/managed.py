@@ -44,6 +44,17 @@ class Managed:
             raise ConfigurationError(f"{kind.__qualname__} is managed twice")
         self._factories[kind] = factory
 
+    def has(self, kind: type[Any]) -> bool:
+        """Tell whether there is a factory for this type."""
+        return kind in self._factories
+
+    def take(self, other: Managed) -> None:
+        """Add the factories of another. Raises `ConfigurationError` for a type that both have, and adds none."""
+        for kind in other._factories:
+            if kind in self._factories:
+                raise ConfigurationError(f"{kind.__qualname__} is managed twice")
+        self._factories.update(other._factories)
+
     def get(self, kind: type[T]) -> T:
         """Return the value of this type, made now if it is the first call. Raises `ConfigurationError` if unknown."""
         pid = os.getpid()
