@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from functools import partial
-from time import monotonic
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .address import Address
 from .builder import ConsumerBuilder
 from .client import Client
-from .commands import encode_job
-from .context import RETRIED, JobContext, Run, running, runs_before
+from .context import JobContext
+from .delivery import EXIT_TIMEOUT, Delivery, Mode, copy_for_later
 from .errors import ConfigurationError, InvalidJob, ServerError
 from .job import Job
 from .managed import Managed
-from .modes import Background
 from .registry import Middleware as PushMiddleware
 from .registry import Registry, can_take, compose, is_async, is_generator, place_of
 from .signature import Signature
-from .slot import time_limit
 from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-Mode = Literal["queue", "foreground", "background"]
-
-EXIT_TIMEOUT: Final = 25.0
-"""Seconds that the end of the process waits for jobs in `background`."""
-_LONGEST_RETRY: Final = 10
-"""Run after which the delays of `Retry` grow no more."""
 
 log = logging.getLogger("faktory.app")
 
@@ -66,19 +53,13 @@ class App:
     def __init__(
         self, url: str | Address | None = None, *, client: Client | None = None, mode: Mode | None = None
     ) -> None:
-        if url is not None and client is not None:
-            raise ConfigurationError("an App takes a url or a client, got both; the client has a url of its own")
-        self._url = url
-        self._client = client
-        self._mode: Mode | None = None if mode is None else _checked_mode(mode, "mode")
+        self._managed = Managed()
+        self._delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
         self._jobs: dict[str, TypedJob[Any, Any]] = {}
         self._middleware: list[Middleware] = []
         self._push_middleware: list[PushMiddleware] = []
         self._parent: App | None = None
         self._children: list[App] = []
-        self._managed = Managed()
-        self._made: dict[str, Client] = {}
-        self._backgrounds: dict[int, Background] = {}  # by process: threads do not survive a fork
         self._chains: dict[int, tuple[Middleware, ...]] = {}
 
     # -- declaring ------------------------------------------------------------------------------------------------
@@ -185,7 +166,7 @@ class App:
         self._children.append(other)
         self._root._chains.clear()
         for app in other._tree():
-            app._managed, app._chains = self._root._managed, self._root._chains
+            app._managed, app._chains, app._delivery = self._root._managed, self._root._chains, self._root._delivery
         for typed in other._every():
             cast(Any, typed.__faktory_handler__).managed = self._root._managed
 
@@ -217,6 +198,9 @@ class App:
     def jobs(self) -> dict[str, TypedJob[Any, Any]]:
         """The jobs by type, those of included apps too."""
         return {typed.jobtype: typed for typed in self._every()}
+
+    def _job_of_type(self, jobtype: str) -> TypedJob[Any, Any]:
+        return self.jobs[jobtype]
 
     def use(self, fn: F) -> F:
         """Call `fn(ctx, call_next)` around every job; `call_next()` goes on. The first added is the outermost.
@@ -259,7 +243,7 @@ class App:
         root = self._root
         builder = ConsumerBuilder()
         builder._managed = root._managed
-        builder._url = root._client.address if root._client is not None else root._url
+        builder._url = self._delivery.address
         for app in root._tree():
             for typed in app._jobs.values():
                 app._check(typed)
@@ -294,72 +278,29 @@ class App:
             found = self._chains[id(self)] = (*outer, *self._middleware)
         return found
 
-    def _perform(self, job: Job) -> None:
-        """Run a job in this thread."""
-        typed = self.jobs[job.jobtype]
-        limit = time_limit(job.reservation, typed.rules.timeout)
-        handler = typed.__faktory_handler__
-        token = running.set(Run(job, monotonic() + limit, self._managed))
-        try:
-            if is_async(handler):
-                _run_async(typed, partial(handler, job))
-            else:
-                handler(job)
-        finally:
-            running.reset(token)
-
     # -- pushing --------------------------------------------------------------------------------------------------
 
     @property
     def mode(self) -> Mode:
         """How jobs are run: "queue", "foreground" or "background"."""
-        root = self._root
-        if root._mode is None:
-            root._mode = _checked_mode(os.environ.get("FAKTORY_MODE") or "queue", "FAKTORY_MODE")
-        return root._mode
+        return self._delivery.mode
 
     @property
     def client(self) -> Client:
         """The client that jobs are pushed by, made now if there is none."""
-        root = self._root
-        if root._client is not None:
-            return root._client
-        made = root._made.get("client")
-        if made is None:
-            # In one step, and without a lock that a fork could leave taken: a client that loses has opened nothing.
-            made = root._made.setdefault("client", Client(root._url))
-            root._close_at_exit()
-        return made
+        return self._delivery.client()
 
     def use_client(self, client: Client) -> None:
         """Push by this client from now on. It stays the caller's to close; one of the app's own is closed."""
-        root = self._root
-        made = root._made.pop("client", None)
-        root._client = client
-        if made is not None:
-            made.close()
+        self._delivery.use_client(client)
 
     def client_maker(self) -> Callable[[], Client] | None:
         """Return what gives the client, None in a mode without a server."""
-        return self._own_client if self.mode == "queue" else None
-
-    def _own_client(self) -> Client:
-        return self.client
+        return self._delivery.client if self._delivery.mode == "queue" else None
 
     def push(self, job: Job) -> str:
         """Push a job through the `on_push` functions; return its jid."""
-        return self._pushed(job, self._deliver)
-
-    def _pushed(self, job: Job, deliver: Callable[[Job], str]) -> str:
-        functions: list[PushMiddleware] = []
-        app: App | None = self
-        while app is not None:
-            functions = [*app._push_middleware, *functions]
-            app = app._parent
-        if not functions:
-            return deliver(job)
-        found = compose(functions, deliver)(job)
-        return found if isinstance(found, str) else job.jid
+        return self._pushed(job, self._delivery.push)
 
     async def apush(self, job: Job) -> str:
         """Async twin of `push`, for asyncio."""
@@ -370,9 +311,6 @@ class App:
     def push_many(self, jobs: Iterable[Job]) -> list[str]:
         """Push many jobs; return the jids. Raises `ServerError` at the end when some were refused."""
         jids: list[str] = []
-        if self.mode != "queue":
-            jids.extend(map(self.push, jobs))
-            return jids
 
         def through() -> Iterator[Job]:
             for job in jobs:
@@ -385,76 +323,38 @@ class App:
                 jids.append(self._pushed(job, keep))
                 yield from kept
 
-        refused = self.client.push_bulk(through())
+        refused = self._delivery.push_many(through())
         if refused:
             jid, reason = next(iter(refused.items()))
             raise ServerError("ERR", f"{len(refused)} of {len(jids)} jobs were refused; {jid}: {reason}")
         return jids
 
-    def _deliver(self, job: Job) -> str:
-        mode = self.mode
-        if mode == "queue":
-            return self.client.push(job)
-        root = self._root
-        arrived = Job.decode(encode_job(job))  # the same journey as through a server
-        if mode == "foreground":
-            root._perform(arrived)
-        else:
-            root._background().push(arrived)
-        return job.jid
-
     def push_again(self, job: Job, delay: timedelta | float | None, retry: int) -> bool:
-        """Push a copy of a job that runs just now, under a new jid: a second one under the same would get lost."""
-        if self.mode == "foreground":
+        """Push a copy of a job that runs just now, for later; False when the mode has no later."""
+        if self._delivery.mode == "foreground":
             return False
-        runs = runs_before(job) + job.attempt
-        # The lock of `unique_for` is still held by the job itself, and would refuse its copy.
-        custom = {key: value for key, value in (job.custom or {}).items() if key not in ("unique_for", "unique_until")}
-        first = custom[RETRIED]["jid"] if runs_before(job) else job.jid
-        custom[RETRIED] = {"jid": first, "runs": runs}
-        again = Job(
-            job.jobtype,
-            job.args,
-            queue=job.queue,
-            retry=retry,
-            reserve_for=job.reserve_for,
-            backtrace=job.backtrace,
-            at=min(runs, _LONGEST_RETRY) ** 4 + 15 if delay is None else delay,
-            custom=custom,
-        )
+        again = copy_for_later(job, delay, retry)
         self.push(again)
         log.info("job %a (%a) is pushed again as %a", job.jid, job.jobtype, again.jid)
         return True
 
-    # -- the end --------------------------------------------------------------------------------------------------
-
-    def _background(self) -> Background:
-        pid = os.getpid()
-        found = self._backgrounds.get(pid)
-        if found is None:
-            found = self._backgrounds.setdefault(pid, Background(self._perform))
-            self._close_at_exit()
-        return found
-
-    def _close_at_exit(self) -> None:
-        atexit.unregister(self.close)
-        atexit.register(self.close)
+    def _pushed(self, job: Job, deliver: Callable[[Job], str]) -> str:
+        functions: list[PushMiddleware] = []
+        app: App | None = self
+        while app is not None:
+            functions = [*app._push_middleware, *functions]
+            app = app._parent
+        if not functions:
+            return deliver(job)
+        found = compose(functions, deliver)(job)
+        return found if isinstance(found, str) else job.jid
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
         """Wait for the jobs in `background`, at most so many seconds; close the managed values and the app's client.
 
         Called at exit. The app can be used again afterwards.
         """
-        root = self._root
-        atexit.unregister(root.close)
-        background = root._backgrounds.pop(os.getpid(), None)
-        if background is not None:
-            background.close(timeout)
-        if root.mode != "queue":
-            root._managed.close()
-        made = root._made.pop("client", None)
-        if made is not None:
-            made.close()
+        self._delivery.close(timeout)
 
     def __repr__(self) -> str:
         return f"<App of {len(self._every())} jobs>"
@@ -470,12 +370,6 @@ def _local_names(depth: int) -> dict[str, Any]:
     return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
 
 
-def _checked_mode(mode: str, what: str) -> Mode:
-    if mode not in ("queue", "foreground", "background"):
-        raise ConfigurationError(f"{what} must be queue, foreground or background, got {mode!a:.60}")
-    return cast(Mode, mode)
-
-
 def _exceptions(what: str, found: object) -> tuple[type[BaseException], ...]:
     if not isinstance(found, tuple) or not all(isinstance(e, type) and issubclass(e, BaseException) for e in found):
         raise ConfigurationError(f"{what} must be a tuple of exception classes, got {found!a:.80}")
@@ -487,13 +381,3 @@ def _check_callable(fn: object, what: str, arguments: str) -> None:
         raise ConfigurationError(f"{what} must be callable, got {type(fn).__name__}")
     if not can_take(fn, 2):
         raise ConfigurationError(f"the {what} {place_of(fn)} must take two arguments: {arguments}")
-
-
-def _run_async(typed: TypedJob[Any, Any], call: Callable[[], Any]) -> None:
-    import asyncio
-
-    if asyncio._get_running_loop() is not None:
-        raise ConfigurationError(
-            f"the async job {typed.jobtype!a} cannot be run at once from a running event loop; await its aenqueue"
-        )
-    asyncio.run(call())

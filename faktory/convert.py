@@ -107,7 +107,7 @@ class Compiler:
     def _class(self, annotation: Any, kind: type[Any], arguments: tuple[Any, ...]) -> Converter | None:
         if issubclass(kind, enum.Enum):
             return enumeration(kind)
-        if typing.is_typeddict(kind):
+        if issubclass(kind, dict) and hasattr(kind, "__required_keys__"):  # a TypedDict, of typing_extensions too
             return self._within(annotation, lambda: self._typed_dict(annotation, kind, arguments))
         if issubclass(kind, tuple) and hasattr(kind, "_fields"):
             return self._within(annotation, lambda: self._named_tuple(kind, arguments))

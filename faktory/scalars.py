@@ -192,7 +192,11 @@ def _span() -> Converter:
         if not isinstance(value, timedelta):
             raise BadValue("timedelta", value)
         seconds = value.total_seconds()
-        if timedelta(seconds=seconds) != value:
+        try:
+            is_kept = timedelta(seconds=seconds) == value
+        except OverflowError:  # rounded up beyond the longest one
+            is_kept = False
+        if not is_kept:
             raise BadValue("a timedelta that a number of seconds can carry", came="one that would be rounded")
         return int(seconds) if seconds == int(seconds) else seconds
 

@@ -122,6 +122,11 @@ class TypedJob(Generic[P, R]):
         self._door = door
         self.__faktory_handler__ = _handler(self, door)
 
+    @property
+    def timeout(self) -> float | None:
+        """The job's time limit in seconds; None for what its reservation allows."""
+        return self.rules.timeout
+
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Push a job that runs the function with these arguments; return its jid."""
         return self._door.push(self.to_job(*args, **kwargs))
