@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from itertools import count
 from time import monotonic, time
 
+from .errors import ConfigurationError
 from .job import Job
 
 log = logging.getLogger("faktory.background")
@@ -34,6 +35,8 @@ class Background:
         """Have a job run now, or at its `at`."""
         delay = 0.0 if job.at is None else max(0.0, job.at.timestamp() - time())
         with self._lock:
+            if self._is_closed:
+                raise ConfigurationError(f"the job {job.jobtype!a} came too late: its app was closed")
             heappush(self._waiting, (monotonic() + delay, next(self._order), job))
             if len(self._threads) < THREADS and len(self._threads) - self._busy < len(self._waiting):
                 self._start()

@@ -141,9 +141,10 @@ class Delivery:
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
         """Wait for the jobs in `background`; close the managed values that jobs here have made, and the own client."""
         atexit.unregister(self.close)
-        background = self._backgrounds.pop(os.getpid(), None)
+        background = self._backgrounds.get(os.getpid())
         if background is not None:
-            background.close(timeout)
+            background.close(timeout)  # meanwhile its jobs may push others
+            self._backgrounds.pop(os.getpid(), None)
         if self.mode != "queue":  # else they are the consumer's
             self._managed.close()
         made = self._made.pop("client", None)

@@ -249,18 +249,36 @@ def test_local_names_can_be_told() -> None:
 
 
 def test_an_alias_may_contain_itself() -> None:
-    if sys.version_info < (3, 12):
-        alias: Any = type("TypeAliasType", (), {})()
-        alias.__value__ = int | list[int]
-        pair: Any = None
-    else:
+    if sys.version_info >= (3, 12):
         names: dict[str, Any] = {}
-        exec("type Tree = int | list[Tree]\ntype Pair[A] = tuple[A, A]", names)
-        alias, pair = names["Tree"], names["Pair"][int]
-    assert trip(alias, [1, 2]) == [1, 2]
-    if pair is not None:
-        assert trip(alias, [1, [2, [3]]]) == [1, [2, [3]]]
-        assert trip(pair, (1, 2)) == (1, 2)
+        exec("type Tree = int | list[Tree]", names)
+        assert trip(names["Tree"], [1, [2, [3]]]) == [1, [2, [3]]]
+
+
+def test_an_alias_stands_for_its_type() -> None:
+    extensions = pytest.importorskip("typing_extensions")
+    assert trip(extensions.TypeAliasType("Many", list[int]), [1]) == [1]
+    pair = extensions.TypeAliasType("Pair", tuple[T, T], type_params=(T,))
+    assert trip(pair[Colour], (Colour.RED, Colour.BLUE)) == (Colour.RED, Colour.BLUE)
+
+
+def test_a_model_of_pydantic_is_known_by_its_methods() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Order(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+        model_config = pydantic.ConfigDict(strict=True)
+        number: int = pydantic.Field(alias="no", ge=1)
+        at: datetime
+        parts: list[Price] = pydantic.Field(default_factory=list)
+
+    order = Order(no=5, at=datetime(2026, 1, 31, tzinfo=UTC), parts=[Price(Decimal(1))])
+    assert dump(Order, order)["no"] == 5
+    assert trip(list[Order], [order]) == [order]
+    with pytest.raises(BadValue) as caught:
+        load(list[Order], [{"no": 0, "at": "2026-01-31T00:00:00Z"}])
+    assert caught.value.told("x") == (
+        "x[0].no must be what Order accepts, got Input should be greater than or equal to 1"
+    )
 
 
 def test_names_are_short() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Required, TypedDict
 
 import pytest
 
@@ -162,6 +163,29 @@ def test_a_record_says_what_its_class_refuses() -> None:
     with pytest.raises(BadValue) as caught:
         found.load({"price": -1})
     assert caught.value.told("x") == "x must be what Item accepts, got ValueError: the price is negative"
+
+
+@dataclass
+class Item:
+    name: str
+    size: int = 1
+
+
+class Options(TypedDict, total=False):
+    width: Required[int]
+    depth: int
+
+
+def test_a_record_travels_by_its_fields() -> None:
+    assert trip(Item, Item("a", 2)) == Item("a", 2)
+    assert of(Item).load({"name": "a"}) == Item("a")
+    assert trip(Options, {"width": 1}) == {"width": 1}
+    assert refused(Item, {"name": "a"}) == "x must be Item, got dict"
+    assert refused(Item, Item("a", "b")) == "x.size must be int, got str"  # type: ignore[arg-type]
+    assert refused(Item, [], loading=True) == "x must be Item as an object, got list"
+    assert refused(Item, {"name": 1}, loading=True) == "x.name must be str, got int"
+    assert refused(Item, {}, loading=True) == "x must be Item with the key 'name', got none"
+    assert refused(Options, {"width": 1, "height": 2}) == "x must be Options, got the unknown key 'height'"
 
 
 class Model:

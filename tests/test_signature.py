@@ -12,7 +12,7 @@ from faktory.errors import ConfigurationError, InvalidJob
 from faktory.signature import Signature
 
 if TYPE_CHECKING:
-    from faktory.context import JobContext as FarContext
+    from faktory.context import JobContext
 
 
 class Context:
@@ -170,10 +170,8 @@ def test_a_leading_context_is_no_argument() -> None:
 
 
 def test_a_context_may_be_imported_for_type_checkers_only() -> None:
-    def work(ctx: FarContext, a: int) -> None: ...
+    def work(ctx: JobContext, a: int) -> None: ...
 
-    class JobContext:
-        pass
-
-    assert Signature("work", work, JobContext).takes_context
-    assert not Signature("work", lambda a: None, JobContext).takes_context
+    kind = type("JobContext", (), {})
+    assert Signature("work", work, kind).takes_context
+    assert not Signature("work", lambda a: None, kind).takes_context
