@@ -104,6 +104,9 @@ class TypedJob(Generic[P, R]):
     Calls raise TypeError for arguments that the function does not take, and what `Client.push` raises.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(
         self,
         door: Door,

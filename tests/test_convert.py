@@ -258,7 +258,8 @@ def test_an_alias_may_contain_itself() -> None:
 def test_an_alias_stands_for_its_type() -> None:
     extensions = pytest.importorskip("typing_extensions")
     assert trip(extensions.TypeAliasType("Many", list[int]), [1]) == [1]
-    pair = extensions.TypeAliasType("Pair", tuple[T, T], type_params=(T,))
+    variable: Any = T
+    pair = extensions.TypeAliasType("Pair", tuple.__class_getitem__((variable, variable)), type_params=(T,))
     assert trip(pair[Colour], (Colour.RED, Colour.BLUE)) == (Colour.RED, Colour.BLUE)
 
 
@@ -320,16 +321,20 @@ SIMPLE = st.sampled_from(list(VALUES)).map(lambda annotation: (annotation, VALUE
 
 
 def _wider(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    lists: Any = list  # made at run time, which is no annotation to a type checker
+    tuples: Any = tuple
+    sets: Any = set
+    dicts: Any = dict
     plain = SIMPLE.filter(lambda pair: _hashable(pair[0]))
-    texts = st.sampled_from([str, int, UUID, date, Colour]).map(lambda annotation: (annotation, VALUES[annotation]))
+    keys = st.sampled_from([str, int, UUID, date, Colour]).map(lambda annotation: (annotation, VALUES[annotation]))
     return st.one_of(
-        inner.map(lambda pair: (list[pair[0]], st.lists(pair[1], max_size=3))),  # type: ignore[name-defined]
-        inner.map(lambda pair: (tuple[pair[0], ...], st.lists(pair[1], max_size=3).map(tuple))),  # type: ignore[name-defined]
-        st.tuples(inner, inner).map(lambda two: (tuple[two[0][0], two[1][0]], st.tuples(two[0][1], two[1][1]))),  # type: ignore[name-defined]
-        plain.map(lambda pair: (set[pair[0]], st.sets(pair[1], max_size=3))),  # type: ignore[name-defined]
+        inner.map(lambda pair: (lists[pair[0]], st.lists(pair[1], max_size=3))),
+        inner.map(lambda pair: (tuples[pair[0], ...], st.lists(pair[1], max_size=3).map(tuple))),
+        st.tuples(inner, inner).map(lambda two: (tuples[two[0][0], two[1][0]], st.tuples(two[0][1], two[1][1]))),
+        plain.map(lambda pair: (sets[pair[0]], st.sets(pair[1], max_size=3))),
         inner.map(lambda pair: (pair[0] | None, st.none() | pair[1])),
-        st.tuples(texts, inner).map(
-            lambda two: (dict[two[0][0], two[1][0]], st.dictionaries(two[0][1], two[1][1], max_size=3))  # type: ignore[name-defined]
+        st.tuples(keys, inner).map(
+            lambda two: (dicts[two[0][0], two[1][0]], st.dictionaries(two[0][1], two[1][1], max_size=3))
         ),
     )
 
