@@ -26,7 +26,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-log = logging.getLogger("faktory.app")
+log: logging.Logger = logging.getLogger("faktory.app")
 
 
 class Declare(Protocol):

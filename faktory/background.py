@@ -12,7 +12,7 @@ from time import monotonic, time
 from .errors import ConfigurationError
 from .job import Job
 
-log = logging.getLogger("faktory.background")
+log: logging.Logger = logging.getLogger("faktory.background")
 
 THREADS = 10
 """Jobs that run at a time."""

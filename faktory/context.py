@@ -25,11 +25,11 @@ class Run:
     __slots__ = ("deadline", "is_cancelled", "job", "managed")
 
     def __init__(self, job: Job, deadline: float, managed: Managed) -> None:
-        self.job = job
-        self.deadline = deadline
+        self.job: Job = job
+        self.deadline: float = deadline
         """When the job has to end, in monotonic seconds."""
-        self.managed = managed
-        self.is_cancelled = False
+        self.managed: Managed = managed
+        self.is_cancelled: bool = False
         """True once the job is past its time limit, or cut off by a shutdown."""
 
 

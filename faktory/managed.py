@@ -12,7 +12,7 @@ from .errors import ConfigurationError
 
 T = TypeVar("T")
 
-log = logging.getLogger("faktory.managed")
+log: logging.Logger = logging.getLogger("faktory.managed")
 
 
 class _Made:

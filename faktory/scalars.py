@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, NoReturn, Self, cast
 
-NoneType = type(None)
+NoneType: type[None] = type(None)
 
 ABSENT: Any = object()
 
@@ -22,7 +22,8 @@ class BadValue(Exception):
     def __init__(self, expected: str, value: object = ABSENT, *, came: str = "") -> None:
         super().__init__(expected)
         self.expected = expected
-        self.came = came or type(value).__name__  # not the value itself: this text is logged, and it may be a secret
+        # Not the value itself: this text is logged, and it may be a secret.
+        self.came: str = came or type(value).__name__
         self.path: list[str] = []
 
     def within(self, part: str) -> Self:

@@ -48,7 +48,7 @@ class Signature:
         self._rest_converter: Converter | None = None
         self._plain: tuple[type[Any] | None, ...] = ()
         parameters = list(inspect.signature(function).parameters.values())
-        self.takes_context = bool(parameters) and self._is_context(parameters[0], context)
+        self.takes_context: bool = bool(parameters) and self._is_context(parameters[0], context)
         for parameter in parameters[1 if self.takes_context else 0 :]:
             self._add(parameter)
         self._required = sum(parameter.default is _MISSING for parameter in self._positional)

@@ -23,7 +23,7 @@ from .slot import time_limit
 P = ParamSpec("P")
 R = TypeVar("R")
 
-log = logging.getLogger("faktory.app")
+log: logging.Logger = logging.getLogger("faktory.app")
 
 Middleware = Callable[[JobContext, Callable[[], Any]], Any]
 """Called as `fn(ctx, call_next)` around a typed job; `call_next()` goes on. Async for jobs that are `async def`."""
@@ -123,7 +123,7 @@ class TypedJob(Generic[P, R]):
         self.rules = rules
         self.signature = signature
         self._door = door
-        self.__faktory_handler__ = _handler(self, door)
+        self.__faktory_handler__: HandlerFunction = _handler(self, door)
 
     @property
     def timeout(self) -> float | None:
