@@ -289,6 +289,9 @@ def _told_by_model(kind: type[Any], exc: Exception) -> BadValue:
     return bad
 
 
+_NUMBERS = frozenset((int, float))
+
+
 # -- unions -----------------------------------------------------------------------------------------------------------
 
 
@@ -359,7 +362,7 @@ def _check_apart(name: str, members: list[Converter]) -> None:
                 shared = "text"
             elif one.forms == {list} == other.forms and one.kind is not other.kind:
                 shared = "a list"
-            elif one.kind is not other.kind and one.forms & other.forms & {int, float} and not _are_numbers(one, other):
+            elif one.forms | other.forms <= _NUMBERS and one.forms & other.forms and not _are_numbers(one, other):
                 shared = "a number"
             else:
                 continue
@@ -370,4 +373,4 @@ def _check_apart(name: str, members: list[Converter]) -> None:
 
 
 def _are_numbers(one: Converter, other: Converter) -> bool:
-    return {one.kind, other.kind} == {int, float} or EVERY_FORM in (one.forms, other.forms)
+    return one.kind is other.kind or {one.kind, other.kind} == {int, float}

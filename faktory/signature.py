@@ -94,6 +94,7 @@ class Signature:
         found = [self._converter(compiler, parameter) for parameter in self._positional]
         self._plain = tuple(converter.kind if converter.is_plain else None for converter in found)
         self._converters = found
+        self._names = {}  # they may keep large things alive
         return found
 
     def _converter(self, compiler: Compiler, parameter: _Parameter) -> Converter:

@@ -245,6 +245,7 @@ def test_a_models_complaint_leads_to_the_bad_value() -> None:
         (Level | None, [Level.LOW]),
         (Any | None, [None, [1]]),
         (int | Any, [1, "a"]),
+        (bool | int | None, [False, 0, None]),
     ],
 )
 def test_a_union_gives_back_what_was_sent(annotation: Any, values: list[object]) -> None:
@@ -282,6 +283,13 @@ def test_a_value_that_would_arrive_as_another_members_is_refused_when_sent() -> 
 def test_members_that_json_cannot_tell_apart_are_refused_at_once(annotation: Any, shared: str) -> None:
     with pytest.raises(Unsupported, match=f"both travel as {shared}"):
         of(annotation)
+
+
+def test_a_model_may_stand_beside_a_number() -> None:
+    found = of(Model | int)
+    assert found.dump(5) == 5
+    assert found.load(5) == 5
+    assert found.load({"size": 3}).size == 3
 
 
 def test_the_makers_can_be_used_alone() -> None:
