@@ -16,6 +16,9 @@ from faktory import App, JobContext, Retry
 from .conftest import Backend
 
 
+ANY_UUID = UUID(int=1)
+
+
 class Colour(enum.Enum):
     RED = "red"
 
@@ -43,7 +46,7 @@ class Everything:
     moment: datetime = datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC)
     clock: time = time(23, 59, 59, 999999)
     span: timedelta = timedelta(days=-1, microseconds=1)
-    uuid: UUID = UUID(int=1)
+    uuid: UUID = ANY_UUID
     price: Decimal = Decimal("0.10")
     path: Path = Path("/a b")
     colour: Colour = Colour.RED
