@@ -15,11 +15,13 @@ from .errors import ConfigurationError
 from .handshake import Identity
 from .hooks import FailureHook, Hook, Hooks
 from .managed import Managed
-from .options import CONNECT_TIMEOUT, ConsumerOptions
+from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
 from .registry import HandlerFunction, Middleware, Registry, can_take, is_async, place_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from .isolation.parent import Nursery
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,12 +35,17 @@ class ConsumerBuilder:
     def __init__(self) -> None:
         self._registry = Registry()
         self._hooks = Hooks()
-        self._managed = Managed()
+        self._managed = Managed()  # an app's own, where the builder is an app's
+        self._factories: dict[type[Any], Callable[[], Any]] = {}
         self._url: str | Address | None = None
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
         self._workers = 1
+        self._processes: int | None = None
+        self._limits = ChildLimits()
+        self._child_start: list[Hook] = []
+        self._child_stop: list[Hook] = []
         self._shutdown_timeout = 25.0
         self._heartbeat_interval = 15.0
 
@@ -82,6 +89,7 @@ class ConsumerBuilder:
     def manage(self, kind: type[T], factory: Callable[[], T]) -> Self:
         """Make one value of a type per process when `Consumer.get` first asks; its `close` is called at the end."""
         self._managed.add(kind, factory)
+        self._factories[kind] = factory
         return self
 
     # -- who it is ------------------------------------------------------------------------------------------------
@@ -111,6 +119,35 @@ class ConsumerBuilder:
     def workers(self, n: int = 1) -> Self:
         """Run up to `n` jobs at a time, each in a thread of its own (1 to 10,000)."""
         self._workers = n
+        return self
+
+    def processes(
+        self,
+        n: int,
+        *,
+        max_jobs_per_child: int | None = None,
+        max_rss_mb: int | None = None,
+        on_child_start: Hook | None = None,
+        on_child_stop: Hook | None = None,
+    ) -> Self:
+        """Run up to `n` jobs at a time, each in a child process of its own, instead of in threads. POSIX only.
+
+        A job that hangs past its time limit gets `JobTimeout` raised, out of waiting calls too, and its process is
+        killed 2 s later; one that crashes, or is killed, fails alone. Handlers, middleware, `on_failure`, `on_death`
+        and managed factories run in the children, which import them by name: what cannot be imported (a lambda, a
+        closure) is refused by `connect`. The other hooks run here.
+
+        * `max_jobs_per_child`: replace a child after so many jobs; 1 is a fresh process for each job, None is never.
+        * `max_rss_mb`: replace a child whose resident memory is above this after a job.
+        * `on_child_start()`, `on_child_stop()`: called in each child before its first and after its last job.
+
+        The environment variables FAKTORY_ISOLATION=process and FAKTORY_PROCESSES=n do the same for a program that does
+        not call this; without the latter there are as many children as `workers`.
+        """
+        self._processes = n
+        self._limits = ChildLimits(max_jobs_per_child, max_rss_mb)
+        self._child_start = [] if on_child_start is None else [_checked(on_child_start, 0)]
+        self._child_stop = [] if on_child_stop is None else [_checked(on_child_stop, 0)]
         return self
 
     def shutdown_timeout(self, seconds: float) -> Self:
@@ -172,13 +209,14 @@ class ConsumerBuilder:
                 raise ConfigurationError(
                     f"the handler of {handler.jobtype!a} is async, which threads cannot run; make it a plain function"
                 )
+        processes = self._children_wanted()
         url = self._url if url is None else url
         address = url if isinstance(url, Address) else Address.resolve(url)
         options = ConsumerOptions(
             hostname=local_hostname() if self._hostname is None else self._hostname,
             wid=token_hex(8) if self._wid is None else self._wid,
             labels=self._labels,
-            workers=self._workers,
+            workers=self._workers if processes is None else processes,
             shutdown_timeout=self._shutdown_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
@@ -193,7 +231,34 @@ class ConsumerBuilder:
                 ssl_context=ssl_context,
             )
 
-        return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection))
+        if processes is None:
+            return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection))
+        nursery = self._start_nursery()
+        try:
+            return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection, nursery))
+        except BaseException:
+            nursery.close()
+            raise
+
+    def _children_wanted(self) -> int | None:
+        """Return the number of child processes; None for threads."""
+        wanted = os.environ.get("FAKTORY_ISOLATION", "thread")
+        if wanted not in ("thread", "process"):
+            raise ConfigurationError(f'FAKTORY_ISOLATION must be "thread" or "process", got {wanted!a:.60}')
+        if self._processes is not None or wanted == "thread":
+            return self._processes
+        number = os.environ.get("FAKTORY_PROCESSES", str(self._workers))
+        if not number.isdecimal():
+            raise ConfigurationError(f"FAKTORY_PROCESSES must be an integer from 1 on, got {number!a:.60}")
+        return int(number)
+
+    def _start_nursery(self) -> Nursery:
+        from .isolation.parent import Nursery, check_can_isolate
+        from .isolation.program import describe
+
+        check_can_isolate()
+        start, stop = tuple(self._child_start), tuple(self._child_stop)
+        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, self._limits))
 
 
 def _checked(fn: F, arguments: int) -> F:

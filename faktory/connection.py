@@ -34,6 +34,7 @@ log = logging.getLogger("faktory.connection")
 
 _READ_SIZE: Final = 64 * 1024
 _LARGEST_READ: Final = 1024 * 1024
+_SHORTEST_REPLY: Final = len(b"+OK\r\n")  # also of $-1: no command has a shorter one
 _open_ones: weakref.WeakSet[Connection]
 _fork_hook_set = False
 _warned: set[Address] = set()
@@ -51,7 +52,9 @@ class Connection:
     Raises `ConnectFailed`, `HandshakeError`, `ProtocolError`, `ConfigurationError`. Not thread-safe.
     """
 
-    __slots__ = ("__weakref__", "_limit", "_parser", "_socket", "address", "last_used", "timeout")
+    __slots__ = (
+        "__weakref__", "_has_read", "_limit", "_parser", "_replies", "_socket", "address", "last_used", "timeout",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,6 +73,8 @@ class Connection:
         self._limit = monotonic() + connect_timeout
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
         self._socket: socket.socket | None = None
+        self._replies = 1
+        self._has_read = False
         try:
             self._socket = sock = _dial(self.address, self._limit)
             if self.address.tls:
@@ -102,13 +107,19 @@ class Connection:
             self.abort()  # whole, but no answer to this command: replies may be out of step
             raise
 
-    def send(self, data: bytes) -> None:
-        """Write whole command lines; `receive` must follow once for each. Raises `ConnectionLost`, `ProtocolError`."""
+    def send(self, data: bytes, replies: int = 1) -> None:
+        """Write whole command lines; `receive` must follow once for each of their `replies`, which may come together.
+
+        Raises `ConnectionLost`, `ProtocolError`.
+        """
         sock = self._socket
         if sock is None:
             raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
         if not self._parser.is_empty:
             self._refuse_unasked()
+        self._has_read = False
+        if replies != self._replies:
+            self._await_together(sock, replies)
         try:
             sock.sendall(data)
         except OSError as exc:
@@ -120,6 +131,15 @@ class Connection:
         except BaseException:
             self.abort()
             raise
+
+    def _await_together(self, sock: socket.socket, replies: int) -> None:
+        """Have the kernel wake us when so many of the shortest replies are there, not at the first.
+
+        Saves one of two wake-ups for each job whose ACK leaves with the next FETCH.
+        """
+        self._replies = replies
+        if sys.platform == "linux" and not self.address.tls:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
 
     def _refuse_unasked(self) -> NoReturn:
         """Drop the connection for what the server said unasked; its goodbye tells why."""
@@ -151,6 +171,8 @@ class Connection:
         started, received = 0.0, 0
         size = _READ_SIZE
         while True:
+            if self._has_read and self._replies != 1:
+                self._await_together(sock, 1)  # the rest may be shorter than two replies
             try:
                 data = sock.recv(size)
             except (BlockingIOError, TimeoutError) as exc:
@@ -159,6 +181,7 @@ class Connection:
                 raise ConnectionLost(f"lost the connection to {self.address}: {_reason(exc)}") from exc
             if not data:
                 raise ConnectionLost(f"{self.address} closed the connection before it replied")
+            self._has_read = True
             parser.feed(data)
             reply = parser.next_reply()
             if reply is not NEED_DATA:
@@ -249,6 +272,8 @@ class Connection:
         sock = self._socket
         if sock is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
             return False
+        if self._replies != 1:
+            self._await_together(sock, 1)  # else a single stray reply would not be seen
         return not _is_readable(sock)
 
     def close(self) -> None:

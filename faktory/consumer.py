@@ -282,7 +282,8 @@ class Consumer:
         crew.workers = [Worker(crew, shift, self._dialler) for _ in range(crew.options.workers)]
         interrupt: KeyboardInterrupt | None = None
         queues = shift.next_fetch().line.decode().split()[1:]
-        log.info("working as %s at %s: %d threads, queues %s", self.wid, self._heart.server, len(crew.workers), queues)
+        what = "threads" if crew.nursery is None else "child processes"
+        log.info("working as %s at %s: %d %s, queues %s", self.wid, self._heart.server, len(crew.workers), what, queues)
         with self._beating():
             for number, worker in enumerate(crew.workers, 1):
                 threading.Thread(target=worker.run, name=f"faktory-worker-{number}", daemon=True).start()
@@ -316,7 +317,7 @@ class Consumer:
             if crew.lifecycle.is_over(now):
                 cut_off = crew.cancel_running()
                 if cut_off:
-                    log.warning("cut off %d jobs: %s", len(cut_off), ", ".join(ascii(o.jid) for o in cut_off))
+                    log.warning("cut off %d jobs: %s", len(cut_off), ", ".join(map(ascii, cut_off)))
                 crew.wait_wound_down(FORCED_EXIT if self._forced_by else WIND_DOWN)
                 return
             if now >= limit:
@@ -352,11 +353,13 @@ class Consumer:
             return
         self._crew.lifecycle.finish()
         atexit.unregister(self._at_exit)
+        if self._single is not None:
+            self._single.close()
+        if self._crew.nursery is not None:
+            self._crew.nursery.close()
         if self._has_started:
             self._tell_quiet()
             run_hooks(self._crew.hooks.shutdown)
-        if self._single is not None:
-            self._single.close()
         self._crew.managed.close()
         self._heart.close()
 
@@ -393,6 +396,10 @@ class Consumer:
     def _dump_stacks(self) -> None:
         import traceback
 
+        for worker in self._crew.workers:
+            job, pid = worker.slot.job, worker.dump_child()
+            if job is not None and pid:
+                log.warning("child process %d writes its stacks to stderr, job %a (%a)", pid, job.jid, job.jobtype)
         jobs = {worker.thread_id: worker.slot.job for worker in self._crew.workers}
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for thread_id, frame in sys._current_frames().items():

@@ -16,7 +16,6 @@ from .connection import Connection
 from .errors import ConnectionLost, JobCancelled, JobTimeout
 from .failure import CUT_OFF
 from .hooks import Hooks
-from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
 from .lifecycle import Lifecycle
 from .managed import Managed
@@ -27,6 +26,7 @@ from .registry import Handler
 from .slot import Alarm, Lookouts, Slot, Step
 
 if TYPE_CHECKING:
+    from .isolation.parent import Nursery
     from .worker import Worker
 
 log = logging.getLogger("faktory.consumer")
@@ -74,11 +74,14 @@ class Crew:
         hooks: Hooks,
         managed: Managed,
         connect: Callable[[float], Connection],
+        nursery: Nursery | None = None,
     ) -> None:
         self.options = options
         self.handlers = handlers
         self.hooks = hooks
         self.managed = managed
+        self.nursery = nursery
+        """Where the children come from that run the jobs; None to run them in threads."""
         self.connect = connect
         """Opens a connection with the consumer's wid, given its reply timeout in seconds."""
         self.lifecycle = Lifecycle(
@@ -167,37 +170,48 @@ class Crew:
         return in_time
 
     def leave(self, worker: Worker) -> None:
-        """End the part of a job that may be interrupted. Can be called twice."""
-        slot = worker.slot
+        """End the part of a job that may be interrupted. Can be called twice: the interrupt may strike in here."""
         with self.lock:
-            slot.finish()
-            worker.may_be_interrupted = False
-            if worker.interrupted_by is not None:
-                forget_interrupt(worker.thread_id)
+            self._shield(worker)
 
-    def finish(self, worker: Worker, command: Ack | Fail) -> bool:
-        """Put a job's outcome into the outbox. Returns False when it is not to be sent: the job was failed for us."""
+    def _shield(self, worker: Worker) -> None:
+        worker.may_be_interrupted = False
+        if worker.interrupted_by is not None:
+            worker.forget_interrupt()
+        worker.slot.finish()
+
+    def succeeded(self, worker: Worker, command: Ack) -> None:
+        """Put the outcome of a job that is done into the outbox, unless the job was failed for us meanwhile."""
+        slot, shift = worker.slot, worker.shift
+        with self.lock:
+            self._shield(worker)  # first: an interrupt that strikes in here must find nothing half done
+            shift.succeeded += 1
+            if not slot.is_cancelled:
+                self._keep(slot, Outcome(command, slot.expires_at))
+
+    def failed(self, worker: Worker, command: Fail) -> bool:
+        """Put a job's failure into the outbox. Returns False when it is not to be sent: known, or late."""
         slot, shift = worker.slot, worker.shift
         now = monotonic()
         outcome = Outcome(command, slot.expires_at)
         with self.lock:
             slot.finish()
-            if isinstance(command, Ack):
-                shift.succeeded += 1
-            else:
-                shift.failed += 1
+            shift.failed += 1
             if slot.is_cancelled:
                 return False
             if outcome.may_be_sent(now):
-                self.outbox.add(outcome)
-                slot.outcome = outcome
-                slot.is_cut = False
+                self._keep(slot, outcome)
                 return True
         log.warning(
             "job %a failed after its reservation had ended; the server has taken it back, so nothing is reported",
             command.jid,
         )
         return False
+
+    def _keep(self, slot: Slot, outcome: Outcome) -> None:
+        self.outbox.add(outcome)
+        slot.outcome = outcome
+        slot.is_cut = False
 
     def settled(self, worker: Worker, outcome: Outcome) -> None:
         """Note that the server has confirmed an outcome."""
@@ -360,22 +374,30 @@ class Crew:
         with self.lock:
             return sum(worker.slot.job is not None for worker in self.workers)
 
-    def cancel_running(self) -> list[Outcome]:
-        """Give up the running jobs: what they bring is discarded. Returns the FAILs to send for them."""
+    def cancel_running(self) -> list[str]:
+        """Give up the running jobs; returns their jids. What a thread still brings is discarded and its job failed now.
+
+        A job in a child process is failed by its worker, when the child is dead.
+        """
         now = monotonic()
-        outcomes: list[Outcome] = []
+        jids: list[str] = []
         with self.lock:
             for worker in self.workers:
                 slot = worker.slot
-                if slot.job is not None and not slot.is_cancelled:
-                    slot.is_cancelled = True
-                    self.cut_off += 1
-                    outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
-                    if outcome.may_be_sent(now):
-                        self.outbox.add(outcome)
-                        outcomes.append(outcome)
-                    self._interrupt(worker, JobCancelled)
-        return outcomes
+                if slot.job is None or slot.is_cancelled:
+                    continue
+                jids.append(slot.job.jid)
+                if worker.can_be_killed:
+                    worker.interrupted_by = JobCancelled
+                    worker.interrupt_job(JobCancelled)
+                    continue
+                slot.is_cancelled = True
+                outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
+                if outcome.may_be_sent(now):
+                    self.outbox.add(outcome)
+                self._interrupt(worker, JobCancelled)
+            self.cut_off += len(jids)
+        return jids
 
     def orphans(self) -> list[Outcome]:
         """Return the outcomes that no living worker is going to report."""
@@ -442,7 +464,7 @@ class Crew:
             worker.interrupted_by = exc_type
             if worker.current is not None:
                 worker.current.is_cancelled = True
-            interrupt_thread(worker.thread_id, exc_type)
+            worker.interrupt_job(exc_type)
 
 
 def log_given_up(outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ from opcode import opmap
 from types import TracebackType
 
 from .commands import Fail, cut
-from .errors import JobTimeout
+from .errors import FaktoryError, JobTimeout
 from .job import Job
 from .options import MAX_BACKTRACE, MAX_MESSAGE
 
@@ -34,6 +34,18 @@ class Report:
     def command(self, jid: str) -> Fail:
         """Return the FAIL of the job."""
         return Fail(jid, self.errtype, self.message, self.backtrace)
+
+
+class ReportedFailure(Exception):
+    """A job failed where somebody else has made the report: a child process.
+
+    `error` is what the hooks are to be told; None when they were told there.
+    """
+
+    def __init__(self, report: Report, error: FaktoryError | None = None) -> None:
+        super().__init__(report.message)
+        self.report = report
+        self.error = error
 
 
 def report_on(

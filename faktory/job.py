@@ -46,6 +46,8 @@ _JID_WITHIN: Final = 1024 * 1024
 """How many bytes of a document that is no JSON are searched for its jid."""
 
 
+_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # documented nowhere, there since 2.7
+
 _FAR: Final = 10 * 365
 """Days after which a number of seconds from now is taken for a mistaken time stamp."""
 
@@ -212,7 +214,7 @@ class Job:
         try:
             if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
                 _check_depth(data)
-            document = json.loads(str(data, "utf-8"))  # json would guess the encoding first, which takes longer
+            document = _parsed(str(data, "utf-8"))  # json would guess the encoding first, which takes longer
         except (ValueError, RecursionError) as exc:
             # Nothing of the document is shown: this text is logged, and its args may hold secrets.
             message = f"expected a job as JSON, got {len(data)} bytes that are none: {exc}"
@@ -362,6 +364,15 @@ def _check_text(text: str, path: str) -> None:
         text.encode()
     except UnicodeEncodeError as exc:
         raise InvalidJob(f"{path} holds a lone surrogate, which the server would change; got {text!a:.80}") from exc
+
+
+def _parsed(text: str) -> Any:
+    # What `json.loads` does, without its looking for blanks around the document, which the server does not send: 1 µs.
+    try:
+        document, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    return document if end == len(text) else json.loads(text)
 
 
 def _check_depth(data: bytes) -> None:

@@ -22,25 +22,19 @@ class State(StrEnum):
 class Lifecycle:
     """The one door through which the server, signals and methods change a consumer's state."""
 
-    __slots__ = ("_interval", "_next_beat", "_shutdown_timeout", "deadline", "state")
+    __slots__ = ("_interval", "_next_beat", "_shutdown_timeout", "deadline", "is_ending", "may_fetch", "state")
 
     def __init__(self, *, shutdown_timeout: float, heartbeat_interval: float, now: float) -> None:
         self.state = State.RUNNING
+        self.may_fetch = True
+        """True while new jobs are wanted."""
+        self.is_ending = False
+        """True from terminate on."""
         self.deadline = float("inf")
         """When running jobs are cut off; infinite until terminating."""
         self._shutdown_timeout = shutdown_timeout
         self._interval = heartbeat_interval
         self._next_beat = now + heartbeat_interval
-
-    @property
-    def may_fetch(self) -> bool:
-        """True while new jobs are wanted."""
-        return self.state is State.RUNNING
-
-    @property
-    def is_ending(self) -> bool:
-        """True from terminate on."""
-        return self.state in (State.TERMINATING, State.TERMINATED)
 
     @property
     def beat_state(self) -> Literal["quiet", "terminate"] | None:
@@ -53,7 +47,7 @@ class Lifecycle:
         """Stop taking jobs. Returns True when that is news."""
         if self.state is not State.RUNNING:
             return False
-        self.state = State.QUIET
+        self._enter(State.QUIET)
         self._next_beat = now  # the server's Web UI should know
         return True
 
@@ -61,7 +55,7 @@ class Lifecycle:
         """Stop taking jobs and end after the shutdown timeout at the latest. Returns True when that is news."""
         if self.is_ending:
             return False
-        self.state = State.TERMINATING
+        self._enter(State.TERMINATING)
         self.deadline = now + self._shutdown_timeout
         self._next_beat = now
         return True
@@ -73,7 +67,12 @@ class Lifecycle:
 
     def finish(self) -> None:
         """Note that everything has ended."""
-        self.state = State.TERMINATED
+        self._enter(State.TERMINATED)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self.may_fetch = False
+        self.is_ending = state is not State.QUIET
 
     def is_over(self, now: float) -> bool:
         """True once the time for running jobs is up."""

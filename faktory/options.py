@@ -64,6 +64,18 @@ HEART_PATIENCE: Final = 1.0
 UNKNOWN_DELAY: Final = 0.1
 """Seconds a worker rests after a job that nothing is registered for, so that a queue full of them costs little."""
 
+# -- child processes (seconds) -----------------------------------------------------------------------------------------
+KILL_GRACE: Final = 2.0
+"""A child whose job is past its time limit is killed so long after `JobTimeout` was raised in it."""
+STACK_PATIENCE: Final = 0.2
+"""Time for a child to write its stacks before it is killed."""
+CHILD_START_LIMIT: Final = 60.0
+"""Longest time to import the application, and for a child to start."""
+CHILD_STOP_LIMIT: Final = 5.0
+"""Longest time for children to end when they are told to, before they are killed."""
+CHILD_TAIL: Final = 50
+"""Lines of a child's stderr that are kept to tell how it ended."""
+
 # -- what the server keeps of a failure (manager/retry.go) ----------------------------------------------------------
 MAX_ERRTYPE: Final = 100
 MAX_MESSAGE: Final = 1_000
@@ -102,6 +114,25 @@ class ConsumerOptions:
             raise ConfigurationError(f"labels must be a tuple of texts, got {self.labels!a}")
         for label in self.labels:
             _check_name("a label", label)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLimits:
+    """When a child process is replaced, between two jobs; None is never."""
+
+    max_jobs: int | None = None
+    max_rss_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_jobs_per_child", self.max_jobs), ("max_rss_mb", self.max_rss_mb)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise ConfigurationError(f"{name} must be an integer from 1 on, or None, got {value!a:.60}")
+
+    def are_reached(self, jobs: int, rss_kb: int | None) -> bool:
+        """Tell whether a child that has done so many jobs has served its time."""
+        if self.max_jobs is not None and jobs >= self.max_jobs:
+            return True
+        return self.max_rss_mb is not None and rss_kb is not None and rss_kb > self.max_rss_mb * 1024
 
 
 def _is_time(value: object) -> bool:

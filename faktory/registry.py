@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import CodeType
@@ -40,7 +40,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[HandlerFunction, float | None]] = {}
-        self._middleware: list[Middleware] = []
+        self.middleware: list[Middleware] = []
+        """Outermost first."""
 
     def register(self, jobtype: str, function: HandlerFunction, timeout: float | None = None) -> None:
         """Add a handler. Raises `ConfigurationError` for one that could not be called with a job."""
@@ -70,12 +71,17 @@ class Registry:
             raise ConfigurationError(f"the middleware {place_of(middleware)} is async, which threads cannot run")
         if not can_take(middleware, 2):
             raise ConfigurationError(f"the middleware {place_of(middleware)} must take two arguments: job, call_next")
-        self._middleware.append(middleware)
+        self.middleware.append(middleware)
+
+    def entries(self) -> Iterator[tuple[str, HandlerFunction, float | None]]:
+        """Yield each job type, its function without middleware, and its timeout."""
+        for jobtype, (function, timeout) in self._found.items():
+            yield jobtype, function, timeout
 
     def build(self) -> dict[str, Handler]:
         """Return the handlers by job type, each wrapped in the middleware."""
         return {
-            jobtype: Handler(jobtype, function, timeout, compose(self._middleware, function))
+            jobtype: Handler(jobtype, function, timeout, compose(self.middleware, function))
             for jobtype, (function, timeout) in self._found.items()
         }
 
@@ -96,6 +102,18 @@ def _wrapped(wrapper: Middleware, inner: HandlerFunction) -> HandlerFunction:
         return wrapper(job, call_next)
 
     return call
+
+
+def check_result(jobtype: str, result: object) -> None:
+    """Raise `ConfigurationError` for a result that still waits to be run: nothing in a thread or a child would."""
+    if hasattr(result, "__await__"):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # else Python warns of a coroutine that nobody awaited
+        raise ConfigurationError(
+            f"the handler of {jobtype!a} returned an awaitable, which nothing here runs; call asyncio.run(...) in the "
+            "handler"
+        )
 
 
 def is_async(function: object) -> bool:

@@ -51,6 +51,7 @@ class Slot:
         "_waited",
         "_warn_at",
         "alarm_at",
+        "ends_at",
         "expires_at",
         "index",
         "is_cancelled",
@@ -76,6 +77,8 @@ class Slot:
         self.is_cancelled = False
         """True when the running job was failed by the shutdown: what it still brings is discarded."""
         self.started_at = 0.0
+        self.ends_at = 0.0
+        """When the job reaches its time limit."""
         self.expires_at = 0.0
         self.alarm_at = float("inf")
         """When `next_alarm` wants to be asked; infinite when no job runs."""
@@ -128,9 +131,9 @@ class Slot:
         self._waited = now - self._asked_at
         self.started_at = now
         self.expires_at = now + reservation
-        self._warn_at = now + reservation * RESERVATION_WARNING
-        self._limit_at = now + time_limit(reservation, timeout)
-        self.alarm_at = min(self._warn_at, self._limit_at)
+        self._warn_at = warn_at = now + reservation * RESERVATION_WARNING
+        self._limit_at = self.ends_at = ends_at = now + time_limit(reservation, timeout)
+        self.alarm_at = warn_at if warn_at < ends_at else ends_at
 
     def finish(self) -> None:
         """End the job: it can no longer be late."""

@@ -12,7 +12,6 @@ from .commands import Ack, Fail, Fetch
 from .connection import Connection
 from .context import Run, running
 from .errors import (
-    ConfigurationError,
     ConnectFailed,
     ConnectionLost,
     HandshakeError,
@@ -21,17 +20,20 @@ from .errors import (
     ProtocolError,
     ServerError,
 )
-from .failure import raised_by_code, report_on
+from .failure import ReportedFailure, raised_by_code, report_on
+from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
-from .registry import Handler, unknown_jobtype
+from .registry import Handler, check_result, unknown_jobtype
 from .slot import Step, time_limit
 from .wire import Reply
 
 if TYPE_CHECKING:
     from .crew import Crew, Shift
     from .dialler import Dialler
+    from .isolation.parent import Nursery
+    from .isolation.runner import ChildRunner
 
 log = logging.getLogger("faktory.consumer")
 
@@ -57,6 +59,8 @@ class Worker:
         self._is_proven = False  # has the connection carried a whole exchange?
         self._ctrl_c: KeyboardInterrupt | None = None  # came while a job ran in the main thread
         self._refusals = Backoff()
+        self._runner = None if crew.nursery is None else _runner_of(crew.nursery)
+        self._document = b""  # the job in hand, as it came
 
     @property
     def is_idle(self) -> bool:
@@ -108,6 +112,27 @@ class Worker:
             raise
         return self.shift.total > done
 
+    @property
+    def can_be_killed(self) -> bool:
+        """True when its job runs in a child process."""
+        return self._runner is not None
+
+    def interrupt_job(self, exc_type: type[Exception]) -> None:
+        """Have the running handler end: the crew's lock is held, so that the job cannot end meanwhile."""
+        if self._runner is None:
+            interrupt_thread(self.thread_id, exc_type)
+        elif exc_type is JobCancelled:
+            self._runner.cancel()  # the runner keeps time limits by itself
+
+    def forget_interrupt(self) -> None:
+        """Take back what the handler has not raised yet."""
+        if self._runner is None:
+            forget_interrupt(self.thread_id)
+
+    def dump_child(self) -> int:
+        """Have its child write its stacks to stderr. Returns the child's pid, 0 without one. Any thread may call it."""
+        return 0 if self._runner is None else self._runner.dump_stacks()
+
     def interrupt(self) -> None:
         """Make the exchange under way fail. Any thread may call it."""
         connection = self._connection
@@ -119,6 +144,8 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._runner is not None:
+            self._runner.close()
 
     def _step(self) -> bool:
         step = self._crew.next_step(self)
@@ -127,6 +154,11 @@ class Worker:
         if step is Step.PARK:
             self.wake.wait()
             return True
+        if self._runner is not None and step is not Step.REPORT and not self._runner.make_ready():
+            if step is Step.FETCH:
+                return self._await_child(self._runner)
+            self._crew.step_aside(self)
+            step = Step.REPORT
         was_cut = self.slot.is_cut
         connection = self._usable_connection()
         if connection is None:
@@ -162,6 +194,20 @@ class Worker:
             self._connection = None
         return None
 
+    def _await_child(self, runner: ChildRunner) -> bool:
+        """Wait for a child that can take a job, then ask for the step anew: much may have changed."""
+        self.is_dialling = True
+        self._crew.step_aside(self)
+        try:
+            wait = runner.start_in()
+            if wait > 0:
+                self._dialler.pause(self, wait)
+            else:
+                runner.await_start()
+        finally:
+            self.is_dialling = False
+        return True
+
     def _dial(self) -> bool:
         """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""
         self.is_dialling = True
@@ -185,7 +231,7 @@ class Worker:
         if outcome is None:
             return self._fetch(connection)
         # One write, one round trip; the reply to the report does not wait for the FETCH.
-        connection.send(outcome.command.line + fetch.line)
+        connection.send(outcome.command.line + fetch.line, 2)
         self._take_answer(connection, outcome)
         return self._take_job(connection, fetch)
 
@@ -220,6 +266,8 @@ class Worker:
 
     def _take_job(self, connection: Connection, fetch: Fetch) -> None:
         reply = self._receive(connection)
+        if self._runner is not None and isinstance(reply, bytes):
+            self._document = reply
         try:
             job = fetch.decode(reply)
         except InvalidJob as exc:
@@ -245,47 +293,45 @@ class Worker:
             self._refuse_unknown(job)
         else:
             error = self._call(handler, job)
-            if error is None:
-                self._crew.finish(self, Ack(job.jid))
-            else:
+            if error is not None:
                 self._finish_failed(handler, job, error)
         self._ask_to_stop()
 
     def _call(self, handler: Handler, job: Job) -> BaseException | None:
-        """Run the handler; return what it raised. Everything is caught: a job must not end its worker."""
+        """Run the handler and note its success, or return what it raised: all of it, as a job must not end its worker.
+
+        An interrupt can strike until the crew has noted the success, or `leave` is through.
+        """
         crew = self._crew
         try:
-            try:
-                if not crew.begin(self, job, handler.timeout):
-                    raise JobCancelled("the worker is stopping and had no time left to run the job")
-                self.current = Run(
-                    job, self.slot.started_at + time_limit(job.reservation, handler.timeout), crew.managed
-                )
-                running.set(self.current)
-                self.may_be_interrupted = True  # from here on, until `leave`
-                result = handler.call(job)
-            finally:
-                crew.leave(self)
-                running.set(None)
-            if hasattr(result, "__await__"):
-                if hasattr(result, "close"):
-                    result.close()
-                raise ConfigurationError(
-                    f"the handler of {job.jobtype!a} returned an awaitable, which nothing here runs; "
-                    "call asyncio.run(...) in the handler"
-                )
+            if not crew.begin(self, job, handler.timeout):
+                raise JobCancelled("the worker is stopping and had no time left to run the job")
+            self.current = run = Run(job, self.slot.ends_at, crew.managed)
+            running.set(run)
+            self.may_be_interrupted = True
+            if self._runner is not None:
+                self._runner.run(self._document, time_limit(job.reservation, handler.timeout))
+            elif (result := handler.call(job)) is not None:
+                check_result(job.jobtype, result)
+            crew.succeeded(self, Ack(job.jid))
         except BaseException as exc:
-            crew.leave(self)  # the interrupt may have hit the line above instead of the handler
+            crew.leave(self)
             if isinstance(exc, KeyboardInterrupt) and not raised_by_code(exc):
                 self._ctrl_c = exc
                 return JobCancelled("the worker was interrupted by Ctrl-C")
             return exc
+        finally:
+            running.set(None)
         return None
 
     def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:
-        limit = time_limit(job.reservation, handler.timeout)
-        report = report_on(job, error, limit=limit, interrupted_by=self.interrupted_by)
-        if self._crew.finish(self, report.command(job.jid)):
+        told: BaseException | None = error
+        if isinstance(error, ReportedFailure):
+            report, told = error.report, error.error
+        else:
+            limit = time_limit(job.reservation, handler.timeout)
+            report = report_on(job, error, limit=limit, interrupted_by=self.interrupted_by)
+        if self._crew.failed(self, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,
                 "job %a (%a) failed%s: %s: %a%s",
@@ -297,12 +343,13 @@ class Worker:
                 report.place,
                 exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
             )
-        self._crew.hooks.failed(job, error)
+        if told is not None:
+            self._crew.hooks.failed(job, told)
 
     def _refuse_unknown(self, job: Job) -> None:
         self._crew.begin(self, job, None)
         message = unknown_jobtype(job.jobtype, self._crew.handlers)
-        self._crew.finish(self, Fail(job.jid, "UnknownJobType", message))
+        self._crew.failed(self, Fail(job.jid, "UnknownJobType", message))
         self._dialler.log_rarely(f"unknown {job.jobtype:.100}", "job %a failed: %s", job.jid, message)
         self._dialler.pause(self, UNKNOWN_DELAY)
 
@@ -315,9 +362,15 @@ class Worker:
             return
         job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
         self._crew.begin(self, job, None)
-        self._crew.finish(self, Fail(error.jid, "MalformedJob", str(error)))
+        self._crew.failed(self, Fail(error.jid, "MalformedJob", str(error)))
         log.error("job %a cannot be read and was failed: %s", error.jid, error)
 
     def _ask_to_stop(self) -> None:
         if self._crew.hooks.stop_when and self._crew.hooks.wants_stop():
             self._crew.terminate()
+
+
+def _runner_of(nursery: Nursery) -> ChildRunner:
+    from .isolation.runner import ChildRunner  # what runs children is slow to import, and not always needed
+
+    return ChildRunner(nursery)

@@ -479,6 +479,49 @@ def test_a_connection_idle_for_a_minute_is_not_usable(server: Server, monkeypatc
         assert not connection.is_usable()
 
 
+@pytest.mark.parametrize("replies", [b"+OK\r\n$-1\r\n", b"+OK\r\n$2\r\n{}\r\n", b"-ERR no\r\n$-1\r\n"])
+def test_two_replies_are_read_whatever_pieces_they_come_in(replies: bytes) -> None:
+    """N15: the kernel is asked to wake us for both, but the second may still come in parts."""
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        for cut in range(1, len(replies)):
+            assert peer.line() == b"A"
+            assert peer.line() == b"B"
+            peer.say(replies[:cut])
+            # so long that the first part has been read
+            time.sleep(0.002)
+            peer.say(replies[cut:])
+        peer.wait_for_end()
+
+    with ScriptedServer(script) as server, Connection(server.url, timeout=5) as connection:
+        for _ in range(1, len(replies)):
+            connection.send(b"A\r\nB\r\n", 2)
+            first, second = connection.receive(), connection.receive()
+            assert first == "OK" or isinstance(first, ServerError)
+            assert second in (None, b"{}")
+
+
+def test_a_reply_nobody_asked_for_is_seen_after_two_that_were() -> None:
+    """H7: though it is shorter than two."""
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.line()
+        peer.say(b"+OK\r\n$-1\r\n")
+        peer.line()
+        peer.say(OK)
+        said.set()
+        peer.wait_for_end()
+
+    said = threading.Event()
+    with ScriptedServer(script) as scripted, Connection(scripted.url) as connection:
+        connection.send(b"A\r\nB\r\n", 2)
+        assert (connection.receive(), connection.receive()) == ("OK", None)
+        assert said.wait(5)
+        until(lambda: not connection.is_usable())
+
+
 def test_an_interrupt_within_an_exchange_closes_the_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """P5: else the next command would read this one's reply."""
     connection = Connection(server.url)

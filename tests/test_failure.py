@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 import faktory
 from faktory.commands import Fail
 from faktory.errors import JobCancelled, JobTimeout
-from faktory.failure import describe, place_of, raised_by_code, reached_user_code, report_on, user_traceback
+from faktory.failure import (
+    Report,
+    ReportedFailure,
+    describe,
+    place_of,
+    raised_by_code,
+    reached_user_code,
+    report_on,
+    user_traceback,
+)
 from faktory.job import Job
 
 PACKAGE = str(Path(faktory.__file__).parent)
@@ -601,3 +610,10 @@ def test_a_raise_is_told_from_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt) as struck:
         handler()
     assert not raised_by_code(struck.value)
+
+
+def test_a_report_made_elsewhere_is_carried_as_it_is() -> None:
+    report = Report("OddError", "no good", ("a line",), " at a place")
+    failure = ReportedFailure(report, JobTimeout("late"))
+    assert (failure.report, str(failure), str(failure.error)) == (report, "no good", "late")
+    assert ReportedFailure(report).error is None

@@ -9,7 +9,7 @@ import pytest
 
 from faktory import options
 from faktory.errors import ConfigurationError
-from faktory.options import ConsumerOptions
+from faktory.options import ChildLimits, ConsumerOptions
 
 
 def made(**changes: Any) -> ConsumerOptions:
@@ -130,3 +130,32 @@ def test_the_forced_end_is_within_two_seconds() -> None:
 def test_a_lookouts_patience_never_reaches_the_end_of_a_fetch() -> None:
     """Else no slot would ever be told that the queues are empty."""
     assert 0 < options.LOOKOUT_PATIENCE < options.LOOKOUT_PATIENCE_LIMIT < 2.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "jobs", "rss_kb", "reached"),
+    [
+        (ChildLimits(), 10**6, 10**9, False),
+        (ChildLimits(max_jobs=3), 2, None, False),
+        (ChildLimits(max_jobs=3), 3, None, True),
+        (ChildLimits(max_rss_mb=100), 1, 100 * 1024, False),
+        (ChildLimits(max_rss_mb=100), 1, 100 * 1024 + 1, True),
+        (ChildLimits(max_rss_mb=100), 1, None, False),
+        (ChildLimits(max_jobs=5, max_rss_mb=100), 4, 1, False),
+    ],
+)
+def test_a_child_is_replaced_at_its_limits(limits: ChildLimits, jobs: int, rss_kb: int | None, reached: bool) -> None:
+    """W6."""
+    assert limits.are_reached(jobs, rss_kb) is reached
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
+@pytest.mark.parametrize(("name", "told"), [("max_jobs", "max_jobs_per_child"), ("max_rss_mb", "max_rss_mb")])
+def test_a_limit_of_children_that_is_no_number_is_refused(name: str, told: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{told} must be an integer from 1 on, or None, got {value!a}"):
+        ChildLimits(**{name: value})
+
+
+def test_a_killed_job_is_reported_within_a_reservations_margin() -> None:
+    """J7: a job without a limit of its own is killed before the server gives it to somebody else."""
+    assert options.KILL_GRACE + options.STACK_PATIENCE * 2 < options.RESERVATION_MARGIN

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from faktory.errors import ConfigurationError
 from faktory.job import Job
-from faktory.registry import Registry, compose, is_async, unknown_jobtype
+from faktory.registry import Registry, check_result, compose, is_async, unknown_jobtype
 
 JOB = Job("resize", [1])
 
@@ -419,3 +419,28 @@ def test_middleware_that_could_not_be_called_is_refused() -> None:
         registry.use(asynchronous)
     with pytest.raises(ConfigurationError, match="must take two arguments: job, call_next"):
         registry.use(lambda job: None)  # type: ignore[arg-type,misc]
+
+
+def test_entries_are_the_functions_without_their_middleware() -> None:
+    registry = Registry()
+    registry.register("plain", resize, 3.0)
+    registry.use(lambda job, call_next: call_next())
+    assert list(registry.entries()) == [("plain", resize, 3.0)]
+    assert len(registry.middleware) == 1
+
+
+class Awaitable:
+    def __await__(self) -> Any: ...
+
+
+async def coroutine() -> None: ...
+
+
+@pytest.mark.parametrize("make", [Awaitable, coroutine])
+def test_a_result_that_waits_to_be_run_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError, match="the handler of 'x' returned an awaitable, which nothing here runs"):
+        check_result("x", make())
+
+
+def test_any_other_result_will_do() -> None:
+    check_result("x", object())

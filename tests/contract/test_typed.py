@@ -15,7 +15,6 @@ from faktory import App, JobContext, Retry
 
 from .conftest import Backend
 
-
 ANY_UUID = UUID(int=1)
 
 
@@ -64,7 +63,7 @@ def test_every_value_arrives_as_it_was_sent(backend: Backend) -> None:
     def work(ctx: JobContext, everything: Everything, rest: Any) -> None:
         seen.append((everything, rest))
 
-    rest = {"a": [1, 1.5, None, True, "x", {"b": []}]}
+    rest: dict[str, Any] = {"a": [1, 1.5, None, True, "x", {"b": []}]}
     work.enqueue(Everything(), rest)
     with app.consumer().connect() as consumer:
         assert consumer.run_one([backend.queue])

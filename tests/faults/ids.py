@@ -22,16 +22,12 @@ ROWS = {
     "T": ("figures to reach", range(1, 21)),
 }
 LATER = {
-    "W5": "child processes: not built yet",
-    "W6": "child processes: not built yet; the resident memory is told in every BEAT",
     "W10": "async consumers: not built yet; the beat has a thread of its own",
     "P10": "async clients: not built yet; an interrupted blocking exchange drops its socket",
-    "P11": "child processes: not built yet",
     "T4": "run by hand: `python -m tests.chaos --real --crashes 20`",
     "T5": "run by hand: the server and its Redis killed together",
     "T11": "run by hand: `python -m tests.soak`",
     "T14": "async clients: not built yet",
-    "T15": "child processes: not built yet",
 }
 _ID = re.compile(r"\b([NHJWDPT])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
 _NAME_ID = re.compile(r"(?:^|_)([nhjwdpt])(\d{1,2})(?=_|$)")

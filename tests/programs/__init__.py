@@ -17,7 +17,7 @@ PATIENCE = 30.0
 class Program:
     """`python -m module ...` with its output as it comes. A context manager that kills what is left."""
 
-    def __init__(self, module: str, *args: object, env: dict[str, str] | None = None) -> None:
+    def __init__(self, module: str, *args: object, env: dict[str, str] | None = None, group: bool = False) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *map(str, args)],
             cwd=ROOT,
@@ -26,6 +26,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0 if group else None,
         )
         self.pid = self._process.pid
         self.lines: list[str] = []

@@ -10,8 +10,7 @@ import pytest
 from faktory import Client, ConsumerBuilder, Job, JobTimeout
 from faktory.isolation import forget_interrupt, interrupt_thread
 from faktory.server import Server
-
-from .conftest import until
+from tests.conftest import until
 
 
 def test_an_exception_is_raised_in_another_thread() -> None:

@@ -6,6 +6,9 @@ lock, a socket without a time limit) gets it only when it comes back, and a hand
 
 from __future__ import annotations
 
+is_child = False
+"""True in the nursery and in its children, where no consumer with children of its own is started."""
+
 
 def interrupt_thread(thread_id: int, exc_type: type[Exception]) -> None:
     """Have `exc_type()` raised in a thread, soon. The caller makes sure that the thread expects it."""

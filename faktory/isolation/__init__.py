@@ -1,0 +1,14 @@
+"""Keeping a job from harming its worker: time limits in threads, and child processes that can be killed.
+
+* `threads`: what Python can do about a handler in a thread.
+* `references`: functions by the name under which another process can import them. Pure.
+* `parent`, `runner`: the consumer's side of its children.
+* `nursery`: the process that imports the application once and forks a child for each request.
+* `child`: what a child does: read a job, run it, say how it went.
+
+Nothing is pickled: a child gets jobs as JSON and finds handlers by name.
+"""
+
+from .threads import forget_interrupt, interrupt_thread
+
+__all__ = ["forget_interrupt", "interrupt_thread"]

@@ -1,0 +1,184 @@
+"""A child process: read a job, run it, say how it went, and again, until there are no more or its time is served."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from time import monotonic
+from typing import Any, Final
+
+from ..context import Run, running
+from ..errors import JobTimeout
+from ..failure import Report, report_on
+from ..hooks import run as run_hooks
+from ..job import Job
+from ..registry import check_result
+from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer
+from .program import Program
+
+_UNREPORTED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
+    """Run jobs from the socket until its end. Returns the exit code."""
+    with suppress(AttributeError):  # the application has put something else there
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable(file=2)
+    faulthandler.register(DUMP, file=2)
+    child = Child(program, jobs)
+    signal.signal(SOFT_LIMIT, child.interrupt)
+    _redirect_logs(LogPipe(child, log_pipe), program.levels)
+    for hook in program.start:
+        hook()  # a child that cannot start ends, and says why on stderr
+    with suppress(ConnectionError):  # the parent has no more jobs, or is gone
+        child.answer(Answer.READY)
+        child.serve()
+    run_hooks(list(program.stop))
+    program.managed.close()
+    return 0
+
+
+class Child:
+    """The one job at a time of this process."""
+
+    def __init__(self, program: Program, jobs: socket.socket) -> None:
+        self.run: Run | None = None
+        """The run of the job in hand; None between jobs."""
+        self._program = program
+        self._jobs = jobs
+        self._stream = jobs.makefile("rb")
+        self._pid = os.getpid()
+        self._is_armed = False
+        self._interrupted_by: type[BaseException] | None = None
+
+    def interrupt(self, *_: object) -> None:
+        """Take the soft limit's signal: raise in the handler, and only there."""
+        if self._is_armed:
+            self._is_armed = False
+            self._interrupted_by = JobTimeout
+            if self.run is not None:
+                self.run.is_cancelled = True
+            raise JobTimeout
+
+    def serve(self) -> None:
+        """Run jobs until there are no more, or enough were run."""
+        done = 0
+        while len(head := self._stream.read(JOB.size)) == JOB.size:
+            limit, length = JOB.unpack(head)
+            report = self._do(Job.decode(self._stream.read(length)), limit)
+            if os.getpid() != self._pid:
+                os._exit(0)  # the job has forked, and this is its copy: the outcome is the other's to tell
+            done += 1
+            is_last = self._program.limits.are_reached(done, _resident_kb(self._program))
+            self.answer(Answer.SUCCEEDED if report is None else Answer.FAILED, report, is_last=is_last)
+            if is_last:
+                return
+
+    def answer(self, answer: Answer, report: Report | None = None, *, is_last: bool = False) -> None:
+        """Tell the parent."""
+        payload = b"" if report is None else json.dumps(asdict(report)).encode()
+        self._jobs.sendall(DONE.pack(answer, is_last, len(payload)) + payload)
+
+    def _do(self, job: Job, limit: float) -> Report | None:
+        """Run a job; return how it failed. Everything is caught: a job must not end its process but by force."""
+        handler = self._program.handlers[job.jobtype]
+        managed = getattr(handler.function, "managed", self._program.managed)  # an app's own, when it has any
+        self.run = Run(job, monotonic() + limit, managed)
+        self._interrupted_by = None
+        try:
+            try:
+                running.set(self.run)
+                self._is_armed = True  # from here on
+                result = handler.call(job)
+            finally:
+                self._is_armed = False
+            check_result(job.jobtype, result)
+        except BaseException as exc:
+            self._is_armed = False
+            if type(exc) is self._interrupted_by:
+                _forget_signal(exc)
+            report = report_on(job, exc, limit=limit, interrupted_by=self._interrupted_by)
+            self._program.hooks.failed(job, exc)
+            return report
+        finally:
+            running.set(None)
+            self.run = None
+        return None
+
+
+def _forget_signal(exc: BaseException) -> None:
+    """Have a traceback end where the handler was when its time was up, not in the function that told it so."""
+    found = exc.__traceback__
+    while found is not None and found.tb_next is not None:
+        if found.tb_next.tb_frame.f_code is Child.interrupt.__code__:
+            found.tb_next = None
+        found = found.tb_next
+
+
+def _resident_kb(program: Program) -> int | None:
+    if program.limits.max_rss_mb is None:
+        return None
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  # pathlib is slow to import
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except OSError:
+        import resource  # its peak, where the system does not tell the present size
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak // 1024 if sys.platform == "darwin" else peak
+
+
+# -- logging ----------------------------------------------------------------------------------------------------------
+
+
+class LogPipe(logging.Handler):
+    """Sends log records to the parent, which has the program's handlers: one JSON object a line."""
+
+    def __init__(self, child: Child, pipe: int) -> None:
+        super().__init__()
+        self._child = child
+        self._pipe = pipe
+        self._formatter = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, with the jid of the job that the process runs."""
+        try:
+            data = json.dumps(self._document(record), default=repr).encode() + b"\n"
+            while data:
+                data = data[os.write(self._pipe, data) :]
+        except Exception:  # logging must not fail a job
+            self.handleError(record)
+
+    def _document(self, record: logging.LogRecord) -> dict[str, Any]:
+        run = self._child.run
+        document = {key: value for key, value in vars(record).items() if key not in _UNREPORTED}
+        document.setdefault("jid", None if run is None else run.job.jid)
+        for key in ("name", "levelno", "levelname", "pathname", "filename", "module", "lineno", "funcName", "created"):
+            document[key] = getattr(record, key)
+        for key in ("msecs", "thread", "threadName", "process"):
+            document[key] = getattr(record, key)
+        document["msg"] = record.getMessage()
+        if record.exc_info:
+            document["exc_text"] = self._formatter.formatException(record.exc_info)
+        if record.stack_info:
+            document["stack_info"] = record.stack_info
+        return document
+
+
+def _redirect_logs(pipe: LogPipe, levels: Mapping[str, int]) -> None:
+    """Have all records go to the parent alone: the handlers that the imports made would write them twice."""
+    for name in logging.root.manager.loggerDict:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.root.handlers[:] = [pipe]
+    for name, level in levels.items():
+        logging.getLogger(name or None).setLevel(level)

@@ -1,0 +1,292 @@
+"""The consumer's side of its children: start and end the nursery, pass on what they print and log, note their ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from time import monotonic
+from typing import IO, Any, Final
+
+from ..errors import ConfigurationError
+from ..options import CHILD_START_LIMIT, CHILD_STOP_LIMIT, CHILD_TAIL
+from . import threads
+from .frames import NEWS, ORDER, News, Order
+
+log = logging.getLogger("faktory.isolation")
+
+_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+_LONGEST_LINE: Final = 64 * 1024
+
+
+def check_can_isolate() -> None:
+    """Raise `ConfigurationError` where no consumer can have children."""
+    if not hasattr(os, "fork"):
+        raise ConfigurationError("child processes need a POSIX system; leave out processes(...) to run jobs in threads")
+    if threads.is_child:
+        raise ConfigurationError(
+            "the program starts its consumer when it is imported, as a child process does; put that part of it under "
+            '`if __name__ == "__main__":`'
+        )
+
+
+class ChildProcess:
+    """One child, as its parent knows it. `jobs` is the socket to it, for the one thread that uses the child."""
+
+    def __init__(self, number: int, jobs: socket.socket, signal_child: Callable[[int, int], None]) -> None:
+        self.number = number
+        self.jobs = jobs
+        self.pid = 0
+        """0 until the nursery has told."""
+        self.exit_code: int | None = None
+        """Negative is the number of the signal that killed it; None while it lives."""
+        self.has_ended = threading.Event()
+        self.tail: deque[str] = deque(maxlen=CHILD_TAIL)
+        """The last lines it wrote to stderr."""
+        self.tail_is_whole = threading.Event()
+        self.received = bytearray()
+        """What came through `jobs` and is not a whole answer yet."""
+        self._signal = signal_child
+
+    def signal(self, signum: int) -> None:
+        """Send a signal, unless it has ended. SIGKILL goes to all that it started, too."""
+        self._signal(self.number, signum)
+
+    def retire(self) -> None:
+        """Let it end after what it has in hand."""
+        with suppress(OSError):
+            self.jobs.shutdown(socket.SHUT_WR)
+
+    def note_end(self, exit_code: int) -> None:
+        """Note that it is gone, and wake the thread that waits for its answer."""
+        self.exit_code = exit_code
+        self.has_ended.set()
+        with suppress(OSError):
+            self.jobs.shutdown(socket.SHUT_RDWR)  # what it said before can still be read
+
+
+class Nursery:
+    """The process that forks the children, and the thread that listens to all of them. Thread-safe."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+        self._selector = selectors.DefaultSelector()
+        self._to_listen: deque[tuple[int | socket.socket, Callable[[bytes], None]]] = deque()
+        self._woken, self._waker = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._is_closing = False
+        self._start()
+        self._thread = threading.Thread(target=self._listen, name="faktory-children", daemon=True)
+        self._thread.start()
+
+    # -- starting and ending ----------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start the nursery's process and wait until it has imported the application."""
+        ours, theirs = socket.socketpair()
+        program = (
+            f"import sys; sys.path.insert(0, {_ROOT!r}); from faktory.isolation.nursery import main; "
+            f"main({theirs.fileno()})"
+        )
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  # this Python
+                [sys.executable, *flags, "-c", program], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+            )
+        self._control = ours
+        self._children: dict[int, ChildProcess] = {}  # the living of this nursery
+        levels = {"": logging.root.level} | {
+            name: logger.level
+            for name, logger in logging.root.manager.loggerDict.items()
+            if isinstance(logger, logging.Logger) and logger.level
+        }
+        try:
+            ours.settimeout(CHILD_START_LIMIT)
+            with ours.makefile("rwb") as stream:
+                stream.write(json.dumps(self._document | {"levels": levels}).encode() + b"\n")
+                stream.flush()
+                answer = stream.readline()
+        except OSError as exc:
+            answer = json.dumps(f"{exc}\n").encode()
+        error = json.loads(answer) if answer else "the process ended without a word\n"
+        if error is not None:
+            self._process.kill()
+            self._process.wait()
+            ours.close()
+            raise ConfigurationError(f"a child process could not import the application:\n{error}".rstrip())
+        ours.settimeout(None)
+        self._to_listen.append((ours, _News(self._children, self._lock)))
+
+    def close(self) -> None:
+        """Let the children end after what they have in hand, kill those that do not, and end the nursery."""
+        limit = monotonic() + CHILD_STOP_LIMIT
+        with self._lock:
+            children = list(self._children.values())
+        for child in children:
+            child.retire()
+        for child in children:
+            child.has_ended.wait(max(0.0, limit - monotonic()))
+        self._is_closing = True
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)  # at this it kills the rest
+        self._process.wait()
+        self._wake()
+        self._thread.join(CHILD_STOP_LIMIT)
+        self._woken.close()
+        self._waker.close()
+
+    # -- children ---------------------------------------------------------------------------------------------------
+
+    def fork(self) -> ChildProcess:
+        """Ask for a child. Returns at once; whatever goes wrong is an end of that child."""
+        with self._lock:
+            if self._process.poll() is not None and not self._is_closing:
+                code = self._process.returncode
+                log.error("the process that forks children ended with exit code %d; it is started anew", code)
+                self._start()  # the thread that listens sees the end of the old one, and to it
+            ours, theirs = socket.socketpair()
+            child = ChildProcess(next(self._numbers), ours, self._signal)
+            sinks: list[Callable[[bytes], None]] = [
+                _Lines(lambda lines: _print(sys.stdout, lines)),
+                _Lines(lambda lines: _note_errors(child, lines)),
+                _Lines(_log_records),
+            ]
+            pipes = [os.pipe() for _ in sinks]
+            self._children[child.number] = child
+            for (reading, _), sink in zip(pipes, sinks, strict=True):
+                self._to_listen.append((reading, sink))
+            writing = [end for _, end in pipes]
+            try:
+                order = ORDER.pack(Order.FORK, child.number, 0)
+                socket.send_fds(self._control, [order], [theirs.fileno(), *writing])
+            except OSError:  # the nursery has just ended
+                del self._children[child.number]
+                child.note_end(1)
+            finally:
+                theirs.close()
+                for end in writing:
+                    os.close(end)
+        self._wake()
+        return child
+
+    def _signal(self, number: int, signum: int) -> None:
+        with suppress(OSError):  # without a nursery there are no children either
+            self._control.sendall(ORDER.pack(Order.SIGNAL, number, signum))
+
+    # -- listening: the thread's own ----------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._waker.send(b"\0")
+
+    def _listen(self) -> None:
+        """Pass on what comes, until the nursery is closed and all that children wrote is read."""
+        while True:
+            while self._to_listen:
+                descriptor, sink = self._to_listen.popleft()
+                self._selector.register(descriptor, selectors.EVENT_READ, sink)
+            if self._is_closing and len(self._selector.get_map()) == 1:
+                break
+            for key, _ in self._selector.select():
+                try:
+                    self._pass_on(key.fileobj, key.data)
+                except Exception:
+                    log.exception("listening to the children stumbled")
+        self._selector.close()
+
+    def _pass_on(self, source: Any, sink: Callable[[bytes], None]) -> None:
+        if source is self._woken:
+            self._woken.recv(4096)
+            return
+        try:
+            data = source.recv(65536) if isinstance(source, socket.socket) else os.read(source, 65536)
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(source)
+            source.close() if isinstance(source, socket.socket) else os.close(source)
+        sink(data)
+
+
+class _News:
+    """Notes what a nursery tells of its children."""
+
+    def __init__(self, children: dict[int, ChildProcess], lock: threading.Lock) -> None:
+        self._children = children
+        self._lock = lock
+        self._rest = b""
+
+    def __call__(self, data: bytes) -> None:
+        whole = len(self._rest + data) // NEWS.size * NEWS.size
+        data, self._rest = (self._rest + data)[:whole], (self._rest + data)[whole:]
+        with self._lock:
+            for news, number, value in NEWS.iter_unpack(data):
+                if news == News.FORKED:
+                    self._children[number].pid = value
+                else:
+                    self._children.pop(number).note_end(value)
+            if not data and not self._rest:
+                self._lose_them()
+
+    def _lose_them(self) -> None:
+        """Note that the nursery has ended: on Linux its children have with it, elsewhere they are killed now."""
+        for child in self._children.values():
+            if child.pid:
+                with suppress(OSError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            child.note_end(-signal.SIGKILL)
+        self._children.clear()
+
+
+class _Lines:
+    """Cuts what comes through a pipe into lines, and passes on whole ones."""
+
+    def __init__(self, sink: Callable[[list[bytes]], None]) -> None:
+        self._sink = sink
+        self._rest = b""
+
+    def __call__(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if self._rest and (not data or len(self._rest) > _LONGEST_LINE):
+            lines.append(self._rest)
+            self._rest = b""
+        if lines or not data:
+            self._sink(lines)
+
+
+def _print(stream: IO[str] | None, lines: list[bytes]) -> None:
+    if lines and stream is not None:
+        with suppress(OSError, ValueError):  # closed: there is nobody to tell
+            stream.write("".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines))
+            stream.flush()
+
+
+def _note_errors(child: ChildProcess, lines: list[bytes]) -> None:
+    _print(sys.stderr, lines)
+    if lines:
+        child.tail.extend(line.decode("utf-8", "replace")[:1000] for line in lines)
+    else:
+        child.tail_is_whole.set()
+
+
+def _log_records(lines: list[bytes]) -> None:
+    for line in lines:
+        try:
+            record = logging.makeLogRecord(json.loads(line))
+        except (ValueError, TypeError):  # the child was killed in the middle of it
+            continue
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)

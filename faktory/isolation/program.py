@@ -1,0 +1,109 @@
+"""What children run: the application's functions by name, and how to find them again in another process."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from ..hooks import FailureHook, Hook, Hooks
+from ..managed import Managed
+from ..options import ChildLimits
+from ..registry import Handler, Registry
+from .references import main_of_program, reference_to, resolve
+
+_MAIN = "__mp_main__"
+"""The name under which a main file runs in a child: multiprocessing's, which its readers know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The functions that a child calls."""
+
+    handlers: Mapping[str, Handler]
+    hooks: Hooks
+    managed: Managed
+    start: tuple[Hook, ...]
+    stop: tuple[Hook, ...]
+    limits: ChildLimits
+    levels: Mapping[str, int]
+    """Of loggers in the parent, by name."""
+
+
+def describe(
+    registry: Registry,
+    hooks: Hooks,
+    factories: Mapping[type[Any], Callable[[], Any]],
+    start: tuple[Hook, ...],
+    stop: tuple[Hook, ...],
+    limits: ChildLimits,
+) -> dict[str, Any]:
+    """Return what `load` needs to know, as JSON. Raises `ConfigurationError` for what no child could import."""
+    references: list[str] = []
+
+    def refer(thing: object, what: str) -> str:
+        references.append(reference_to(thing, what))
+        return references[-1]
+
+    reports: dict[str, list[FailureHook]] = {"on_failure": hooks.failure, "on_death": hooks.death}
+    document: dict[str, Any] = {
+        "handlers": [
+            (jobtype, refer(function, f"the handler of {jobtype!a}"), timeout)
+            for jobtype, function, timeout in registry.entries()
+        ],
+        "middleware": [refer(function, "the middleware") for function in registry.middleware],
+        "hooks": {name: [refer(fn, f"the {name} hook") for fn in found] for name, found in reports.items()},
+        "managed": [
+            (refer(kind, "the managed type"), refer(factory, f"the factory of {kind.__qualname__}"))
+            for kind, factory in factories.items()
+        ],
+        "start": [refer(fn, "the on_child_start hook") for fn in start],
+        "stop": [refer(fn, "the on_child_stop hook") for fn in stop],
+        "max_jobs": limits.max_jobs,
+        "max_rss_mb": limits.max_rss_mb,
+        "path": sys.path,
+        "argv": sys.argv,
+    }
+    is_main_needed = any(reference.startswith("__main__:") for reference in references)
+    return document | {"main": main_of_program() if is_main_needed else None}
+
+
+def load(document: dict[str, Any]) -> Program:
+    """Import the application in this process and return its functions. Raises whatever the imports raise."""
+    sys.path[:] = document["path"]
+    sys.argv[:] = document["argv"]
+    if document["main"] is not None:
+        _run_main(*document["main"])
+    registry = Registry()
+    for function in map(resolve, document["middleware"]):
+        registry.use(function)
+    for jobtype, reference, timeout in document["handlers"]:
+        registry.register(jobtype, resolve(reference), timeout)
+    managed = Managed()
+    for kind, factory in document["managed"]:
+        managed.add(resolve(kind), resolve(factory))
+    hooks = document["hooks"]
+    return Program(
+        registry.build(),
+        Hooks(failure=[*map(resolve, hooks["on_failure"])], death=[*map(resolve, hooks["on_death"])]),
+        managed,
+        tuple(map(resolve, document["start"])),
+        tuple(map(resolve, document["stop"])),
+        ChildLimits(document["max_jobs"], document["max_rss_mb"]),
+        document["levels"],
+    )
+
+
+def _run_main(kind: str, name: str) -> None:
+    """Run the main file again, for its functions; what is under its `__name__ == "__main__"` stays out."""
+    main = ModuleType(_MAIN)
+    sys.modules[_MAIN] = sys.modules["__main__"] = main
+    if kind == "module":
+        found = runpy.run_module(name, run_name=_MAIN, alter_sys=True)
+    else:
+        found = runpy.run_path(name, run_name=_MAIN)
+    main.__dict__.update(found)
+    sys.modules[_MAIN] = sys.modules["__main__"] = main

@@ -1,0 +1,235 @@
+"""Measure, print a table of ratios, and keep the results: see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from tests.programs import ROOT, Program
+from tests.real_server import BINARY, RealServer
+from tests.scripted import Peer, ScriptedServer
+
+from .bare import fill, push_steadily
+from .table import Figure, compare, plot, table
+
+Result = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One thing measured: our subject and the control, in turns."""
+
+    name: str
+    ours: str
+    bare: str | None
+    parameters: dict[str, Any]
+    figures: tuple[Figure, ...]
+    count: int = 0
+    """Jobs stored before, or pushed meanwhile."""
+    pause: float | None = None
+    """Seconds between the pushes while it runs; None to store all jobs before."""
+    ours_parameters: dict[str, Any] = field(default_factory=dict)
+    rounds: int | None = None
+
+    def run(self, url: str, subject: str) -> Result:
+        """Run one side of it once."""
+        queue = f"bench-{token_hex(4)}"
+        parameters = self.parameters | (self.ours_parameters if subject == self.ours else {})
+        if self.pause is None and self.count and "push" not in subject and "bulk" not in subject:
+            fill(url, queue, self.count + 100)
+        process = start_subject(subject, url, queue, parameters)
+        pusher = None
+        if self.pause is not None:
+            assert process.stdout is not None
+            process.stdout.readline()  # it is ready
+            pusher = threading.Thread(target=push_steadily, args=[url, queue, self.count, self.pause])
+            pusher.start()
+        out, err = process.communicate()
+        if pusher is not None:
+            pusher.join()
+        if process.returncode:
+            raise RuntimeError(f"{subject} ended with {process.returncode}:\n{err}")
+        result: Result = json.loads(out.splitlines()[-1])
+        return result
+
+
+def start_subject(name: str, url: str, queue: str, parameters: dict[str, Any]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.subjects", name, url, queue, json.dumps(parameters)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+JOBS = Figure("jobs_per_s", "jobs/s", more_is_better=True)
+CPU = Figure("cpu_us", "µs CPU a job")
+
+
+def contests(jobs: int) -> list[Contest]:
+    """Return what is measured; `jobs` is the size of a drain."""
+    found = [
+        Contest(
+            f"drain, {threads} thread{'s'[: threads > 1]}",
+            "drain",
+            "bare_drain",
+            {"count": jobs, "threads": threads},
+            (JOBS.at_least(0.95), CPU.at_most(1.20) if threads == 4 else CPU),
+            jobs,
+        )
+        for threads in (1, 4, 10, 20)
+    ]
+    return [
+        *found,
+        Contest("push", "push", "bare_push", {"count": jobs // 2}, (JOBS.at_least(0.92), CPU)),
+        Contest(
+            "bulk push",
+            "bulk",
+            "bare_bulk",
+            {"count": jobs * 10},
+            (JOBS.at_least(0.90), CPU, Figure("growth_mb", "MB grown").below(10)),
+        ),
+        Contest(
+            "latency, idle worker",
+            "latency",
+            "bare_latency",
+            {"count": jobs // 20, "threads": 1},
+            (Figure("p50_us", "µs p50").at_most(1.15), Figure("p99_us", "µs p99")),
+            jobs // 20,
+            pause=0.004,
+        ),
+        Contest(
+            "latency, 10 threads, 1,000 jobs/s",
+            "latency",
+            "bare_latency",
+            {"count": jobs // 4, "threads": 10},
+            (Figure("p50_us", "µs p50"), Figure("p99_us", "µs p99")),
+            jobs // 4,
+            pause=0.0005,
+        ),
+        Contest(
+            "idle, 10 threads", "idle", "bare_idle", {"threads": 10},
+            (Figure("resident_mb", "MB resident").over_by_at_most(4),),
+        ),
+        Contest("import faktory", "imports", None, {}, (Figure("ms", "ms").below(15),)),
+        Contest("parser", "parser", None, {"count": 200_000}, (Figure("cpu_us", "µs CPU a reply"),)),
+        Contest("drain, 2 children", "isolated_drain", None, {"processes": 2, "count": jobs}, (JOBS,), jobs),
+        Contest(
+            "drain, 2 children, each for 1 job",
+            "isolated_drain",
+            None,
+            {"processes": 2, "count": jobs // 20, "max_jobs": 1},
+            (JOBS,),
+            jobs // 20,
+        ),
+    ]  # fmt: skip
+
+
+def time_to_fetch(url: str, subject: str) -> Result:
+    """Return the milliseconds from a process's start to its first FETCH, as a server sees it that answers at once."""
+    fetched = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        while line := peer.line():
+            if line.startswith(b"FETCH"):
+                moments.append(time.monotonic())
+                fetched.set()
+                return
+            peer.say(b"+OK\r\n")
+
+    moments: list[float] = []
+    with ScriptedServer(script) as server:
+        started = time.monotonic()
+        process = start_subject(subject, server.url, "bench", {"threads": 1, "count": 1})
+        fetched.wait(20)
+        process.kill()
+        process.communicate()
+    return {"ms": (moments[0] - started) * 1e3}
+
+
+@contextlib.contextmanager
+def a_server(*, real: bool) -> Iterator[tuple[str, str]]:
+    """Yield the URL of a server in a process of its own, and what it is."""
+    if real:
+        with RealServer() as server:
+            yield server.url, "Faktory"
+        return
+    environment = {**os.environ, "FAKTORY_PASSWORD": ""}
+    with Program("faktory", "server", "--bind", "127.0.0.1:0", env=environment) as program:
+        program.expect("Faktory server")
+        yield next(word for word in program.lines[0].split() if word.startswith("tcp://")), "the embedded server"
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run all contests, round by round, and return the results."""
+    rows: dict[str, Any] = {}
+    rounds = 1 if options.smoke else options.rounds
+    jobs = 200 if options.smoke else options.jobs
+    with a_server(real=BINARY is not None and not options.embedded) as (url, kind):
+        chosen = [contest for contest in contests(jobs) if options.only in contest.name]
+        start = Contest("start to first FETCH", "drain", "bare_drain", {}, (Figure("ms", "ms").over_by_at_most(40),))
+        for contest in [*chosen, *([start] if options.only in start.name else [])]:
+            sides: dict[str, list[Result]] = {"ours": [], "bare": []}
+            for number in range(rounds):
+                order = [("ours", contest.ours), ("bare", contest.bare)]
+                for side, subject in order if number % 2 else reversed(order):
+                    if subject is not None:
+                        result = time_to_fetch(url, subject) if contest is start else contest.run(url, subject)
+                        sides[side].append(result)
+            rows[contest.name] = {"figures": [vars(figure) for figure in contest.figures], **sides}
+            print(table({contest.name: rows[contest.name]}, head=len(rows) == 1), flush=True)
+    return {
+        "server": kind,
+        "python": platform.python_version(),
+        "rounds": rounds,
+        "commit": commit(),
+        "rows": rows,
+    }
+
+
+def commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["compare"]:
+        before, after = (json.loads(Path(name).read_text()) for name in sys.argv[2:4])
+        print(compare(before, after))
+        return 0
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=sys.modules["tests.bench"].__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="jobs of a drain (10,000); the others follow from it")
+    parser.add_argument("--only", default="", help="measure what has this in its name")
+    parser.add_argument("--smoke", action="store_true", help="run everything once, small: to see that it works")
+    parser.add_argument(
+        "--embedded", action="store_true", help="against the embedded server, though a real one is there"
+    )
+    parser.add_argument("--json", type=Path, help="keep the results in this file, for `compare BEFORE AFTER`")
+    parser.add_argument("--plot", type=Path, help="draw the drains (SVG or PNG; needs matplotlib)")
+    options = parser.parse_args()
+    results = measure(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+    if options.plot:
+        plot(results, options.plot)
+    print(f"\n{results['commit']}, Python {results['python']}, against {results['server']}, {results['rounds']} rounds")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,226 @@
+"""Handlers, hooks and factories for child processes, which import them by name.
+
+They leave traces in the journal, a file whose path is the job's first argument: each line is written in one go.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import itertools
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from faktory import Job, JobTimeout, current_job
+from faktory.context import running
+
+log = logging.getLogger("tests.jobs")
+_lock = threading.Lock()
+
+
+def note(path: str, *words: object) -> None:
+    with Path(path).open("ab", buffering=0) as file:
+        file.write((" ".join(map(str, words)) + "\n").encode())
+
+
+def work(job: Job) -> None:
+    note(job.args[0], "work", job.jid, os.getpid())
+
+
+def nothing(job: Job) -> None:
+    pass
+
+
+def burn(job: Job) -> None:
+    limit = time.process_time() + job.args[0]
+    while time.process_time() < limit:
+        pass
+
+
+def nap(job: Job) -> None:
+    note(job.args[0], "start", job.jid, os.getpid())
+    time.sleep(job.args[1])
+    note(job.args[0], "done", job.jid)
+
+
+def perhaps_die(job: Job) -> None:
+    note(job.args[0], "work", job.jid, job.attempt)
+    if job.args[1] % 10 == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class OddError(Exception):
+    pass
+
+
+def deeper(job: Job) -> NoReturn:
+    raise OddError("no good")
+
+
+def odd(job: Job) -> None:
+    deeper(job)
+
+
+def wrong(job: Job, more: int = 0) -> None:
+    len(5)  # type: ignore[arg-type]
+
+
+def leave(job: Job) -> None:
+    sys.exit(3)
+
+
+def talkative(job: Job) -> None:
+    raise OddError("x" * 10_000_000)
+
+
+def kill_itself(job: Job) -> None:
+    print("these are my last words", file=sys.stderr)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def segfault(job: Job) -> None:
+    ctypes.string_at(0)
+
+
+def end(job: Job) -> None:
+    os._exit(7)
+
+
+def eat_memory(job: Job) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, resource.RLIM_INFINITY))
+    bytearray(2_000_000_000)
+
+
+def grow(job: Job) -> None:
+    globals()["kept"] = bytearray(b"x" * 60_000_000)
+    note(job.args[0], "work", job.jid, os.getpid())
+
+
+def sleep(job: Job) -> None:
+    try:
+        time.sleep(60)
+    finally:
+        note(job.args[0], "cleaned", job.jid)
+
+
+def lock(job: Job) -> None:
+    _lock.acquire()
+    _lock.acquire()
+
+
+def spin(job: Job) -> None:
+    while True:
+        pass
+
+
+def stubborn(job: Job) -> None:
+    while True:
+        try:
+            time.sleep(60)
+        except JobTimeout:
+            note(job.args[0], "stubborn", job.jid)
+
+
+def hold_in_c(job: Job) -> None:
+    collections.deque(itertools.repeat(None), maxlen=0)  # for ever, with the interpreter's lock, and deaf to signals
+
+
+def beget(job: Job) -> None:
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    note(job.args[0], "grandchild", grandchild.pid)
+    if job.args[1] == "crash":
+        os._exit(9)
+    time.sleep(60)
+
+
+def fork(job: Job) -> None:
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        note(job.args[0], "work", job.jid, os.getpid())
+
+
+def close_everything(job: Job) -> None:
+    os.closerange(0, 1000)
+
+
+def say(job: Job) -> None:
+    print("a line on stdout from", job.jid)
+    print("a line on stderr", file=sys.stderr)
+    sys.stdout.write("two ")
+    sys.stdout.write("halves\n")
+    log.info("at work on %s", job.args[0], extra={"colour": "blue"})
+    try:
+        deeper(job)
+    except OddError:
+        log.exception("caught")
+
+
+def look_around(job: Job) -> None:
+    run, current = running.get(), current_job()
+    assert run is not None
+    assert current is job
+    value = run.managed.get(Value)
+    note(job.args[0], "left", round(run.deadline - time.monotonic()), "value", value.pid == os.getpid())
+
+
+class Value:
+    """A managed value that leaves a trace when it is closed."""
+
+    def __init__(self, pid: int, path: str) -> None:
+        self.pid = pid
+        self.path = path
+
+    def close(self) -> None:
+        note(self.path, "closed", self.pid)
+
+
+def make_value() -> Value:
+    return Value(os.getpid(), os.environ["TEST_JOURNAL"])
+
+
+def timed(job: Job, call_next: Callable[..., Any]) -> Any:
+    note(os.environ["TEST_JOURNAL"], "in", job.jid)
+    try:
+        return call_next()
+    finally:
+        note(os.environ["TEST_JOURNAL"], "out", job.jid)
+
+
+def tell_failure(job: Job, exc: BaseException) -> None:
+    note(os.environ["TEST_JOURNAL"], "failure", job.jid, type(exc).__name__, os.getpid())
+
+
+def tell_death(job: Job, exc: BaseException) -> None:
+    note(os.environ["TEST_JOURNAL"], "death", job.jid, type(exc).__name__, os.getpid())
+
+
+def child_start() -> None:
+    note(os.environ["TEST_JOURNAL"], "child-start", os.getpid())
+
+
+def child_stop() -> None:
+    note(os.environ["TEST_JOURNAL"], "child-stop", os.getpid())
+
+
+def exit_at_first_start() -> None:
+    path = os.environ["TEST_JOURNAL"]
+    note(path, "child-start", os.getpid())
+    if Path(path).read_text().count("child-start") == 1:
+        print("no database today", file=sys.stderr)
+        os._exit(3)
+
+
+def fail_to_start() -> None:
+    note(os.environ["TEST_JOURNAL"], "child-start", time.monotonic())
+    raise OddError("never")

@@ -1,0 +1,414 @@
+"""Handlers in child processes: whatever a job does, it fails alone, with the right words, and the next one runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from faktory import Client, ConfigurationError, Consumer, ConsumerBuilder, Failure, Job, Summary
+from faktory.isolation import runner
+from faktory.server import Server
+from tests.conftest import until
+
+from . import jobs
+from .conftest import Journal, is_alive
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(seed=7, fetch_wait=0.05) as server:
+        yield server
+
+
+def run(server: Server, builder: ConsumerBuilder) -> Summary:
+    with builder.connect(server.url) as consumer:
+        return consumer.drain(["default"])
+
+
+def failure_of(server: Server, jid: str) -> Failure:
+    (job,) = [job for job in server.retries if job.jid == jid]
+    assert job.failure is not None
+    return job.failure
+
+
+def fails(server: Server, client: Client, journal: Journal, handler: Callable[[Job], None], *args: object) -> Failure:
+    """Run a job that fails, and another behind it in the same slot; return the failure of the first."""
+    jid = client.push(Job("bad", [journal.path, *args], retry=3))
+    after = client.push(Job("work", [journal.path]))
+    builder = ConsumerBuilder().register("bad", handler, timeout=0.3).register("work", jobs.work).processes(1)
+    summary = run(server, builder)
+    assert (summary.succeeded, summary.failed) == (1, 1)
+    assert [words[0] for words in journal.words("work")] == [after]
+    return failure_of(server, jid)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "KILL_GRACE", 0.3)
+
+
+# -- what a job does to its process -----------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_killed_fails_with_the_signal_and_its_last_words(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """W5."""
+    failure = fails(server, client, journal, jobs.kill_itself)
+    assert failure.errtype == "JobCrashed"
+    assert "was killed by SIGKILL" in failure.message
+    assert failure.message.endswith("it said last: these are my last words")
+    assert failure.backtrace == ("these are my last words",)
+
+
+def test_a_segmentation_fault_fails_with_the_line_that_made_it(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """W5."""
+    failure = fails(server, client, journal, jobs.segfault)
+    assert failure.errtype == "JobCrashed"
+    assert "was killed by SIGSEGV; it said last: Fatal Python error: Segmentation fault" in failure.message
+    assert failure.backtrace[-1].endswith("in segfault")
+
+
+def test_a_job_that_ends_its_process_fails_with_the_exit_code(server: Server, client: Client, journal: Journal) -> None:
+    """W5."""
+    failure = fails(server, client, journal, jobs.end)
+    assert failure.errtype == "JobCrashed"
+    assert "ended with exit code 7" in failure.message
+
+
+def test_a_job_out_of_memory_fails(server: Server, client: Client, journal: Journal) -> None:
+    assert fails(server, client, journal, jobs.eat_memory).errtype == "MemoryError"
+
+
+def test_a_job_that_closes_every_descriptor_fails(server: Server, client: Client, journal: Journal) -> None:
+    failure = fails(server, client, journal, jobs.close_everything)
+    assert failure.errtype == "JobCrashed"
+    assert "closed its connection" in failure.message or "ended with exit code" in failure.message
+
+
+def test_ten_megabytes_of_an_error_are_cut(server: Server, client: Client, journal: Journal) -> None:
+    """W3."""
+    failure = fails(server, client, journal, jobs.talkative)
+    assert (failure.errtype, failure.message) == ("OddError", "x" * 1000)
+
+
+@pytest.mark.parametrize("handler", [jobs.sleep, jobs.lock, jobs.spin])
+def test_a_job_past_its_limit_is_interrupted_wherever_it_waits(
+    server: Server, client: Client, journal: Journal, handler: Callable[[Job], None]
+) -> None:
+    """W4: also in C code, which a thread cannot be woken from."""
+    failure = fails(server, client, journal, handler)
+    assert (failure.errtype, failure.message) == ("JobTimeout", "the job ran past its time limit of 0.3 s")
+    assert f"in {handler.__name__}" in failure.backtrace[0]
+    assert not any("isolation" in line and "jobs.py" not in line for line in failure.backtrace)
+    if handler is jobs.sleep:
+        assert len(journal.lines("cleaned")) == 1  # its `finally` ran
+
+
+@pytest.mark.parametrize("handler", [jobs.stubborn, jobs.hold_in_c])
+@pytest.mark.usefixtures("impatient")
+def test_a_job_that_does_not_end_at_its_limit_is_killed(
+    server: Server, client: Client, journal: Journal, handler: Callable[[Job], None]
+) -> None:
+    """W4."""
+    failure = fails(server, client, journal, handler)
+    assert failure.errtype == "JobTimeout"
+    assert "did not end within 0.3 s more, and its process was killed" in failure.message
+    assert any(f"in {handler.__name__}" in line for line in failure.backtrace)
+
+
+@pytest.mark.parametrize("how", ["crash", "hang"])
+@pytest.mark.usefixtures("impatient")
+def test_what_a_job_has_started_goes_with_its_child(server: Server, client: Client, journal: Journal, how: str) -> None:
+    failure = fails(server, client, journal, jobs.beget, how)
+    assert failure.errtype == ("JobCrashed" if how == "crash" else "JobTimeout")
+    ((pid,),) = journal.words("grandchild")
+    if how == "hang":
+        return  # the job ended itself at its limit, and its child lives on, until the end
+    until(lambda: not is_alive(int(pid)))
+
+
+def test_a_job_that_forks_is_reported_once(server: Server, client: Client, journal: Journal) -> None:
+    """W7."""
+    client.push(Job("fork", [journal.path]))
+    client.push(Job("work", [journal.path]))
+    summary = run(server, ConsumerBuilder().register("fork", jobs.fork).register("work", jobs.work).processes(1))
+    assert (summary.succeeded, summary.failed) == (2, 0)
+    assert len({words[1] for words in journal.words("work")}) == 1
+
+
+def test_every_tenth_job_kills_its_child_and_none_is_lost_or_run_twice(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """T15."""
+    client.push_bulk(Job("die", [journal.path, n], retry=3) for n in range(500))
+    summary = run(server, ConsumerBuilder().register("die", jobs.perhaps_die).processes(2))
+    assert (summary.succeeded, summary.failed) == (450, 50)
+    assert len({words[0] for words in journal.words("work")}) == len(journal.words("work")) == 500
+    assert len(server.retries) == 50
+    assert len(server.working) == 0
+
+
+# -- what children share with threads ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["odd", "wrong", "leave", "talkative"])
+def test_a_child_reports_what_a_thread_would(server: Server, client: Client, name: str) -> None:
+    failures: list[Failure] = []
+    for isolated in (False, True):
+        jid = client.push(Job(name, retry=3))
+        builder = ConsumerBuilder().register(name, getattr(jobs, name))
+        run(server, builder.processes(1) if isolated else builder)
+        failures.append(failure_of(server, jid))
+    thread, child = failures
+    assert (thread.errtype, thread.message, thread.backtrace) == (child.errtype, child.message, child.backtrace)
+
+
+def test_middleware_hooks_and_managed_values_work_in_children(server: Server, client: Client, journal: Journal) -> None:
+    good = client.push(Job("look", [journal.path]))
+    bad = client.push(Job("odd", retry=0))
+    builder = (
+        ConsumerBuilder()
+        .register("look", jobs.look_around, timeout=50)
+        .register("odd", jobs.odd)
+        .middleware(jobs.timed)
+        .manage(jobs.Value, jobs.make_value)
+        .on_failure(jobs.tell_failure)
+        .on_death(jobs.tell_death)
+        .processes(1, on_child_start=jobs.child_start, on_child_stop=jobs.child_stop)
+    )
+    run(server, builder)
+    ((child,),) = journal.words("child-start")
+    assert int(child) != os.getpid()
+    assert journal.lines() == [
+        f"child-start {child}",
+        f"in {good}",
+        "left 50 value True",
+        f"out {good}",
+        f"in {bad}",
+        f"out {bad}",
+        f"failure {bad} OddError {child}",
+        f"death {bad} OddError {child}",
+        f"child-stop {child}",
+        f"closed {child}",
+    ]
+
+
+def test_a_crash_is_told_to_the_hooks_of_the_parent(server: Server, client: Client, journal: Journal) -> None:
+    jid = client.push(Job("end", retry=0))
+    builder = ConsumerBuilder().register("end", jobs.end).on_failure(jobs.tell_failure).on_death(jobs.tell_death)
+    run(server, builder.processes(1))
+    assert journal.lines() == [f"failure {jid} JobCrashed {os.getpid()}", f"death {jid} JobCrashed {os.getpid()}"]
+
+
+def test_what_children_print_and_log_comes_out_of_the_parent(
+    server: Server, client: Client, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    jid = client.push(Job("say", ["the table"]))
+    with caplog.at_level(logging.INFO):
+        run(server, ConsumerBuilder().register("say", jobs.say).processes(1))
+    out, err = capsys.readouterr()
+    assert out == f"a line on stdout from {jid}\ntwo halves\n"
+    assert err.startswith("a line on stderr\n")
+    info, error = [record for record in caplog.records if record.name == "tests.jobs"]
+    assert (info.message, info.levelname, info.funcName) == ("at work on the table", "INFO", "say")
+    assert vars(info)["jid"] == vars(error)["jid"] == jid
+    assert vars(info)["colour"] == "blue"
+    assert info.process != os.getpid()
+    assert error.exc_text is not None
+    assert "OddError: no good" in error.exc_text
+
+
+# -- which child runs it ----------------------------------------------------------------------------------------------
+
+
+def test_a_child_is_reused_until_it_has_done_its_share(server: Server, client: Client, journal: Journal) -> None:
+    """W6."""
+    client.push_bulk(Job("work", [journal.path]) for _ in range(6))
+    builder = ConsumerBuilder().register("work", jobs.work)
+    run(server, builder.processes(1, max_jobs_per_child=2, on_child_stop=jobs.child_stop))
+    pids = [words[1] for words in journal.words("work")]
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
+    assert len(journal.words("child-stop")) >= 3
+
+
+def test_a_child_that_has_grown_is_replaced(server: Server, client: Client, journal: Journal) -> None:
+    """W6."""
+    client.push_bulk(Job(kind, [journal.path]) for kind in ("work", "work", "grow", "work"))
+    builder = ConsumerBuilder().register("work", jobs.work).register("grow", jobs.grow)
+    run(server, builder.processes(1, max_rss_mb=70))
+    pids = [words[1] for words in journal.words("work")]
+    assert pids[0] == pids[1] == pids[2] != pids[3]
+
+
+def test_a_child_that_ends_at_its_start_fails_the_one_job_it_was_to_run(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    jid = client.push(Job("work", [journal.path], retry=3))
+    after = client.push(Job("work", [journal.path]))
+    builder = ConsumerBuilder().register("work", jobs.work)
+    summary = run(server, builder.processes(1, on_child_start=jobs.exit_at_first_start))
+    assert (summary.succeeded, summary.failed) == (1, 1)
+    failure = failure_of(server, jid)
+    assert failure.errtype == "JobCrashed"
+    assert "ended with exit code 3 while it started; it said last: no database today" in failure.message
+    assert [words[0] for words in journal.words("work")] == [after]
+
+
+def test_children_that_cannot_start_are_replaced_with_back_off_and_cost_one_job(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    client.push_bulk(Job("work", [journal.path], retry=3) for _ in range(5))
+    builder = ConsumerBuilder().register("work", jobs.work).processes(1, on_child_start=jobs.fail_to_start)
+    with builder.connect(server.url) as consumer, Running(consumer):
+        until(lambda: len(journal.lines("child-start")) >= 3)
+    assert len(server.retries) == 1
+    assert len(server.queue("default")) == 4
+    failure = failure_of(server, server.retries[0].jid)
+    assert "exit code 1 while it started; it said last: tests.isolation.jobs.OddError: never" in failure.message
+    first, _, third = (float(words[0]) for words in journal.words("child-start")[:3])
+    assert third - first > 0.1
+
+
+class Running:
+    """A consumer at work in another thread."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self.busy = -1
+        self._thread = threading.Thread(target=self._run, name="test-run")
+
+    def _run(self) -> None:
+        self.busy = self._consumer.run(["default"])
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._consumer.terminate()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+def test_jobs_are_killed_at_the_deadline_and_failed_when_they_are_dead(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """P6, P7."""
+    jid = client.push(Job("nap", [journal.path, 60], retry=3))
+    builder = ConsumerBuilder().register("nap", jobs.nap).processes(1).shutdown_timeout(0.2)
+    with builder.connect(server.url) as consumer, Running(consumer) as running:
+        until(lambda: journal.lines("start"))
+        consumer.terminate()
+    assert running.busy == 0
+    ((_, pid),) = journal.words("start")
+    assert not is_alive(int(pid))
+    failure = failure_of(server, jid)
+    assert (failure.errtype, failure.message) == ("JobCancelled", "the worker had to stop before the job was done")
+    assert len(server.working) == 0
+
+
+def test_a_nursery_that_is_killed_is_started_anew(
+    server: Server, client: Client, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    jid = client.push(Job("nap", [journal.path, 60], retry=3))
+    after = client.push(Job("work", [journal.path]))
+    builder = ConsumerBuilder().register("nap", jobs.nap).register("work", jobs.work).processes(1)
+    with builder.connect(server.url) as consumer, Running(consumer):
+        until(lambda: journal.lines("start"))
+        assert consumer._crew.nursery is not None
+        os.kill(consumer._crew.nursery._process.pid, signal.SIGKILL)
+        until(lambda: journal.lines("work"))
+    assert failure_of(server, jid).errtype == "JobCrashed"
+    assert [words[0] for words in journal.words("work")] == [after]
+    assert "is started anew" in caplog.text
+    ((_, pid),) = journal.words("start")
+    assert not is_alive(int(pid))
+
+
+def test_a_child_killed_between_two_jobs_harms_none(server: Server, client: Client, journal: Journal) -> None:
+    client.push(Job("work", [journal.path]))
+    with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer, Running(consumer):
+        until(lambda: journal.lines("work"))
+        until(lambda: len(server.working) == 0)
+        ((_, pid),) = journal.words("work")
+        os.kill(int(pid), signal.SIGKILL)
+        until(lambda: not is_alive(int(pid)))
+        time.sleep(0.05)  # for the news to spread
+        client.push(Job("work", [journal.path]))
+        until(lambda: len(journal.lines("work")) == 2)
+    assert len(server.retries) == 0
+
+
+def test_run_one_runs_its_job_in_a_child(server: Server, client: Client, journal: Journal) -> None:
+    client.push(Job("work", [journal.path]))
+    with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
+        assert consumer.run_one(["default"])
+        assert not consumer.run_one(["default"])
+    ((_, pid),) = journal.words("work")
+    assert int(pid) != os.getpid()
+
+
+# -- how it is asked for ----------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_program_is_switched_by_the_environment(
+    server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKTORY_ISOLATION", "process")
+    client.push(Job("work", [journal.path]))
+    for processes, expected in ((None, 3), ("2", 2)):
+        if processes is not None:
+            monkeypatch.setenv("FAKTORY_PROCESSES", processes)
+        with ConsumerBuilder().register("work", jobs.work).workers(3).connect(server.url) as consumer:
+            assert consumer.health().workers == expected
+            consumer.drain(["default"])
+    ((_, pid),) = journal.words("work")
+    assert int(pid) != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("FAKTORY_ISOLATION", "forking"), ("FAKTORY_PROCESSES", "many"), ("FAKTORY_PROCESSES", "0")]
+)
+def test_a_bad_environment_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("FAKTORY_ISOLATION", "process")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=r"FAKTORY_ISOLATION|FAKTORY_PROCESSES|workers must be"):
+        ConsumerBuilder().register("work", jobs.work).connect(server.url)
+
+
+def test_what_a_child_could_not_import_is_refused_when_building(server: Server) -> None:
+    def closure(job: Job) -> None: ...
+
+    for builder, reason in (
+        (ConsumerBuilder().register("x", lambda job: None), "the handler of 'x' .* is a lambda"),
+        (ConsumerBuilder().register("x", closure), "the handler of 'x' .*closure.* is defined inside of a function"),
+        (ConsumerBuilder().register("x", jobs.work).middleware(lambda job, call_next: None), "the middleware .*lambda"),
+        (ConsumerBuilder().register("x", jobs.work).on_failure(lambda job, exc: None), "the on_failure hook .*lambda"),
+        (ConsumerBuilder().register("x", jobs.work).manage(int, lambda: 1), "the factory of int .*lambda"),
+    ):
+        with pytest.raises(ConfigurationError, match=reason):
+            builder.processes(1).connect(server.url)
+
+
+@pytest.mark.parametrize("options", [{"max_jobs_per_child": 0}, {"max_rss_mb": 1.5}, {"max_jobs_per_child": True}])
+def test_limits_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="must be an integer from 1 on, or None"):
+        ConsumerBuilder().processes(1, **options)  # type: ignore[arg-type]
+
+
+def test_a_child_without_a_job_ends_without_a_word(
+    server: Server, journal: Journal, capfd: pytest.CaptureFixture[str]
+) -> None:
+    builder = ConsumerBuilder().register("work", jobs.work).processes(2, on_child_stop=jobs.child_stop)
+    run(server, builder)
+    assert len(journal.lines("child-stop")) >= 1
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,161 @@
+"""A worker process with children: signals, also to the whole group, its sudden death, and main files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from faktory import Client, Job
+from faktory.server import Server
+from tests.conftest import until
+from tests.programs import ROOT, Program
+
+from .conftest import is_alive
+
+WORKER = "tests.programs.isolated"
+
+
+def child_of(worker: Program, number: int = 0) -> int:
+    return int([line for line in worker.lines if line.startswith("start")][number].split()[2])
+
+
+def wait_for_jobs(server: Server, worker: Program) -> None:
+    until(lambda: "terminating" in worker.errors)
+    server.clock.advance(2.1)  # the FETCH that waits
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("to_all", [False, True], ids=["worker", "group"])
+def test_a_signal_lets_running_jobs_end(server: Server, client: Client, number: signal.Signals, to_all: bool) -> None:
+    """P1: also when a terminal or a supervisor sends it to all processes."""
+    client.push(Job("nap", [0.4]))
+    with Program(WORKER, server.url, "default", group=True) as worker:
+        worker.expect("start")
+        if to_all:
+            os.killpg(worker.pid, number)
+            os.kill(child_of(worker), number)
+        else:
+            worker.signal(number)
+        wait_for_jobs(server, worker)
+        assert worker.wait() == 0, worker.errors
+        assert worker.lines[-1] == "shutdown"
+        assert len([line for line in worker.lines if line.startswith("done")]) == 1
+    assert (len(server.working), len(server.retries)) == (0, 0)
+
+
+def test_jobs_are_killed_at_the_deadline_and_the_process_ends_with_1(server: Server, client: Client) -> None:
+    """P6, P7: with a child it is the job that is killed, and nothing of it goes on."""
+    client.push(Job("stubborn", retry=5))
+    with Program(WORKER, server.url, "default", "--timeout", 0.3) as worker:
+        worker.expect("start")
+        worker.signal(signal.SIGTERM)
+        wait_for_jobs(server, worker)
+        assert worker.wait() == 1, worker.errors
+        assert not is_alive(child_of(worker))
+        assert worker.lines[-1] == "shutdown"
+    (job,) = server.retries
+    assert job.failure is not None
+    assert job.failure.errtype == "JobCancelled"
+    assert len(server.working) == 0
+
+
+def test_a_second_signal_kills_at_once(server: Server, client: Client) -> None:
+    """P2."""
+    client.push(Job("stubborn", retry=5))
+    with Program(WORKER, server.url, "default") as worker:
+        worker.expect("start")
+        worker.signal(signal.SIGTERM)
+        until(lambda: "terminating" in worker.errors)
+        started = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 128 + signal.SIGTERM, worker.errors
+        assert time.monotonic() - started < 2
+        assert not is_alive(child_of(worker))
+    assert len(server.retries) == 1
+
+
+def test_children_end_within_a_second_of_their_parents_death(server: Server, client: Client) -> None:
+    """P11."""
+    client.push_bulk(Job("stubborn", retry=5) for _ in range(2))
+    with Program(WORKER, server.url, "default") as worker:
+        worker.expect("start", 2)
+        children = [child_of(worker, 0), child_of(worker, 1)]
+        worker.signal(signal.SIGKILL)
+        killed = time.monotonic()
+        until(lambda: not any(map(is_alive, children)))
+        assert time.monotonic() - killed < 1
+        worker.wait()
+
+
+def test_stacks_are_dumped_with_the_childs(server: Server, client: Client) -> None:
+    jid = client.push(Job("nap", [0.5]))
+    with Program(WORKER, server.url, "default") as worker:
+        worker.expect("start")
+        worker.signal(signal.SIGTTIN)
+        until(lambda: f"writes its stacks to stderr, job {jid!r}" in worker.errors and "in nap" in worker.errors)
+        worker.signal(signal.SIGTERM)
+        wait_for_jobs(server, worker)
+        assert worker.wait() == 0
+
+
+def test_handlers_of_a_script_work(server: Server, client: Client) -> None:
+    script = ROOT / "tests" / "programs" / "isolated.py"
+    client.push(Job("nap", [0]))
+    process = subprocess.Popen(
+        [sys.executable, script, server.url, "default"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: not server.queue("default"))
+    until(lambda: len(server.working) == 0)
+    process.terminate()
+    server.clock.advance(2.1)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "done" in out
+
+
+def test_a_main_file_that_starts_its_consumer_when_imported_is_told_so(server: Server) -> None:
+    with Program(WORKER, server.url, "default", "--unguarded") as worker:
+        assert worker.wait() != 0
+    assert 'put that part of it under `if __name__ == "__main__":`' in worker.errors
+
+
+def test_handlers_of_a_session_without_a_file_are_refused(server: Server) -> None:
+    program = (
+        "from faktory import ConsumerBuilder\n"
+        "def work(job): pass\n"
+        f"ConsumerBuilder().register('work', work).processes(1).connect({server.url!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "is defined in a session without a file" in done.stderr
+
+
+def test_a_module_that_fails_in_the_child_is_told_of(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "odd_jobs.py").write_text(
+        "import faktory.isolation.threads as t\nif t.is_child: raise RuntimeError('not here')\ndef work(job): pass\n"
+    )
+    program = (
+        "import odd_jobs\n"
+        "from faktory import ConsumerBuilder\n"
+        f"ConsumerBuilder().register('work', odd_jobs.work).processes(1).connect({server.url!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ConfigurationError: a child process could not import the application" in done.stderr
+    assert "RuntimeError: not here" in done.stderr

@@ -1,0 +1,44 @@
+"""A worker with children whose handlers stand in its main file: `... URL QUEUE [--timeout S] [--unguarded]`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+from faktory import ConsumerBuilder, Job
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def nap(job: Job) -> None:
+    say("start", job.jid, os.getpid())
+    time.sleep(job.args[0])
+    say("done", job.jid)
+
+
+def stubborn(job: Job) -> None:
+    say("start", job.jid, os.getpid())
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            say("ignored")
+
+
+def main() -> None:
+    url, queue = sys.argv[1:3]
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    builder = ConsumerBuilder().register("nap", nap).register("stubborn", stubborn)
+    if "--timeout" in sys.argv:
+        builder.shutdown_timeout(float(sys.argv[sys.argv.index("--timeout") + 1]))
+    consumer = builder.processes(2).on_shutdown(lambda: say("shutdown")).connect(url)
+    say("ready")
+    consumer.run_to_completion([queue])
+
+
+if __name__ == "__main__" or "--unguarded" in sys.argv:
+    main()
