@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .address import Address
+from .background import in_thread
 from .builder import ConsumerBuilder
 from .client import Client
 from .context import JobContext
@@ -303,10 +304,8 @@ class App:
         return self._pushed(job, self._delivery.push)
 
     async def apush(self, job: Job) -> str:
-        """Async twin of `push`, for asyncio."""
-        import asyncio
-
-        return await asyncio.to_thread(self.push, job)
+        """Async twin of `push`."""
+        return await in_thread(self.push, job)
 
     def push_many(self, jobs: Iterable[Job]) -> list[str]:
         """Push many jobs; return the jids. Raises `ServerError` at the end when some were refused."""

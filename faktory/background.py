@@ -1,18 +1,23 @@
-"""Jobs without a server: threads of this process that run what is pushed, for development and small programs."""
+"""Work in threads of this process: jobs, for the mode without a server; calls that would hold up an event loop."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic, time
+from typing import Any, ParamSpec, TypeVar, cast
 
 from .errors import ConfigurationError
 from .job import Job
 
 log: logging.Logger = logging.getLogger("faktory.background")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 THREADS = 10
 """Jobs that run at a time."""
@@ -92,3 +97,13 @@ class Background:
             for thread in self._threads:
                 if thread is not threading.current_thread():
                     thread.join()
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await a call that blocks, in a thread of the loop that runs: trio's or asyncio's."""
+    trio: Any = sys.modules.get("trio")  # whoever runs it has imported it
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return cast(T, await trio.to_thread.run_sync(lambda: function(*args, **kwargs)))
+    import asyncio
+
+    return await asyncio.to_thread(function, *args, **kwargs)

@@ -11,6 +11,7 @@ from functools import partial, update_wrapper
 from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
+from .background import in_thread
 from .client import Client
 from .context import JobContext, Run, running
 from .errors import ConfigurationError, Discard, JobCancelled, Retry
@@ -152,7 +153,7 @@ class TypedJob(Generic[P, R]):
         return self._door.push_many(list(jobs) if isinstance(calls, (list, tuple)) else jobs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Async twin of `enqueue`, for asyncio: the push itself happens in a thread."""
+        """Async twin of `enqueue`, under asyncio and trio: the push itself happens in a thread."""
         return await self._door.apush(self.to_job(*args, **kwargs))
 
     def to_job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -247,7 +248,8 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
                 call = partial(_step, around, ctx, call)
             return await call()
         except Exception as exc:
-            if not settle(door, rules, job, exc):
+            may_push = isinstance(exc, (Retry, *rules.retry_on))
+            if not (await in_thread(settle, door, rules, job, exc) if may_push else settle(door, rules, job, exc)):
                 raise
 
     found: Any = async_handler if is_async(function) else handler

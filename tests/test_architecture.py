@@ -69,12 +69,13 @@ LAW: dict[str, set[str]] = {
         "registry",
     },
     "background": {"job"},
-    "typed": {"client", "context", "job", "managed", "registry", "signature", "slot"},
+    "typed": {"background", "client", "context", "job", "managed", "registry", "signature", "slot"},
     "delivery": {
         "address", "background", "client", "commands", "context", "job", "managed", "registry", "slot",
     },
     "app": {
-        "address", "builder", "client", "context", "delivery", "job", "managed", "registry", "signature", "typed",
+        "address", "background", "builder", "client", "context", "delivery", "job", "managed", "registry", "signature",
+        "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "typed"},
     "__main__": {"cli"},
@@ -96,7 +97,7 @@ OWNERS: dict[str, set[str]] = {
     },
     "queue": {"crew", "consumer"},
     "multiprocessing": set(),
-    "asyncio": {"app", "delivery"},  # lazily: `aenqueue`, and async jobs that are run at once
+    "asyncio": {"background", "delivery"},  # lazily: `aenqueue`, and async jobs that are run at once
     "trio": set(),
     "signal": {"consumer", "cli", "isolation"},
     "time": {

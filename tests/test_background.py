@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from faktory import ConfigurationError, Job
-from faktory.background import THREADS, Background
+from faktory.background import THREADS, Background, in_thread
 
 
 class Work:
@@ -110,3 +111,12 @@ def test_without_new_threads_those_that_are_there_go_on(work: Work, monkeypatch:
     background.close(20)
     with pytest.raises(RuntimeError, match="shutdown"):
         Background(work).push(Job("quick"))
+
+
+def test_a_blocking_call_is_awaited_in_a_thread() -> None:
+    async def main() -> int:
+        return await in_thread(threading.get_ident)
+
+    assert asyncio.run(main()) != threading.get_ident()
+    trio = pytest.importorskip("trio")
+    assert trio.run(main) != threading.get_ident()
