@@ -321,9 +321,10 @@ def union(members: list[Converter]) -> Converter:
         raise refused or BadValue(name, value)
 
     def checked(value: Any, form: Any, member: Converter) -> Any:
-        if sum(type(form) in other.forms for other in ordered) > 1:
-            found, taker = pick(form)
-            if taker is not member and (type(found) is not type(value) or found != value):
+        form_there = served(form)
+        if sum(type(form_there) in other.forms for other in ordered) > 1:
+            found, taker = pick(form_there)
+            if taker is not member and not _is_same(found, value):
                 raise BadValue(name, came=f"a {member.name} that would arrive as {taker.name}")
         return form
 
@@ -340,6 +341,22 @@ def union(members: list[Converter]) -> Converter:
         raise BadValue(name, form) from refused
 
     return Converter(name, None, forms, dump, lambda form: pick(form)[0])
+
+
+def _is_same(found: Any, value: Any) -> bool:
+    """Tell whether a value has arrived as it was; a whole float may have become an int where both are wanted."""
+    return bool({type(found), type(value)} in ({type(value)}, {int, float}) and found == value)
+
+
+def served(form: Any) -> Any:
+    """Return a form as the server hands it out: whole floats have become ints."""
+    if type(form) is float and form.is_integer():
+        return int(form)
+    if type(form) is list:
+        return [served(item) for item in form]
+    if type(form) is dict:
+        return {key: served(item) for key, item in form.items()}
+    return form
 
 
 def _optional(name: str, some: Converter) -> Converter:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections.abc
 import enum
+import functools
 import json
+import operator
 import sys
 import typing
 from dataclasses import InitVar, dataclass, field
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from faktory.convert import Compiler, name_of
 from faktory.scalars import BadValue
-from faktory.shapes import Unsupported
+from faktory.shapes import Unsupported, served
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -93,7 +95,7 @@ def load(annotation: Any, form: object) -> Any:
 
 def trip(annotation: Any, value: object) -> Any:
     found = Compiler().of(annotation)
-    return found.load(json.loads(json.dumps(found.dump(value))))
+    return found.load(json.loads(json.dumps(served(found.dump(value)))))
 
 
 @pytest.mark.parametrize(
@@ -363,6 +365,23 @@ def test_pydantic_gives_back_the_same_values(data: st.DataObject) -> None:
     assert back == value
     adapter = _adapter(annotation)
     assert adapter.validate_json(adapter.dump_json(value)) == back
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(TYPES, min_size=2, max_size=3), st.data())
+def test_a_union_gives_back_what_was_sent_or_refuses_it(pairs: list[tuple[Any, Any]], data: st.DataObject) -> None:
+    try:
+        found = Compiler().of(functools.reduce(operator.or_, (annotation for annotation, _ in pairs)))
+    except Unsupported:
+        return
+    value = data.draw(data.draw(st.sampled_from(pairs))[1])
+    try:
+        form = found.dump(value)
+    except BadValue as exc:
+        refusal = exc.told("x")
+    else:
+        refusal = "would arrive as" if found.load(json.loads(json.dumps(served(form)))) == value else "changed"
+    assert "would arrive as" in refusal
 
 
 # What the two make of the same JSON, where they differ, and why.

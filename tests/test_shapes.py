@@ -11,7 +11,7 @@ import pytest
 
 from faktory.convert import Compiler
 from faktory.scalars import BadValue, Converter
-from faktory.shapes import Unsupported, choice, mapping, model, record, row, sequence, union
+from faktory.shapes import Unsupported, choice, mapping, model, record, row, sequence, served, union
 
 
 def of(annotation: Any) -> Converter:
@@ -238,7 +238,7 @@ def test_a_models_complaint_leads_to_the_bad_value() -> None:
     [
         (int | None, [1, None]),
         (int | str | None, [1, "a", None]),
-        (float | int, [1, 1.5]),
+        (float | int, [1, 1.5, 2.0]),
         (bool | int, [True, 1]),
         (list[int] | list[str], [[1], ["a"], []]),
         (dict[str, int] | list[int], [{"a": 1}, [1]]),
@@ -270,6 +270,21 @@ def test_a_value_that_would_arrive_as_another_members_is_refused_when_sent() -> 
     with pytest.raises(BadValue) as caught:
         two.dump({1: 1})
     assert caught.value.told("x").endswith("got a dict[int, int] that would arrive as dict[str, int]")
+
+
+class Mixed(enum.Enum):
+    ONE = 1
+    TEXT = "text"
+
+
+def test_a_float_that_the_server_would_make_another_members_is_refused() -> None:
+    found = of(Mixed | float)
+    assert found.load(found.dump(1.5)) == 1.5
+    assert found.load(found.dump(Mixed.ONE)) is Mixed.ONE
+    with pytest.raises(BadValue) as caught:
+        found.dump(1.0)
+    assert "got a float that would arrive as Mixed" in caught.value.told("x")
+    assert served({"a": [1.0, 1.5, "x"]}) == {"a": [1, 1.5, "x"]}
 
 
 @pytest.mark.parametrize(
