@@ -53,7 +53,8 @@ class Connection:
     """
 
     __slots__ = (
-        "__weakref__", "_has_read", "_limit", "_parser", "_replies", "_socket", "address", "last_used", "timeout",
+        "__weakref__", "_has_read", "_limit", "_parser", "_poll", "_replies", "_socket", "address", "last_used",
+        "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._replies = 1
         self._has_read = False
+        self._poll: select.poll | None = None
         try:
             self._socket = sock = _dial(self.address, self._limit)
             if self.address.tls:
@@ -133,13 +135,24 @@ class Connection:
             raise
 
     def _await_together(self, sock: socket.socket, replies: int) -> None:
-        """Have the kernel wake us when so many of the shortest replies are there, not at the first.
+        """Have `_wait` wake up when so many of the shortest replies are there, not at the first.
 
-        Saves one of two wake-ups for each job whose ACK leaves with the next FETCH.
+        Saves one of two wake-ups for each job whose ACK leaves with the next FETCH: 15 µs of CPU with several threads.
         """
         self._replies = replies
         if sys.platform == "linux" and not self.address.tls:
+            # Not for recv itself: it takes the first reply, and then waits for as many bytes without that one.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
+            if self._poll is None:
+                self._poll = select.poll()
+                self._poll.register(sock, select.POLLIN)
+
+    def _wait(self, sock: socket.socket) -> None:
+        """Wait for several replies, where that can be done; once, as the rest may be shorter than they are together."""
+        if self._has_read:
+            self._await_together(sock, 1)
+        elif self._poll is not None and not self._poll.poll(self.timeout * 1_000):
+            raise TimeoutError
 
     def _refuse_unasked(self) -> NoReturn:
         """Drop the connection for what the server said unasked; its goodbye tells why."""
@@ -171,9 +184,9 @@ class Connection:
         started, received = 0.0, 0
         size = _READ_SIZE
         while True:
-            if self._has_read and self._replies != 1:
-                self._await_together(sock, 1)  # the rest may be shorter than two replies
             try:
+                if self._replies != 1:
+                    self._wait(sock)
                 data = sock.recv(size)
             except (BlockingIOError, TimeoutError) as exc:
                 raise ConnectionLost(f"no reply from {self.address} within {self.timeout:g} s") from exc

@@ -371,7 +371,7 @@ def _parsed(text: str) -> Any:
     try:
         document, end = _scan(text, 0)
     except StopIteration:
-        end = -1
+        return json.loads(text)
     return document if end == len(text) else json.loads(text)
 
 

@@ -502,6 +502,41 @@ def test_two_replies_are_read_whatever_pieces_they_come_in(replies: bytes) -> No
             assert second in (None, b"{}")
 
 
+def test_the_second_of_two_replies_may_come_much_later_than_the_first() -> None:
+    """The first is in the kernel when the client begins to wait for both."""
+    in_kernel = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.line()
+        peer.line()
+        peer.say(b"+OK\r\n")
+        in_kernel.set()
+        time.sleep(0.1)
+        peer.say(b"$-1\r\n")
+        peer.wait_for_end()
+
+    with ScriptedServer(script) as server, Connection(server.url, timeout=5) as connection:
+        connection.send(b"A\r\nB\r\n", 2)
+        assert in_kernel.wait(5)
+        time.sleep(0.02)
+        assert (connection.receive(), connection.receive()) == ("OK", None)
+
+
+def test_the_second_of_two_replies_may_not_come_at_all() -> None:
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.line()
+        peer.say(b"+OK\r\n")
+        peer.wait_for_end()
+
+    with ScriptedServer(script) as server, Connection(server.url, timeout=0.2) as connection:
+        connection.send(b"A\r\nB\r\n", 2)
+        with pytest.raises(ConnectionLost, match=r"no reply from .* within 0.2 s"):
+            connection.receive()
+        assert not connection.is_open
+
+
 def test_a_reply_nobody_asked_for_is_seen_after_two_that_were() -> None:
     """H7: though it is shorter than two."""
 
