@@ -3,7 +3,8 @@
 `Client` pushes `Job`s; `ConsumerBuilder` registers handlers and makes a `Consumer` that runs them.
 """
 
-from .app import App
+from typing import TYPE_CHECKING, Any
+
 from .builder import ConsumerBuilder
 from .client import Batch, Client
 from .commands import JobFilter
@@ -32,7 +33,10 @@ from .errors import (
 )
 from .job import Failure, Job
 from .lifecycle import State
-from .typed import TypedJob
+
+if TYPE_CHECKING:
+    from .app import App
+    from .typed import TypedJob
 
 __version__ = "0.1.0"
 
@@ -72,3 +76,16 @@ __all__ = [
     "VersionMismatch",
     "current_job",
 ]
+
+
+_LATE = {"App": ".app", "TypedJob": ".typed"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import typed jobs when they are first asked for: whoever only pushes should not pay for them."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+    return found

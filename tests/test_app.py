@@ -749,5 +749,11 @@ work.enqueue_in(3600, 9)
     assert "1 not begun, which are lost" in result.stderr
 
 
+def test_the_package_has_it_when_it_is_asked_for() -> None:
+    assert set(faktory.__all__) >= {"App", "TypedJob"}
+    with pytest.raises(AttributeError, match="module 'faktory' has no attribute 'Nothing'"):
+        _ = faktory.Nothing
+
+
 def test_a_typed_job_is_one() -> None:
     assert isinstance(App().job(print_nothing), TypedJob)

@@ -228,7 +228,7 @@ class Environ(dict):
     pass
 import faktory
 slow = {"asyncio", "ssl", "multiprocessing", "trio", "http", "ctypes", "urllib.parse", "pathlib", "difflib"}
-slow |= {"subprocess", "runpy", "decimal", "uuid"}
+slow |= {"subprocess", "runpy", "decimal", "uuid", "faktory.app", "faktory.convert"}
 print(sorted(slow & set(sys.modules)))
 print(threading.active_count())
 print(handlers == [signal.getsignal(s) for s in signal.valid_signals()])
