@@ -54,6 +54,7 @@ class Signature:
         self._required = sum(parameter.default is _MISSING for parameter in self._positional)
         with suppress(NameError):  # of what is defined further down: it is looked up again when it is needed
             self.compile()
+            self._names = {}  # they may keep large things alive
 
     def _add(self, parameter: inspect.Parameter) -> None:
         if parameter.kind is parameter.KEYWORD_ONLY or parameter.kind is parameter.VAR_KEYWORD:
@@ -94,7 +95,6 @@ class Signature:
         found = [self._converter(compiler, parameter) for parameter in self._positional]
         self._plain = tuple(converter.kind if converter.is_plain else None for converter in found)
         self._converters = found
-        self._names = {}  # they may keep large things alive
         return found
 
     def _converter(self, compiler: Compiler, parameter: _Parameter) -> Converter:
