@@ -238,6 +238,8 @@ class App:
     def consumer(self) -> ConsumerBuilder:
         """Return a builder with every job registered, which connects to the app's URL unless told another.
 
+        Jobs that push others do so by the app's URL all the same: better tell the app than `connect`.
+
         Raises `ConfigurationError` for jobs that could not run: an annotation that cannot be read, a needed value that
         is not managed, async middleware around a plain function.
         """
