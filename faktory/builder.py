@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from secrets import token_hex
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .address import Address
@@ -16,12 +15,16 @@ from .handshake import Identity
 from .hooks import FailureHook, Hook, Hooks
 from .managed import Managed
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
-from .registry import HandlerFunction, Middleware, Registry, can_take, is_async, place_of
+from .registry import Handler, HandlerFunction, Middleware, Registry, can_take, is_async, place_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from . import asyncio, trio
+    from .aio.consumer import Consumer as AnyConsumer
     from .isolation.parent import Nursery
+
+    C = TypeVar("C", bound=AnyConsumer)
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -201,25 +204,12 @@ class ConsumerBuilder:
 
         Raises `ConfigurationError` for what cannot work, and what `faktory.connection.Connection` raises.
         """
-        handlers = self._registry.build()
-        if not handlers:
-            raise ConfigurationError("expected at least one handler, got none; call register(jobtype, handler) first")
-        for handler in handlers.values():
-            if is_async(handler.function):
-                raise ConfigurationError(
-                    f"the handler of {handler.jobtype!a} is async, which threads cannot run; make it a plain function"
-                )
-        processes = self._children_wanted()
+        handlers = self._handlers()
+        self._refuse_async(handlers.values())
         url = self._url if url is None else url
         address = url if isinstance(url, Address) else Address.resolve(url)
-        options = ConsumerOptions(
-            hostname=local_hostname() if self._hostname is None else self._hostname,
-            wid=token_hex(8) if self._wid is None else self._wid,
-            labels=self._labels,
-            workers=self._workers if processes is None else processes,
-            shutdown_timeout=self._shutdown_timeout,
-            heartbeat_interval=self._heartbeat_interval,
-        )
+        processes = self._children_wanted()
+        options = self._options(processes)
         identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
 
         def open_connection(timeout: float) -> Connection:
@@ -239,6 +229,70 @@ class ConsumerBuilder:
         except BaseException:
             nursery.close()
             raise
+
+    async def connect_asyncio(
+        self, url: str | Address | None = None, *, ssl_context: SSLContext | None = None
+    ) -> asyncio.Consumer:
+        """Async twin of `connect`, for asyncio: async handlers run on the loop, plain functions in threads.
+
+        Middleware and hooks may be async, too, and are called on the loop. For an async handler, or beside async
+        middleware, `call_next()` returns what must be awaited, or returned.
+        """
+        from .asyncio import Consumer as AsyncioConsumer
+
+        return await self._connect_async(AsyncioConsumer, url, ssl_context)
+
+    async def connect_trio(
+        self, url: str | Address | None = None, *, ssl_context: SSLContext | None = None
+    ) -> trio.Consumer:
+        """Async twin of `connect`, for trio; see `connect_asyncio`."""
+        from .trio import Consumer as TrioConsumer
+
+        return await self._connect_async(TrioConsumer, url, ssl_context)
+
+    async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
+        url = self._url if url is None else url
+        self._handlers()
+        processes = self._children_wanted()
+        options = self._options(processes)
+        return await kind.connect(
+            url if isinstance(url, Address) else Address.resolve(url),
+            Identity(options.hostname, os.getpid(), options.wid, options.labels),
+            options,
+            self._registry,
+            self._hooks,
+            self._managed,
+            ssl_context,
+        )
+
+    # -- what is built ----------------------------------------------------------------------------------------------
+
+    def _handlers(self) -> dict[str, Handler]:
+        handlers = self._registry.build()
+        if not handlers:
+            raise ConfigurationError("expected at least one handler, got none; call register(jobtype, handler) first")
+        return handlers
+
+    def _refuse_async(self, handlers: Iterable[Handler]) -> None:
+        """Refuse what threads cannot run."""
+        hint = "which threads cannot run; make it a plain function, or use connect_asyncio or connect_trio"
+        for handler in handlers:
+            if is_async(handler.function):
+                raise ConfigurationError(f"the handler of {handler.jobtype!a} is async, {hint}")
+        for what, functions in (("middleware", self._registry.middleware), ("hook", self._hooks.all())):
+            for function in functions:
+                if is_async(function):
+                    raise ConfigurationError(f"the {what} {place_of(function)} is async, {hint}")
+
+    def _options(self, processes: int | None) -> ConsumerOptions:
+        return ConsumerOptions(
+            hostname=local_hostname() if self._hostname is None else self._hostname,
+            wid=os.urandom(8).hex() if self._wid is None else self._wid,
+            labels=self._labels,
+            workers=self._workers if processes is None else processes,
+            shutdown_timeout=self._shutdown_timeout,
+            heartbeat_interval=self._heartbeat_interval,
+        )
 
     def _children_wanted(self) -> int | None:
         """Return the number of child processes; None for threads."""
@@ -264,10 +318,6 @@ class ConsumerBuilder:
 def _checked(fn: F, arguments: int) -> F:
     if not callable(fn):
         raise ConfigurationError(f"a hook must be callable, got {type(fn).__name__}")
-    if is_async(fn):
-        raise ConfigurationError(
-            f"the hook {place_of(fn)} is async, which threads cannot run; make it a plain function"
-        )
     if not can_take(fn, arguments):
         wanted = "the job and the exception" if arguments else "no arguments"
         raise ConfigurationError(f"the hook {place_of(fn)} must take {wanted}")

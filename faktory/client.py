@@ -73,11 +73,7 @@ class Client:
         ssl_context: SSLContext | None = None,
         push_retries: int = 0,
     ) -> None:
-        if type(push_retries) is not int or not 0 <= push_retries <= 1_000:
-            raise ConfigurationError(f"push_retries must be an integer from 0 to 1,000, got {push_retries!a}")
-        for name, value in (("connect_timeout", connect_timeout), ("timeout", timeout)):
-            if not isinstance(value, (int, float)) or not 0 < value <= 86_400:
-                raise ConfigurationError(f"{name} must be seconds, above 0 and at most 86,400, got {value!a}")
+        check_settings(connect_timeout, timeout, push_retries)
         self.address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not self.address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
@@ -117,7 +113,7 @@ class Client:
         refused: dict[str, str] = {}
         stored = 0
         try:
-            for jids, documents, chunk in _chunks(jobs):
+            for jids, documents, chunk in chunks_of(jobs):
                 found = self._store(jids, documents, chunk)
                 refused.update((jid, str(error)) for jid, error in found.items())
                 stored += len(jids) - len(found)
@@ -166,12 +162,7 @@ class Client:
             except ConnectFailed:
                 if lost is None and attempt == self._push_retries:
                     raise
-        what = f"job {jids[0]!a} is" if len(jids) == 1 else f"{len(jids)} jobs from {jids[0]!a} on are"
-        raise PushOutcomeUnknown(
-            f"the reply to a push was lost, so {what} stored or not; pushing again under the same jid runs it at "
-            f"least once, perhaps twice: {lost}",
-            jids,
-        ) from lost
+        raise outcome_unknown(jids, lost) from lost
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -326,7 +317,26 @@ class Batch:
         return f"<Batch {self.bid}>"
 
 
-def _chunks(jobs: Iterable[Job]) -> Iterator[tuple[list[str], list[bytes], list[Job]]]:
+def check_settings(connect_timeout: float, timeout: float, push_retries: int) -> None:
+    """Refuse what a client cannot work with. Raises `ConfigurationError`."""
+    if type(push_retries) is not int or not 0 <= push_retries <= 1_000:
+        raise ConfigurationError(f"push_retries must be an integer from 0 to 1,000, got {push_retries!a}")
+    for name, value in (("connect_timeout", connect_timeout), ("timeout", timeout)):
+        if not isinstance(value, (int, float)) or not 0 < value <= 86_400:
+            raise ConfigurationError(f"{name} must be seconds, above 0 and at most 86,400, got {value!a}")
+
+
+def outcome_unknown(jids: list[str], lost: ConnectionLost | None) -> PushOutcomeUnknown:
+    """Return the error for jobs that are stored or not."""
+    what = f"job {jids[0]!a} is" if len(jids) == 1 else f"{len(jids)} jobs from {jids[0]!a} on are"
+    return PushOutcomeUnknown(
+        f"the reply to a push was lost, so {what} stored or not; pushing again under the same jid runs it at "
+        f"least once, perhaps twice: {lost}",
+        jids,
+    )
+
+
+def chunks_of(jobs: Iterable[Job]) -> Iterator[tuple[list[str], list[bytes], list[Job]]]:
     """Encode jobs and gather them into PUSHBs of bounded count and size."""
     jids: list[str] = []
     documents: list[bytes] = []

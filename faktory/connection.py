@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from .address import Address
 from .commands import END, Command
+from .diagnosis import no_handshake, no_server, no_tls, reason, unusable
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
 from .handshake import Greeting, Identity, accept, hello
-from .options import CONNECT_TIMEOUT, IDLE_LIMIT, REFUSED_DELAY, REPLY_TIMEOUT
+from .options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
 from .wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Connection:
     """
 
     __slots__ = (
-        "__weakref__", "_has_read", "_limit", "_parser", "_poll", "_replies", "_socket", "address", "last_used",
-        "timeout",
+        "__weakref__", "_can_await_several", "_has_read", "_limit", "_parser", "_poll", "_replies", "_socket",
+        "address", "last_used", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._replies = 1
         self._has_read = False
+        self._can_await_several = sys.platform == "linux" and not self.address.tls
         self._poll: select.poll | None = None
         try:
             self._socket = sock = _dial(self.address, self._limit)
@@ -120,38 +122,41 @@ class Connection:
         if not self._parser.is_empty:
             self._refuse_unasked()
         self._has_read = False
-        if replies != self._replies:
-            self._await_together(sock, replies)
+        if replies != self._replies and self._can_await_several:
+            self._await_several(sock, replies)
         try:
             sock.sendall(data)
         except OSError as exc:
             self.abort()
             # The last byte, the LF, did not leave: the server runs no command without it. With TLS a whole record may.
             raise ConnectionLost(
-                f"lost the connection to {self.address} while sending: {_reason(exc)}", maybe_executed=self.address.tls
+                f"lost the connection to {self.address} while sending: {reason(exc)}", maybe_executed=self.address.tls
             ) from exc
         except BaseException:
             self.abort()
             raise
 
-    def _await_together(self, sock: socket.socket, replies: int) -> None:
+    def _await_several(self, sock: socket.socket, replies: int) -> None:
         """Have `_wait` wake up when so many of the shortest replies are there, not at the first.
 
         Saves one of two wake-ups for each job whose ACK leaves with the next FETCH: 15 µs of CPU with several threads.
         """
         self._replies = replies
-        if sys.platform == "linux" and not self.address.tls:
-            # Not for recv itself: it takes the first reply, and then waits for as many bytes without that one.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
-            if self._poll is None:
-                self._poll = select.poll()
-                self._poll.register(sock, select.POLLIN)
+        # Not for recv itself: it takes the first reply, and then waits for as many bytes without that one.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
+        if self._poll is None:
+            self._poll = _poll_of(sock)
 
     def _wait(self, sock: socket.socket) -> None:
-        """Wait for several replies, where that can be done; once, as the rest may be shorter than they are together."""
+        """Wait for several replies; once, as what is left of them then may be shorter than so many are."""
         if self._has_read:
-            self._await_together(sock, 1)
-        elif self._poll is not None and not self._poll.poll(self.timeout * 1_000):
+            self._await_several(sock, 1)
+        elif (
+            sys.platform == "linux"
+            and not self.address.tls
+            and self._poll
+            and not self._poll.poll(self.timeout * 1_000)
+        ):
             raise TimeoutError
 
     def _refuse_unasked(self) -> NoReturn:
@@ -191,7 +196,7 @@ class Connection:
             except (BlockingIOError, TimeoutError) as exc:
                 raise ConnectionLost(f"no reply from {self.address} within {self.timeout:g} s") from exc
             except OSError as exc:
-                raise ConnectionLost(f"lost the connection to {self.address}: {_reason(exc)}") from exc
+                raise ConnectionLost(f"lost the connection to {self.address}: {reason(exc)}") from exc
             if not data:
                 raise ConnectionLost(f"{self.address} closed the connection before it replied")
             self._has_read = True
@@ -211,38 +216,22 @@ class Connection:
             size = min(max(_READ_SIZE, parser.missing), _LARGEST_READ)
 
     def _examine(self, error: ServerError) -> None:
-        """Raise for the errors that are about the connection and not about the command (PROTOCOL: 20, 21)."""
-        text = error.text.lower()
-        if text.startswith("too many connections"):
+        """Raise for the errors that are about the connection and not about the command."""
+        verdict = unusable(self.address, error)
+        if verdict is not None:
             self.abort()
-            raise ConnectFailed(
-                f"{self.address} refused the connection: {error.text!a}; use fewer workers or smaller pools",
-                retry_after=1.0,
-            )
-        if text.startswith("shutdown in progress"):
-            self.abort()
-            raise ConnectionLost(f"{self.address} is shutting down", maybe_executed=False)
-        if "client is closed" in text:  # the server's own connection to its Redis went first
-            self.abort()
-            raise ConnectionLost(f"{self.address} is shutting down: {error.text!a}")
+            raise verdict
 
     # -- opening and closing --------------------------------------------------------------------------------------
 
     def _shake_hands(self, sock: socket.socket, identity: Identity) -> None:
         greeting = Greeting.decode(self._read_handshake(sock, "its greeting"))
-        password = self.address.password
-        if password is not None and self.address not in _warned:
-            if greeting.salt is None:
-                _warned.add(self.address)
-                log.warning("%s asks for no password though one is configured", self.address)
-            elif not self.address.tls and not _is_loopback(self.address.host):
-                _warned.add(self.address)
-                log.warning("the password for %s travels without TLS; use tcp+tls://", self.address)
-        line = hello(greeting, identity, password)
+        warn_of_password(self.address, greeting)
+        line = hello(greeting, identity, self.address.password)
         try:
             sock.sendall(line)
         except OSError as exc:
-            raise ConnectFailed(f"{self.address} broke off the handshake: {_reason(exc)}") from exc
+            raise ConnectFailed(f"{self.address} broke off the handshake: {reason(exc)}") from exc
         accept(self._read_handshake(sock, "the answer to HELLO"))
 
     def _read_handshake(self, sock: socket.socket, awaited: str) -> Reply:
@@ -253,24 +242,15 @@ class Connection:
                 sock.settimeout(_left(self._limit))
                 data = sock.recv(_READ_SIZE)
             except TimeoutError as exc:
-                raise ConnectFailed(self._no_handshake(awaited, "nothing came in time")) from exc
+                raise no_handshake(self.address, awaited, "nothing came in time") from exc
             except OSError as exc:
-                raise ConnectFailed(self._no_handshake(awaited, _reason(exc))) from exc
+                raise no_handshake(self.address, awaited, reason(exc)) from exc
             if not data:
-                raise ConnectFailed(self._no_handshake(awaited, "the connection was closed"))
+                raise no_handshake(self.address, awaited, "the connection was closed")
             parser.feed(data)
         if isinstance(reply, ServerError):
             self._examine(reply)
         return reply
-
-    def _no_handshake(self, awaited: str, why: str) -> str:
-        hint = (
-            "the server may be stopping, or too slow (it allows 2 s)"
-            if self.address.tls
-            else "is this a TLS port? then use tcp+tls://; or the Web UI's (7420)? jobs go to 7419; or the "
-            "server is stopping, or too slow (it allows 2 s)"
-        )
-        return f"expected {awaited} from {self.address}: {why}; {hint}"
 
     @property
     def is_open(self) -> bool:
@@ -286,8 +266,10 @@ class Connection:
         if sock is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
             return False
         if self._replies != 1:
-            self._await_together(sock, 1)  # else a single stray reply would not be seen
-        return not _is_readable(sock)
+            self._await_several(sock, 1)  # else a single stray reply would not be seen
+        if self._poll is None:
+            self._poll = _poll_of(sock)
+        return not (self._poll.poll(0) if self._poll is not None else select.select([sock], [], [], 0)[0])
 
     def close(self) -> None:
         """Say END, which has no reply, and close. Does nothing when closed already."""
@@ -321,6 +303,18 @@ class Connection:
         return f"<Connection {self.address} {'open' if self.is_open else 'closed'}>"
 
 
+def warn_of_password(address: Address, greeting: Greeting) -> None:
+    """Warn, once for each server, of a password that is not wanted, or that others could read."""
+    if address.password is None or address in _warned:
+        return
+    if greeting.salt is None:
+        _warned.add(address)
+        log.warning("%s asks for no password though one is configured", address)
+    elif not address.tls and not _is_loopback(address.host):
+        _warned.add(address)
+        log.warning("the password for %s travels without TLS; use tcp+tls://", address)
+
+
 def local_hostname() -> str:
     """Return this machine's name, as shown in the server's Web UI."""
     return socket.gethostname() or "localhost"
@@ -338,29 +332,26 @@ def _left(limit: float) -> float:
 
 def _dial(address: Address, limit: float) -> socket.socket:
     """Try every address the name resolves to, sharing out the time that is left."""
-    targets = _resolve(address, limit)
+    targets = resolve(address, limit)
     reasons: list[str] = []
     for index, (family, kind, protocol, _, target) in enumerate(targets):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(_left(limit) / (len(targets) - index))
             sock.connect(target)
-            _tune(sock)
+            tune(sock)
         except OSError as exc:
             sock.close()
-            reasons.append(_reason(exc))
+            reasons.append(reason(exc))
         except BaseException:
             sock.close()
             raise
         else:
             return sock
-    raise ConnectFailed(
-        f"cannot connect to {address}: {'; '.join(dict.fromkeys(reasons))}; is a Faktory server running there? "
-        "FAKTORY_URL says where, and `python -m faktory server` is one for development"
-    )
+    raise no_server(address, reasons)
 
 
-def _resolve(address: Address, limit: float) -> list[tuple[Any, ...]]:
+def resolve(address: Address, limit: float) -> list[tuple[Any, ...]]:
     """Resolve the name within the deadline; getaddrinfo has none of its own, so it runs in a thread we can leave."""
     found: list[list[tuple[Any, ...]]] = []
     failed: list[OSError] = []
@@ -371,7 +362,7 @@ def _resolve(address: Address, limit: float) -> list[tuple[Any, ...]]:
         except (OSError, UnicodeError) as exc:
             failed.append(exc if isinstance(exc, OSError) else OSError(f"bad host name: {exc}"))
 
-    if _is_ip(address.host):
+    if is_ip(address.host):
         look_up()
     else:
         thread = threading.Thread(target=look_up, name="faktory-resolve", daemon=True)
@@ -380,11 +371,11 @@ def _resolve(address: Address, limit: float) -> list[tuple[Any, ...]]:
     if found:
         return found[0]
     if failed:
-        raise ConnectFailed(f"cannot resolve the host name of {address}: {_reason(failed[0])}") from failed[0]
+        raise ConnectFailed(f"cannot resolve the host name of {address}: {reason(failed[0])}") from failed[0]
     raise ConnectFailed(f"cannot resolve the host name of {address} in time")
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)
@@ -398,7 +389,7 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
-def _tune(sock: socket.socket) -> None:
+def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # A firewall that forgot the connection is noticed after 15 + 3 * 5 seconds; unsent data gives up after 20.
@@ -419,42 +410,38 @@ def _set_reply_timeout(sock: socket.socket, seconds: float, *, tls: bool) -> Non
 
 
 def _wrap(sock: socket.socket, address: Address, context: SSLContext | None, limit: float) -> socket.socket:
-    import ssl  # slow to import, and only needed here
-
-    if context is None:
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         sock.settimeout(_left(limit))
-        return context.wrap_socket(sock, server_hostname=address.host)
-    except ssl.SSLCertVerificationError as exc:
-        if exc.verify_code == 10:
-            what = "has expired"
-        elif exc.verify_code in (62, 64):  # host name, IP address
-            what = f"is not for the host {address.host}"
-        else:
-            what = f"is not trusted ({exc.verify_message}); pass an ssl_context that knows its authority"
-        raise ConnectFailed(f"the certificate of {address} {what}", retry_after=REFUSED_DELAY) from exc
-    except ssl.SSLError as exc:
-        if "WRONG_VERSION_NUMBER" in str(exc) or "RECORD_LAYER_FAILURE" in str(exc):
-            why = "the server did not answer TLS; is this a plain port? then use tcp://"
-        else:
-            why = _reason(exc)
-        raise ConnectFailed(f"no TLS with {address}: {why}", retry_after=REFUSED_DELAY) from exc
+        return (context or default_context()).wrap_socket(sock, server_hostname=address.host)
     except OSError as exc:
-        raise ConnectFailed(f"no TLS with {address}: {_reason(exc)}") from exc
+        raise no_tls(address, exc) from exc
 
 
-def _reason(exc: OSError) -> str:
-    return exc.strerror or str(exc) or type(exc).__name__
+def default_context() -> SSLContext:
+    """Return a context that verifies chain and host name, with TLS 1.2 at least."""
+    import ssl  # slow to import, and only needed here
+
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
-def _is_readable(sock: socket.socket) -> bool:
+def _poll_of(sock: socket.socket) -> select.poll | None:
+    """Return what tells whether the socket can be read; None where there is only select()."""
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()  # unlike select(), without a limit on descriptor numbers
+    poll.register(sock, select.POLLIN)
+    return poll
+
+
+def is_readable(descriptor: int) -> bool:
+    """Tell whether a descriptor has something to read: bytes, an end of file or an error."""
     if hasattr(select, "poll"):
-        poll = select.poll()  # unlike select(), no limit on descriptor numbers
-        poll.register(sock, select.POLLIN)
+        poll = select.poll()  # unlike select(), without a limit on descriptor numbers
+        poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
-    return bool(select.select([sock], [], [], 0)[0])
+    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 # -- fork -----------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ Queues = Sequence[str] | Mapping[str, float]
 """Queues to fetch from: a list in strict order, or a mapping from queue to weight."""
 
 _TOLD_TO_END: Final = ("SIGTERM", "SIGINT")
-_HANDLED: Final = (*_TOLD_TO_END, "SIGTSTP", "SIGTTIN")
+HANDLED: Final = (*_TOLD_TO_END, "SIGTSTP", "SIGTTIN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Consumer:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._heart = Heart(crew)
+        self._heart = Heart(crew, crew)
         self._dialler = Dialler(crew)
         self._at_work = threading.Lock()
         self._single: Worker | None = None
@@ -102,7 +102,7 @@ class Consumer:
         shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
         with self._working():
             busy = self._work(shift)
-        _raise_for(shift)
+        raise_for(shift)
         return busy
 
     def drain(self, queues: Queues) -> Summary:
@@ -114,7 +114,7 @@ class Consumer:
         started = monotonic()
         with self._working():
             self._work(shift)
-        _raise_for(shift)
+        raise_for(shift)
         return Summary(shift.succeeded, shift.failed, monotonic() - started)
 
     def run_one(self, queues: Queues) -> bool:
@@ -383,7 +383,7 @@ class Consumer:
         def note(signum: int, _frame: FrameType | None) -> None:
             self._crew.mailbox.put(signum)  # a SimpleQueue: safe here, whatever was interrupted
 
-        for name in _HANDLED:
+        for name in HANDLED:
             if hasattr(signal, name):
                 signum = getattr(signal, name)
                 before[signum] = signal.signal(signum, note)
@@ -412,7 +412,7 @@ class Consumer:
             )
 
 
-def _raise_for(shift: Shift) -> None:
+def raise_for(shift: Shift) -> None:
     """Raise what ended a shift early, as the error that `run` and `drain` promise."""
     if shift.error is not None:
         raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error

@@ -426,18 +426,7 @@ class Crew:
                 if alarm is Alarm.LIMIT:
                     self._interrupt(worker, JobTimeout)
         for alarm, job, seconds in late:
-            if alarm is Alarm.LIMIT:
-                log.warning(
-                    "job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds
-                )
-            else:
-                log.warning(
-                    "job %a (%a) has run for %.0f s of the %d s of its reservation",
-                    job.jid,
-                    job.jobtype,
-                    seconds,
-                    job.reservation,
-                )
+            log_late(alarm, job, seconds)
 
     def watch_fetches(self) -> None:
         """Recover from what must not happen: free workers, jobs wanted, and no FETCH answered for long (P13)."""
@@ -470,6 +459,20 @@ class Crew:
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
     log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+
+
+def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
+    """Say which job has run for long."""
+    if alarm is Alarm.LIMIT:
+        log.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
+    else:
+        log.warning(
+            "job %a (%a) has run for %.0f s of the %d s of its reservation",
+            job.jid,
+            job.jobtype,
+            seconds,
+            job.reservation,
+        )
 
 
 def as_lost(error: Exception) -> ConnectionLost:

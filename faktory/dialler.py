@@ -1,25 +1,18 @@
-"""Reconnecting, one attempt at a time for all the threads of a consumer, with one log line per change."""
+"""Reconnecting, one attempt at a time for all the threads of a consumer."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .backoff import Backoff
 from .connection import Connection
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
-from .options import REFUSED_DELAY
+from .outage import Outage
 
 if TYPE_CHECKING:
     from .crew import Crew
     from .worker import Worker
-
-log = logging.getLogger("faktory.consumer")
-
-_LOG_AGAIN = 60.0
-"""Seconds after which a repeated complaint is worth another line."""
 
 
 class Dialler:
@@ -28,13 +21,20 @@ class Dialler:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._turn = threading.Lock()
-        self._backoff = Backoff()
-        self._not_before = 0.0
-        self.is_down = False
+        self._outage = outage = Outage()
+        self.note_loss = outage.note_loss
+        self.note_success = outage.note_success
+        self.log_rarely = outage.log_rarely
+
+    @property
+    def is_down(self) -> bool:
         """True from a loss until a new connection has carried an exchange."""
-        self.reconnects = 0
+        return self._outage.is_down
+
+    @property
+    def reconnects(self) -> int:
         """How often a connection was lost."""
-        self._said: dict[str, float] = {}
+        return self._outage.reconnects
 
     def dial(self, worker: Worker, timeout: float) -> Connection | None:
         """Open a connection for a worker; for a persistent shift, try for ever.
@@ -43,7 +43,7 @@ class Dialler:
         """
         with self._turn:
             while not self._is_pointless(worker):
-                wait = self._not_before - monotonic()
+                wait = self._outage.not_before - monotonic()
                 if wait > 0 and worker.shift.is_persistent:
                     self._crew.step_aside(worker)
                     self.pause(worker, wait)
@@ -56,44 +56,10 @@ class Dialler:
                     self.note_loss(exc, is_proven=False)
         return None
 
-    def note_loss(self, exc: Exception, *, is_proven: bool, is_persistent: bool = True) -> None:
-        """Say that a connection is gone, once until one works again.
-
-        One that never carried a whole exchange (not `is_proven`) puts off the next attempt: the server may accept
-        connections only to drop them.
-        """
-        self.reconnects += 1
-        if not is_proven:
-            if isinstance(exc, (HandshakeError, ProtocolError)):
-                at_least = REFUSED_DELAY
-            else:
-                at_least = exc.retry_after if isinstance(exc, ConnectFailed) else 0.0
-            self._not_before = monotonic() + self._backoff.next_delay(at_least)
-        if not self.is_down:
-            self.is_down = True
-            log.warning("lost the server%s: %s", ", reconnecting" if is_persistent else "", exc)
-
-    def note_success(self) -> None:
-        """Note that a new connection has carried its first exchange."""
-        self._backoff.reset()
-        self._not_before = 0.0
-        if self.is_down:
-            self.is_down = False
-            log.info("connected to the server again")
-
     def pause(self, worker: Worker, seconds: float) -> None:
         """Wait, but not into the consumer's end."""
         with self._crew.lock:
             self._crew.changed.wait_for(lambda: self._is_pointless(worker), timeout=seconds)
-
-    def log_rarely(self, key: str, message: str, *args: object) -> None:
-        """Log an error once a minute for each key."""
-        now = monotonic()
-        if now - self._said.get(key, -_LOG_AGAIN) >= _LOG_AGAIN:
-            if len(self._said) > 1_000:
-                self._said.clear()
-            self._said[key] = now
-            log.error(message, *args)
 
     def _is_pointless(self, worker: Worker) -> bool:
         """True when a worker needs no connection any more: nothing to fetch, and nothing (or no time) to report."""

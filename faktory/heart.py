@@ -9,23 +9,47 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from .backoff import Backoff
 from .commands import Beat, is_unknown_worker
 from .connection import Connection
 from .crew import Crew
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
-from .options import HEART_PATIENCE, REPLY_TIMEOUT
+from .lifecycle import Lifecycle
+from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 
 log = logging.getLogger("faktory.consumer")
 
 
-class Heart:
-    """Keeps the server told that the worker lives. Owns the consumer's steady connection."""
+class Body(Protocol):
+    """What a heart beats for. It is asked from the heart's thread."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    options: ConsumerOptions
+    lifecycle: Lifecycle
+    heart_wake: threading.Event
+    connect: Callable[[float], Connection]
+
+    def next_alarm_in(self, beat_in: float) -> float: ...
+
+    def sound_alarms(self) -> None: ...
+
+    def watch_fetches(self) -> None: ...
+
+    def server_says(self, state: str | None) -> None: ...
+
+
+class Heart:
+    """Keeps the server told that the worker lives. Owns the consumer's steady connection.
+
+    `orphanage` has the outcomes that no worker owns; None where no outcome is without one.
+    """
+
+    def __init__(self, body: Body, orphanage: Crew | None = None) -> None:
+        self._crew = body
+        self._orphanage = orphanage
         self.beaten_at: float | None = None
         """When the server last answered a beat, or HELLO, which counts as one."""
         self._connection: Connection | None = None
@@ -77,18 +101,21 @@ class Heart:
 
     def report_orphans(self) -> None:
         """Send the outcomes that no worker is going to send. Raises what breaks the exchange; the rest is kept."""
-        for outcome in self._crew.orphans():
+        crew = self._orphanage
+        if crew is None:
+            return
+        for outcome in crew.orphans():
             if not outcome.may_be_sent(monotonic()):
-                self._crew.orphan_dropped(outcome)
+                crew.orphan_dropped(outcome)
                 continue
             is_wanted = True
             while is_wanted:
                 try:
                     self._opened().call(outcome.command)
                 except ServerError as exc:
-                    is_wanted = self._crew.refused(None, outcome, exc)
+                    is_wanted = crew.refused(None, outcome, exc)
                 else:
-                    self._crew.orphan_settled(outcome)
+                    crew.orphan_settled(outcome)
                     is_wanted = False
 
     def _live(self, stopping: threading.Event) -> None:

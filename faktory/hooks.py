@@ -26,6 +26,10 @@ class Hooks:
     death: list[FailureHook] = field(default_factory=list)
     stop_when: list[Callable[[], Any]] = field(default_factory=list)
 
+    def all(self) -> list[Callable[..., Any]]:
+        """Return every callback."""
+        return [*self.startup, *self.quiet, *self.shutdown, *self.failure, *self.death, *self.stop_when]
+
     def failed(self, job: Job, exc: BaseException) -> None:
         """Tell of a failed job, and of its death when no retry is left."""
         if self.failure:

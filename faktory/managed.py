@@ -71,11 +71,15 @@ class Managed:
                     made.exits[kind] = leave
             return cast(T, made.values[kind])
 
-    def close(self) -> None:
-        """Leave or `close` the values that can be, the last made first. An error is logged and stops nothing."""
+    def close(self) -> list[Any]:
+        """Leave or `close` the values that can be, the last made first. An error is logged and stops nothing.
+
+        Returns what must be awaited, where a `close` is async.
+        """
+        awaitables: list[Any] = []
         made = self._made.get(os.getpid())  # the parent's values are the parent's to close
         if made is None:
-            return
+            return awaitables
         with made.lock:
             values, made.values = made.values, {}
             exits, made.exits = made.exits, {}
@@ -83,9 +87,12 @@ class Managed:
             try:
                 close = exits.get(kind) or getattr(value, "close", None)
                 if callable(close):
-                    close()
+                    result = close()
+                    if hasattr(result, "__await__"):
+                        awaitables.append(result)
             except BaseException:  # also SystemExit: the consumer has more to close
                 log.exception("closing the managed %s raised", type(value).__qualname__)
+        return awaitables
 
 
 def _entered(kind: type[Any], made: Any) -> tuple[Any, Callable[[], object] | None]:

@@ -76,6 +76,12 @@ CHILD_STOP_LIMIT: Final = 5.0
 CHILD_TAIL: Final = 50
 """Lines of a child's stderr that are kept to tell how it ended."""
 
+# -- consuming on an event loop ---------------------------------------------------------------------------------------
+FETCHERS: Final = 8
+"""Connections that fetch, at most; with the heart's and the reporter's that makes ten, however many jobs run."""
+REPORT_BATCH: Final = 100
+"""Outcomes sent in one write, at most."""
+
 # -- what the server keeps of a failure (manager/retry.go) ----------------------------------------------------------
 MAX_ERRTYPE: Final = 100
 MAX_MESSAGE: Final = 1_000

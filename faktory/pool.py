@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
 
 from .connection import Connection
@@ -16,10 +15,24 @@ from .options import POOL_TIMEOUT
 _pools: weakref.WeakSet[Pool] | None = None
 
 
-class _Loan:
-    """One caller's claim to a connection; counted as long as the caller holds it."""
+class Loan:
+    """One caller's claim to a connection: a context manager, counted as long as the caller holds it."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_connection", "_lock", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._lock = pool._lock
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Connection:
+        self._connection = connection = self._pool._take(self)
+        return connection
+
+    def __exit__(self, *exc_info: object) -> None:
+        connection, self._connection = self._connection, None
+        if self._lock is self._pool._lock:  # a fork inside the block has made them the parent's business
+            self._pool._release(self, connection if connection is not None and connection.is_open else None)
 
 
 class Pool:
@@ -41,27 +54,20 @@ class Pool:
     def _reset(self) -> None:
         self._idle: list[Connection] = []
         # Weak, so that an exception raised from outside between two lines (a time limit, Ctrl-C) cannot lose a place.
-        self._loans: weakref.WeakSet[_Loan] = weakref.WeakSet()
+        self._loans: weakref.WeakSet[Loan] = weakref.WeakSet()
         # Taken by its own name, for the same reason: a Condition's `__enter__` could be left with the lock held.
         # Reentrant, because a signal handler may push in the midst of a push.
         self._lock = threading.RLock()
         self._returned = threading.Condition(self._lock)
 
-    @contextmanager
-    def lend(self) -> Generator[Connection, None, None]:
-        """Lend a connection for the `with` block. It goes back open and idle, or is dropped.
+    def lend(self) -> Loan:
+        """Lend a connection for a `with` block. It goes back open and idle, or is dropped.
 
-        Raises `ConnectFailed` when none is free for 30 s, and whatever opening one raises.
+        Entering raises `ConnectFailed` when none is free for 30 s, and whatever opening one raises.
         """
-        loan, lock = _Loan(), self._lock
-        connection = self._take(loan)
-        try:
-            yield connection
-        finally:
-            if lock is self._lock:  # a fork inside the block has made them the parent's business
-                self._release(loan, connection if connection.is_open else None)
+        return Loan(self)
 
-    def _take(self, loan: _Loan) -> Connection:
+    def _take(self, loan: Loan) -> Connection:
         with self._lock:
             self._wait_for_room()
             idle = self._idle.pop() if self._idle else None
@@ -87,7 +93,7 @@ class Pool:
         if self._closed:
             raise ConfigurationError("the client is closed; make a new one")
 
-    def _release(self, loan: _Loan, connection: Connection | None) -> None:
+    def _release(self, loan: Loan, connection: Connection | None) -> None:
         with self._lock:
             self._loans.discard(loan)
             if connection is not None and not self._closed:

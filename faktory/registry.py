@@ -41,7 +41,7 @@ class Registry:
     def __init__(self) -> None:
         self._found: dict[str, tuple[HandlerFunction, float | None]] = {}
         self.middleware: list[Middleware] = []
-        """Outermost first."""
+        """The first added is the outermost."""
 
     def register(self, jobtype: str, function: HandlerFunction, timeout: float | None = None) -> None:
         """Add a handler. Raises `ConfigurationError` for one that could not be called with a job."""
@@ -67,8 +67,6 @@ class Registry:
         """Add middleware; the first added is the outermost."""
         if not callable(middleware):
             raise ConfigurationError(f"middleware must be callable, got {type(middleware).__name__}")
-        if is_async(middleware):
-            raise ConfigurationError(f"the middleware {place_of(middleware)} is async, which threads cannot run")
         if not can_take(middleware, 2):
             raise ConfigurationError(f"the middleware {place_of(middleware)} must take two arguments: job, call_next")
         self.middleware.append(middleware)

@@ -47,7 +47,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         for room in PURE:
             data = Path(directory) / room
-            source = str(root / "faktory" / f"{room}.py")
+            package = root / "faktory" / room
+            source = str(package / "*.py") if package.is_dir() else f"{package}.py"
             tests = run("run", f"--include={source}", "-m", "pytest", "-q", f"tests/test_{room}.py", data=data)
             report = run("report", "-m", "--fail-under=100", f"--include={source}", data=data)
             if tests or report:

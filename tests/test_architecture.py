@@ -21,6 +21,9 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * typed jobs are rooms, not one: `scalars`, `shapes` and `convert` take values through JSON by their annotations,
 #   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
 #   FAKTORY_MODE), `background` the mode without a server, `app` the door to all of it.
+# * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
+# * `aio` takes from `crew` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
+#   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
 LAW: dict[str, set[str]] = {
@@ -45,7 +48,8 @@ LAW: dict[str, set[str]] = {
     "convert": {"scalars", "shapes"},
     "signature": {"convert", "scalars", "shapes"},
     # ring 3, blocking
-    "connection": {"address", "commands", "handshake", "options", "wire"},
+    "diagnosis": {"address", "options"},
+    "connection": {"address", "commands", "diagnosis", "handshake", "options", "wire"},
     "pool": {"connection", "options"},
     "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
     "isolation": {"backoff", "context", "failure", "hooks", "job", "managed", "options", "registry"},
@@ -56,17 +60,26 @@ LAW: dict[str, set[str]] = {
         "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outbox",
         "queues", "registry", "slot",
     },
-    "dialler": {"backoff", "connection", "options"},
+    "outage": {"backoff", "options"},
+    "dialler": {"connection", "outage"},
     "worker": {
         "backoff", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options", "outbox",
         "registry", "slot", "wire",
     },
-    "heart": {"backoff", "commands", "connection", "crew", "options"},
+    "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options"},
     "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "worker"},
+    # ring 3, async
+    "aio": {
+        "address", "backoff", "client", "commands", "connection", "consumer", "context", "crew", "diagnosis", "failure",
+        "handshake", "heart", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outage", "outbox",
+        "queues", "registry", "slot", "wire",
+    },
+    "asyncio": {"aio", "connection"},
+    "trio": {"aio", "connection"},
     # the doors
     "builder": {
-        "address", "connection", "consumer", "crew", "handshake", "hooks", "isolation", "managed", "options",
-        "registry",
+        "address", "aio", "asyncio", "connection", "consumer", "crew", "handshake", "hooks", "isolation", "managed",
+        "options", "registry", "trio",
     },
     "background": {"job"},
     "typed": {"background", "client", "context", "job", "managed", "registry", "signature", "slot"},
@@ -84,31 +97,36 @@ LAW: dict[str, set[str]] = {
 # Types only: a worker and its crew, or dialler, know each other. Listed here because they are cycles on paper.
 TYPES_ONLY = {("crew", "worker"), ("dialler", "crew"), ("dialler", "worker"), ("worker", "dialler")}
 
+# What is imported only when it is used: `connect_asyncio` and `connect_trio`.
+LAZY = {("builder", "asyncio"), ("builder", "trio")}
+
 SERVER_MAY = {"errors", "job", "wire"}
 
 OWNERS: dict[str, set[str]] = {
-    "socket": {"connection", "isolation", "server"},
-    "ssl": {"connection", "server", "builder", "client", "cli"},  # builder and client: for the type alone
+    "socket": {"connection", "isolation", "server", "asyncio"},
+    # aio, trio, builder and client: for the type alone
+    "ssl": {"connection", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio"},
     "select": {"connection", "isolation"},
     "selectors": {"isolation", "server"},
     "threading": {
         "connection", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background",
+        "background", "aio",
     },
-    "queue": {"crew", "consumer"},
+    "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
-    "asyncio": {"background", "delivery"},  # lazily: `aenqueue`, and async jobs that are run at once
-    "trio": set(),
-    "signal": {"consumer", "cli", "isolation"},
+    # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once
+    "asyncio": {"asyncio", "background", "delivery"},
+    "trio": {"trio"},
+    "signal": {"consumer", "cli", "aio", "isolation"},
     "time": {
-        "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "context", "typed", "delivery", "background",
+        "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "outage", "consumer",
+        "server", "cli", "aio", "context", "typed", "delivery", "background",
     },
     "random": {"backoff", "queues", "server"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
-        "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server",
-        "cli", "context", "typed", "app", "background",
+        "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "outage", "consumer", "server", "cli",
+        "aio", "context", "typed", "app", "background",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},
@@ -122,7 +140,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 def room_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] in ("server", "cli", "aio", "isolation"):
+    if len(parts) > 1:
         return parts[0]
     return "" if parts == ("__init__",) else parts[0]
 
@@ -172,6 +190,13 @@ def test_a_room_imports_only_what_the_law_allows(path: Path) -> None:
             assert allowed, f"{room} may not import {name}"
 
 
+def test_lazy_imports_are_inside_functions() -> None:
+    for room, name in LAZY:
+        tree = ast.parse((ROOT / f"{room}.py").read_text())
+        eager = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == name]
+        assert not eager, f"{room} imports {name} when it is imported itself"
+
+
 def test_there_is_no_import_cycle() -> None:
     edges: dict[str, set[str]] = {}
     for path in FILES:
@@ -195,7 +220,9 @@ def test_the_outside_world_has_owners(path: Path) -> None:
         top = name.split(".")[0]
         if top in OWNERS:
             assert room in OWNERS[top], f"{room} may not import {top}"
-        assert top in ("faktory", "__future__") or top in sys.stdlib_module_names, f"{top} is no standard library"
+        assert top in ("faktory", "__future__", "trio") or top in sys.stdlib_module_names, (
+            f"{top} is no standard library"
+        )
 
 
 def test_the_environment_is_read_only_where_it_should_be() -> None:
@@ -206,7 +233,7 @@ def test_the_environment_is_read_only_where_it_should_be() -> None:
 
 def test_only_the_end_of_the_process_calls_exit() -> None:
     callers = {room_of(path) for path in FILES if "sys.exit(" in path.read_text() or "os._exit(" in path.read_text()}
-    assert callers <= {"consumer", "cli", "isolation", "__main__"}  # isolation: the nursery and its children
+    assert callers <= {"consumer", "aio", "cli", "isolation", "__main__"}  # isolation: the nursery and its children
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

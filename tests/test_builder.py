@@ -164,14 +164,24 @@ def test_hooks_and_middleware_that_could_not_be_called_are_refused() -> None:
     builder = ConsumerBuilder()
     with pytest.raises(ConfigurationError, match="must take two arguments"):
         builder.middleware(lambda job: None)  # type: ignore[arg-type,misc]
-    with pytest.raises(ConfigurationError, match="is async"):
-        builder.middleware(handle_async)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must take the job and the exception"):
         builder.on_failure(lambda: None)  # type: ignore[arg-type,misc]
     with pytest.raises(ConfigurationError, match="must take no arguments"):
         builder.on_startup(lambda job: None)  # type: ignore[arg-type,misc]
-    with pytest.raises(ConfigurationError, match="is async"):
-        builder.on_startup(handle_async)  # type: ignore[arg-type]
+
+
+def test_async_middleware_and_hooks_are_refused_by_threads(server: Server) -> None:
+    async def around(job: Job, call_next: Any) -> Any:
+        return await call_next()
+
+    async def hook() -> None: ...
+
+    builder = ConsumerBuilder().register("work", handle)
+    with pytest.raises(ConfigurationError, match=r"the hook .*hook .* is async, which threads cannot run"):
+        builder.on_startup(hook).connect(server.url)
+    builder = ConsumerBuilder().register("work", handle)
+    with pytest.raises(ConfigurationError, match=r"the middleware .*around .* is async, which threads cannot run"):
+        builder.middleware(around).connect(server.url)
 
 
 def test_labels_in_a_list_are_refused_with_the_right_spelling() -> None:

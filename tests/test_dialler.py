@@ -101,7 +101,7 @@ def test_terminate_during_backoff_stops_at_once(server: Server) -> None:
     run = Persistent(server)
     until(lambda: server.waiting == 1)
     server.kill()
-    run.consumer._dialler._backoff._attempt = 8  # waits of up to 26 s
+    run.consumer._dialler._outage._backoff._attempt = 8  # waits of up to 26 s
     time.sleep(0.2)
     started = time.monotonic()
     run.consumer.terminate()
@@ -117,7 +117,7 @@ def test_an_error_that_repeats_is_logged_once_a_minute(server: Server, caplog: p
         for n in range(1100):
             consumer._dialler.log_rarely(str(n), "many kinds")
     assert caplog.text.count("it happened again") == 1
-    assert len(consumer._dialler._said) <= 1001
+    assert len(consumer._dialler._outage._said) <= 1001
 
 
 def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, client: Client) -> None:

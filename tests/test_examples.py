@@ -19,10 +19,14 @@ __all__ = ["backend", "real_url"]  # fixtures
 ROOT = Path(__file__).parent.parent
 
 
-def run(*arguments: str, program: str = "quickstart", **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_example("quickstart", *arguments, **environment)
+
+
+def run_example(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FAKTORY")}
     return subprocess.run(
-        [sys.executable, "-m", f"examples.{program}", *arguments],
+        [sys.executable, "-m", f"examples.{name}", *arguments],
         cwd=ROOT,
         env=clean | environment,
         stdin=subprocess.DEVNULL,
@@ -64,7 +68,7 @@ def test_the_quickstart_says_what_it_wants() -> None:
 
 @pytest.mark.parametrize("mode", ["foreground", "background"])
 def test_the_app_works_without_a_server(mode: str) -> None:
-    result = run(program="app", FAKTORY_MODE=mode)
+    result = run_example("app", FAKTORY_MODE=mode)
     assert result.returncode == 0, result.stderr
     assert "sold book for 39.80" in result.stdout
     assert "sell took" in result.stdout
@@ -73,7 +77,7 @@ def test_the_app_works_without_a_server(mode: str) -> None:
 
 @pytest.mark.slow
 def test_the_app_works_with_a_server(backend: Backend) -> None:
-    result = run(program="app", FAKTORY_URL=backend.url)
+    result = run_example("app", FAKTORY_URL=backend.url)
     assert result.returncode == 0, result.stderr
     assert "sold book for 39.80" in result.stdout
     assert "receipt took" in result.stdout
@@ -116,3 +120,20 @@ def test_the_middleware_for_async_jobs_logs_times(caplog: pytest.LogCaptureFixtu
     with caplog.at_level("INFO"):
         work.enqueue()
     assert "work ran for " in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("asyncio_worker", "201 jobs succeeded, 0 failed"),
+        ("trio_worker", "20 jobs done, the consumer is terminated"),
+        ("asgi_push", 'POST /welcome: 202 {"jid":'),
+    ],
+)
+def test_the_async_examples_work_by_themselves_and_with_a_server(name: str, printed: str, server: Server) -> None:
+    for environment in ({}, {"FAKTORY_URL": server.url}):
+        result = run_example(name, **environment)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert printed in result.stdout
+    assert (len(server.retries), len(server.working)) == (0, 0)

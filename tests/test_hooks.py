@@ -149,3 +149,8 @@ def test_a_predicate_that_raises_does_not_count(predicate: Callable[[], Any], ca
     assert [record.getMessage() for record in caplog.records] == [f"stop_when: {predicate!a} raised"]
     hooks.stop_when.append(lambda: True)
     assert hooks.wants_stop() is True
+
+
+def test_all_of_them_can_be_looked_at() -> None:
+    hooks = Hooks([print], [print], [print], [print], [print], [print])
+    assert hooks.all() == [print] * 6

@@ -14,7 +14,7 @@ from faktory.server import Server
 from tests.conftest import until
 from tests.real_server import BINARY, REASON, URL, RealServer
 
-from .fronts import Front, ThreadFront
+from .fronts import AsyncioFront, Front, ThreadFront, TrioFront
 
 
 class Backend:
@@ -79,6 +79,6 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
             backend.client.flush()
 
 
-@pytest.fixture(params=[ThreadFront], ids=["threads"])
+@pytest.fixture(params=[ThreadFront, AsyncioFront, TrioFront], ids=["threads", "asyncio", "trio"])
 def front(request: pytest.FixtureRequest) -> Front:
     return request.param()  # type: ignore[no-any-return]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import trio
 
 from faktory import Consumer, ConsumerBuilder, Summary
 from faktory.consumer import Queues
+from tests.loops import run_asyncio
+
+T = TypeVar("T")
 
 PATIENCE = 20.0
 """Seconds after which a test gives up; nothing here waits that long when it works."""
@@ -28,6 +34,10 @@ class Front(Protocol):
     def drain(self, builder: ConsumerBuilder, url: str, queues: Queues) -> Summary: ...
 
     def run_one(self, builder: ConsumerBuilder, url: str, queues: Queues) -> bool: ...
+
+    def again(self, consumer: Any, queues: Queues) -> int:
+        """Call `run` of a consumer that has ended."""
+        ...
 
 
 class ThreadRun:
@@ -64,3 +74,99 @@ class ThreadFront:
     def run_one(self, builder: ConsumerBuilder, url: str, queues: Queues) -> bool:
         with builder.connect(url) as consumer:
             return consumer.run_one(queues)
+
+    def again(self, consumer: Any, queues: Queues) -> int:
+        busy: int = consumer.run(queues)
+        return busy
+
+
+class AsyncRun:
+    """A consumer on a loop in a thread of its own."""
+
+    def __init__(self, front: AsyncFront, builder: ConsumerBuilder, url: str, queues: Queues) -> None:
+        self.consumer: Any = None
+        self._front = front
+        self._ready = threading.Event()
+        self._result: int | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(builder, url, queues), name="test-run")
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+        if self.consumer is None:
+            self.wait()
+
+    def _run(self, builder: ConsumerBuilder, url: str, queues: Queues) -> None:
+        async def main() -> None:
+            self.consumer = await self._front.connect(builder, url)
+            self._ready.set()
+            self._result = await self.consumer.run(queues)
+
+        try:
+            self._front.run(main)
+        except BaseException as exc:
+            self._error = exc
+        finally:
+            self._ready.set()
+
+    def wait(self) -> int:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the consumer did not end"
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+
+class AsyncFront:
+    """What asyncio and trio have in common."""
+
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        raise NotImplementedError
+
+    async def connect(self, builder: ConsumerBuilder, url: str) -> Any:
+        raise NotImplementedError
+
+    def start(self, builder: ConsumerBuilder, url: str, queues: Queues) -> Running:
+        return AsyncRun(self, builder, url, queues)
+
+    def drain(self, builder: ConsumerBuilder, url: str, queues: Queues) -> Summary:
+        async def main() -> Summary:
+            async with await self.connect(builder, url) as consumer:
+                summary: Summary = await consumer.drain(queues)
+                return summary
+
+        return self.run(main)
+
+    def run_one(self, builder: ConsumerBuilder, url: str, queues: Queues) -> bool:
+        async def main() -> bool:
+            async with await self.connect(builder, url) as consumer:
+                has_run: bool = await consumer.run_one(queues)
+                return has_run
+
+        return self.run(main)
+
+    def again(self, consumer: Any, queues: Queues) -> int:
+        async def main() -> int:
+            busy: int = await consumer.run(queues)
+            return busy
+
+        return self.run(main)
+
+
+class AsyncioFront(AsyncFront):
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await main()
+
+        return run_asyncio(run())
+
+    async def connect(self, builder: ConsumerBuilder, url: str) -> Any:
+        return await builder.connect_asyncio(url)
+
+
+class TrioFront(AsyncFront):
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        return trio.run(main)
+
+    async def connect(self, builder: ConsumerBuilder, url: str) -> Any:
+        return await builder.connect_trio(url)

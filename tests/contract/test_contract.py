@@ -265,7 +265,7 @@ def test_terminate_lets_running_jobs_end(front: Front, backend: Backend) -> None
     assert run.wait() == 0
     assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
     with pytest.raises(ConsumerTerminated):
-        run.consumer.run([backend.queue])
+        front.again(run.consumer, [backend.queue])
 
 
 def test_a_job_that_outlasts_the_shutdown_is_failed_and_its_result_discarded(front: Front, backend: Backend) -> None:

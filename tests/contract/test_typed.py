@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -11,7 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from faktory import App, JobContext, Retry
+import pytest
+
+from faktory import App, JobContext, Retry, current_job
 
 from .conftest import Backend
 
@@ -86,6 +90,43 @@ def test_a_job_that_does_not_fit_is_failed_with_the_path(backend: Backend) -> No
     with app.consumer().on_failure(lambda job, exc: errors.append(str(exc))).connect() as consumer:
         assert consumer.run_one([backend.queue])
     assert errors == ["args[0][1][1] must be float, got str; it is the argument 'spots' of 'work'"]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_async_jobs_run_on_either_loop_and_push_others(backend: Backend, loop: str) -> None:
+    app = App(client=backend.client)
+    seen: list[object] = []
+
+    @app.use
+    async def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        seen.append("around")
+        return await call_next()
+
+    @app.job(queue=backend.queue)
+    async def first(ctx: JobContext, spot: Spot) -> None:
+        job = current_job()
+        seen.append((spot, job is not None and job.jid == ctx.jid))
+        await second.aenqueue(2)
+
+    @app.job(queue=backend.queue)
+    async def second(n: int) -> None:
+        seen.append(n)
+        raise Retry(in_=3600)
+
+    async def main() -> None:
+        builder = app.consumer()
+        connected = builder.connect_asyncio() if loop == "asyncio" else builder.connect_trio()
+        async with await connected as consumer:
+            assert await consumer.run_one([backend.queue])
+            assert await consumer.run_one([backend.queue])
+
+    first.enqueue(Spot(1.0, 2.0))
+    if loop == "asyncio":
+        asyncio.run(main())
+    else:
+        pytest.importorskip("trio").run(main)
+    assert seen == ["around", (Spot(1.0, 2.0), True), "around", 2]
+    assert backend.sets()["scheduled"] == 1
 
 
 def test_a_retry_leaves_one_copy_for_later_and_no_failure(backend: Backend) -> None:

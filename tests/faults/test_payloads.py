@@ -353,9 +353,14 @@ def test_text_of_every_kind_comes_back_as_it_went(url: str) -> None:
 @pytest.mark.slow
 def test_twice_the_payload_takes_about_twice_the_time(url: str) -> None:
     """T17, D7: time for 20 MB is less than three times that for 10 MB; the least of several, for others run here."""
+    least = {10: float("inf"), 20: float("inf")}
     with Client(url, timeout=20) as client, Connection(url, timeout=20) as connection:
-        least = {size: min(sum(round_trip(client, connection, size * MB)) for _ in range(3)) for size in (10, 20)}
-    assert least[20] / least[10] < 3
+        for _ in range(8):
+            for size in least:
+                least[size] = min(least[size], sum(round_trip(client, connection, size * MB)))
+            if least[20] / least[10] < 3:
+                return
+    raise AssertionError(f"10 and 20 MB take {least} seconds")
 
 
 def main() -> None:

@@ -1,0 +1,296 @@
+"""Async twin of `faktory.client`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from ..address import Address
+from ..backoff import Backoff
+from ..client import check_settings, chunks_of, outcome_unknown
+from ..commands import (
+    BatchCommit,
+    BatchNew,
+    BatchOpen,
+    BatchStatus,
+    Command,
+    Flush,
+    Info,
+    JobFilter,
+    Mutate,
+    PauseQueues,
+    Push,
+    PushBulk,
+    QueueLatency,
+    RemoveQueues,
+    ResumeQueues,
+    Target,
+    TrackGet,
+    TrackSet,
+    encode_job,
+)
+from ..errors import (
+    ConfigurationError,
+    ConnectFailed,
+    ConnectionLost,
+    InvalidJob,
+    PushOutcomeUnknown,
+    ServerError,
+)
+from ..job import Job, moment, rfc3339
+from ..options import CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
+from .connection import Connection
+from .kit import Kit
+from .pool import Pool
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+T = TypeVar("T")
+
+
+class Client:
+    """Async twin of `faktory.Client`. Any await can be cancelled: an interrupted exchange closes its connection."""
+
+    _kit: ClassVar[Kit]
+    _connection: ClassVar[type[Connection]]
+
+    def __init__(
+        self,
+        url: str | Address | None = None,
+        *,
+        pool_size: int = POOL_SIZE,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        timeout: float = REPLY_TIMEOUT,
+        ssl_context: SSLContext | None = None,
+        push_retries: int = 0,
+    ) -> None:
+        check_settings(connect_timeout, timeout, push_retries)
+        self.address = url if isinstance(url, Address) else Address.resolve(url)
+        if ssl_context is not None and not self.address.tls:
+            raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
+        self._push_retries = push_retries
+        self._has_bulk = True  # until a server older than 1.6 says otherwise
+
+        async def connect() -> Connection:
+            return await self._connection.open(
+                self.address, connect_timeout=connect_timeout, timeout=timeout, ssl_context=ssl_context
+            )
+
+        self._pool = Pool(self._kit, connect, pool_size)
+
+    # -- pushing --------------------------------------------------------------------------------------------------
+
+    async def push(self, job: Job) -> str:
+        """Async twin of `push`."""
+        if not isinstance(job, Job):
+            raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")
+        for error in (await self._store([job.jid], [encode_job(job)], [job])).values():
+            if "deadline exceeded" in error.text:  # the server lost patience with its own storage (server/server.go)
+                raise PushOutcomeUnknown(f"the server could not tell whether it stored the job: {error}", [job.jid])
+            raise error
+        return job.jid
+
+    async def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Async twin of `push_bulk`."""
+        if isinstance(jobs, Job):
+            raise InvalidJob("expected several Jobs to push, got one; use push, or a list")
+        refused: dict[str, str] = {}
+        stored = 0
+        try:
+            for jids, documents, chunk in chunks_of(jobs):
+                found = await self._store(jids, documents, chunk)
+                refused.update((jid, str(error)) for jid, error in found.items())
+                stored += len(jids) - len(found)
+        except Exception as exc:
+            exc.add_note(
+                f"push_bulk: before this error {stored} jobs were stored and {len(refused)} refused; those drawn since "
+                "then were not sent"
+            )
+            raise
+        return refused
+
+    async def _store(self, jids: list[str], documents: list[bytes], jobs: list[Job]) -> dict[str, ServerError]:
+        """Push encoded jobs as one PUSHB and return the refused ones."""
+        if not self._has_bulk:
+            return await self._store_singly(jobs)
+        try:
+            return await self._send_push(PushBulk.of_encoded(jids, documents), jids)
+        except ServerError as exc:
+            if "unknown command" not in exc.text.lower():
+                raise
+        self._has_bulk = False
+        return await self._store_singly(jobs)
+
+    async def _store_singly(self, jobs: list[Job]) -> dict[str, ServerError]:
+        refused: dict[str, ServerError] = {}
+        for job in jobs:
+            try:
+                await self._send_push(Push(job), [job.jid])
+            except ServerError as exc:
+                refused[job.jid] = exc
+        return refused
+
+    async def _send_push(self, command: Command[T], jids: list[str]) -> T:
+        backoff = Backoff()
+        lost: ConnectionLost | None = None
+        for attempt in range(self._push_retries + 1):
+            if attempt:
+                await self._kit.sleep(backoff.next_delay())
+            try:
+                return await self._call(command)
+            except ConnectionLost as exc:
+                if exc.maybe_executed:
+                    lost = exc
+                elif lost is None and attempt == self._push_retries:
+                    raise
+            except ConnectFailed:
+                if lost is None and attempt == self._push_retries:
+                    raise
+        raise outcome_unknown(jids, lost) from lost
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def info(self) -> dict[str, Any]:
+        """Async twin of `info`."""
+        return await self._call(Info())
+
+    async def queue_latency(self, *names: str) -> dict[str, float]:
+        """Async twin of `queue_latency`."""
+        return await self._call(QueueLatency(names))
+
+    # -- queues ---------------------------------------------------------------------------------------------------
+
+    async def pause_queues(self, *names: str) -> None:
+        """Async twin of `pause_queues`."""
+        await self._call(PauseQueues(names))
+
+    async def resume_queues(self, *names: str) -> None:
+        """Async twin of `resume_queues`."""
+        await self._call(ResumeQueues(names))
+
+    async def remove_queues(self, *names: str) -> None:
+        """Async twin of `remove_queues`."""
+        await self._call(RemoveQueues(names))
+
+    async def flush(self) -> None:
+        """Async twin of `flush`."""
+        await self._call(Flush())
+
+    # -- retries, scheduled, dead ---------------------------------------------------------------------------------
+
+    async def clear(self, target: Target, filter: JobFilter) -> None:  # noqa: A002  # the protocol's own word
+        """Async twin of `clear`."""
+        await self._call(Mutate("clear", target, filter))
+
+    async def kill(self, target: Target, filter: JobFilter) -> None:  # noqa: A002
+        """Async twin of `kill`."""
+        await self._call(Mutate("kill", target, filter))
+
+    async def discard(self, target: Target, filter: JobFilter) -> None:  # noqa: A002
+        """Async twin of `discard`."""
+        await self._call(Mutate("discard", target, filter))
+
+    async def requeue(self, target: Target, filter: JobFilter) -> None:  # noqa: A002
+        """Async twin of `requeue`."""
+        await self._call(Mutate("requeue", target, filter))
+
+    # -- Enterprise -----------------------------------------------------------------------------------------------
+
+    async def batch(
+        self, *, description: str | None = None, success: Job | None = None, complete: Job | None = None
+    ) -> Batch:
+        """Async twin of `batch`."""
+        return Batch(self, await self._call(BatchNew(description=description, success=success, complete=complete)))
+
+    async def open_batch(self, bid: str) -> Batch:
+        """Async twin of `open_batch`."""
+        return Batch(self, await self._call(BatchOpen(bid)))
+
+    async def batch_status(self, bid: str) -> dict[str, Any]:
+        """Async twin of `batch_status`."""
+        return await self._call(BatchStatus(bid))
+
+    async def track(self, jid: str) -> dict[str, Any]:
+        """Async twin of `track`."""
+        return await self._call(TrackGet(jid))
+
+    async def set_track(
+        self,
+        jid: str,
+        *,
+        percent: int | None = None,
+        description: str | None = None,
+        reserve_until: datetime | timedelta | float | None = None,
+    ) -> None:
+        """Async twin of `set_track`."""
+        until = None if reserve_until is None else rfc3339(moment(reserve_until, "reserve_until"))
+        await self._call(TrackSet(jid, percent=percent, description=description, reserve_until=until))
+
+    # -- plumbing -------------------------------------------------------------------------------------------------
+
+    async def _call(self, command: Command[T]) -> T:
+        try:
+            async with self._pool.lend() as connection:
+                return await connection.call(command)
+        except ConnectionLost as exc:
+            if exc.maybe_executed:
+                raise
+        # The pooled socket was found dead before the last byte was written: nothing ran, so once more is safe.
+        async with self._pool.lend() as connection:
+            return await connection.call(command)
+
+    async def close(self) -> None:
+        """Async twin of `close`."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address}>"
+
+
+class Batch:
+    """Async twin of `faktory.Batch`, made by `await client.batch(...)` and `await client.open_batch(bid)`."""
+
+    def __init__(self, client: Client, bid: str) -> None:
+        self.bid = bid
+        self._client = client
+
+    async def push(self, job: Job) -> str:
+        """Async twin of `push`."""
+        return await self._client.push(self._joined(job))
+
+    async def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Async twin of `push_bulk`."""
+        return await self._client.push_bulk(map(self._joined, jobs))
+
+    async def batch(
+        self, *, description: str | None = None, success: Job | None = None, complete: Job | None = None
+    ) -> Batch:
+        """Async twin of `batch`."""
+        command = BatchNew(description=description, success=success, complete=complete, parent_bid=self.bid)
+        return Batch(self._client, await self._client._call(command))
+
+    async def commit(self) -> None:
+        """Async twin of `commit`."""
+        await self._client._call(BatchCommit(self.bid))
+
+    def _joined(self, job: Job) -> Job:
+        job.custom = {**(job.custom or {}), "bid": self.bid}
+        return job
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        if exc_type is None:
+            await self.commit()
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.bid}>"

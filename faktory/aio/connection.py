@@ -1,0 +1,258 @@
+"""Async twin of `faktory.connection`: one conversation with a server.
+
+Any interruption between the first byte sent and the reply read, a cancellation too, closes the connection.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
+
+from ..address import Address
+from ..commands import END, Command
+from ..connection import default_context, is_ip, local_hostname, resolve, warn_of_password
+from ..diagnosis import no_handshake, no_server, no_tls, reason, unusable
+from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
+from ..handshake import Greeting, Identity, accept, hello
+from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
+from ..wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+from .kit import Kit, Stream
+from .threads import aside
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+T = TypeVar("T")
+
+_GOOD_PIECE = 64 * 1024
+_GOODBYE_LIMIT = 0.2
+
+
+class Connection:
+    """Async twin of `faktory.connection.Connection`, made by `await Connection.open(...)`. For one task at a time."""
+
+    _kit: ClassVar[Kit]
+
+    __slots__ = ("_parser", "_stream", "address", "last_used", "timeout")
+
+    def __init__(self, address: Address, timeout: float, max_bulk: int) -> None:
+        self.address = address
+        self.timeout = timeout
+        self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
+        self._stream: Stream | None = None
+        self.last_used = monotonic()
+
+    @classmethod
+    async def open(
+        cls,
+        url: str | Address | None = None,
+        *,
+        identity: Identity | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        timeout: float = REPLY_TIMEOUT,
+        ssl_context: SSLContext | None = None,
+        max_bulk: int = MAX_BULK,
+    ) -> Self:
+        """Connect and shake hands. The parameters and errors are those of `faktory.connection.Connection`."""
+        address = url if isinstance(url, Address) else Address.resolve(url)
+        if ssl_context is not None and not address.tls:
+            raise ConfigurationError(f"an ssl_context was given, but {address} is without TLS; write tcp+tls://")
+        connection = cls(address, timeout, max_bulk)
+        limit = monotonic() + connect_timeout
+        try:
+            stream = await connection._dial(ssl_context, limit)
+            await connection._shake_hands(stream, identity or Identity(local_hostname(), os.getpid()), limit)
+        except BaseException:
+            connection.abort()
+            raise
+        connection._parser.max_line = MAX_LINE
+        connection.last_used = monotonic()
+        return connection
+
+    # -- talking ------------------------------------------------------------------------------------------------
+
+    async def call(self, command: Command[T]) -> T:
+        """Async twin of `call`."""
+        line = command.line
+        if line.find(b"\n") != len(line) - 1:
+            raise ConfigurationError("expected a command of one line that ends in LF, got line breaks inside")
+        await self.send(line)
+        reply = await self.receive()
+        try:
+            return command.decode(reply)
+        except ProtocolError:
+            self.abort()  # whole, but no answer to this command: replies may be out of step
+            raise
+
+    async def send(self, data: bytes) -> None:
+        """Async twin of `send`."""
+        stream = self._stream
+        if stream is None:
+            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+        if not self._parser.is_empty:
+            self._refuse_unasked()
+        try:
+            await stream.send(data, self.timeout)
+        except OSError as exc:
+            self.abort()
+            raise ConnectionLost(f"lost the connection to {self.address} while sending: {reason(exc)}") from exc
+        except BaseException:
+            self.abort()
+            raise
+
+    def _refuse_unasked(self) -> NoReturn:
+        """Drop the connection for what the server said unasked; its goodbye tells why."""
+        self.abort()
+        unasked = self._parser.next_reply()
+        if isinstance(unasked, ServerError):
+            self._examine(unasked)
+        raise ProtocolError("the server sent more than was asked for; the connection was dropped")
+
+    async def receive(self) -> Reply:
+        """Async twin of `receive`."""
+        reply = self._parser.next_reply()
+        if reply is NEED_DATA:
+            try:
+                reply = await self._read()
+            except BaseException:
+                self.abort()
+                raise
+        self.last_used = monotonic()
+        if isinstance(reply, ServerError):
+            self._examine(reply)
+        return reply
+
+    async def _read(self) -> Reply:
+        """Read until a whole reply is there, or the time limit has passed."""
+        stream, parser = self._stream, self._parser
+        if stream is None:
+            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+        started, received = 0.0, 0
+        while True:
+            try:
+                data = await stream.receive(self.timeout)
+            except TimeoutError as exc:
+                raise ConnectionLost(f"no reply from {self.address} within {self.timeout:g} s") from exc
+            except OSError as exc:
+                raise ConnectionLost(f"lost the connection to {self.address}: {reason(exc)}") from exc
+            if not data:
+                raise ConnectionLost(f"{self.address} closed the connection before it replied")
+            parser.feed(data)
+            reply = parser.next_reply()
+            if reply is not NEED_DATA:
+                return reply
+            # A trickle must not hold us for ever; a large reply may take longer, if it comes in good pieces.
+            now = monotonic()
+            started = started or now
+            received += len(data)
+            if now - started > self.timeout:
+                if received < _GOOD_PIECE:
+                    raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
+                started, received = now, 0
+
+    def _examine(self, error: ServerError) -> None:
+        """Raise for the errors that are about the connection and not about the command."""
+        verdict = unusable(self.address, error)
+        if verdict is not None:
+            self.abort()
+            raise verdict
+
+    # -- opening and closing --------------------------------------------------------------------------------------
+
+    async def _dial(self, context: SSLContext | None, limit: float) -> Stream:
+        """Try every address the name resolves to, sharing out the time that is left."""
+        address, kit = self.address, self._kit
+        hosts = await self._resolve(limit)
+        stream: Stream | None = None
+        reasons: list[str] = []
+        for index, host in enumerate(hosts):
+            try:
+                stream = await kit.open(host, address.port, _left(limit) / (len(hosts) - index))
+                break
+            except OSError as exc:
+                reasons.append(reason(exc))
+        if stream is None:
+            raise no_server(address, reasons)
+        if address.tls:
+            try:
+                stream = await kit.wrap(stream, context or default_context(), address.host, _left(limit))
+            except OSError as exc:
+                raise no_tls(address, exc) from exc
+        self._stream = stream
+        return stream
+
+    async def _resolve(self, limit: float) -> list[str]:
+        """Return the IP addresses of the host; the look-up has no time limit, so it runs in a thread we can leave."""
+        address = self.address
+        if is_ip(address.host):
+            return [address.host]
+        found = await aside(self._kit, lambda: resolve(address, limit))
+        return list(dict.fromkeys(target[4][0] for target in found))
+
+    async def _shake_hands(self, stream: Stream, identity: Identity, limit: float) -> None:
+        greeting = Greeting.decode(await self._read_handshake(stream, "its greeting", limit))
+        warn_of_password(self.address, greeting)
+        line = hello(greeting, identity, self.address.password)
+        try:
+            await stream.send(line, _left(limit))
+        except OSError as exc:
+            raise ConnectFailed(f"{self.address} broke off the handshake: {reason(exc)}") from exc
+        accept(await self._read_handshake(stream, "the answer to HELLO", limit))
+
+    async def _read_handshake(self, stream: Stream, awaited: str, limit: float) -> Reply:
+        """Read one reply within the connect deadline."""
+        parser = self._parser
+        while (reply := parser.next_reply()) is NEED_DATA:
+            try:
+                data = await stream.receive(_left(limit))
+            except TimeoutError as exc:
+                raise no_handshake(self.address, awaited, "nothing came in time") from exc
+            except OSError as exc:
+                raise no_handshake(self.address, awaited, reason(exc)) from exc
+            if not data:
+                raise no_handshake(self.address, awaited, "the connection was closed")
+            parser.feed(data)
+        if isinstance(reply, ServerError):
+            self._examine(reply)
+        return reply
+
+    @property
+    def is_open(self) -> bool:
+        """Async twin of `is_open`."""
+        return self._stream is not None
+
+    def is_usable(self) -> bool:
+        """Async twin of `is_usable`."""
+        stream = self._stream
+        if stream is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
+            return False
+        return not stream.is_readable()
+
+    async def close(self) -> None:
+        """Async twin of `close`."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close(END, _GOODBYE_LIMIT)
+
+    def abort(self) -> None:
+        """Async twin of `abort`."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.address} {'open' if self.is_open else 'closed'}>"
+
+
+def _left(limit: float) -> float:
+    left = limit - monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left

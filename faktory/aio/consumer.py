@@ -1,0 +1,421 @@
+"""Async twin of `faktory.consumer`: tasks that fetch, run and report jobs, and a careful end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
+
+from ..address import Address
+from ..connection import Connection as BlockingConnection
+from ..consumer import HANDLED, Health, Queues, Summary, raise_for
+from ..crew import Shift, as_lost
+from ..errors import ConfigurationError, ConsumerTerminated
+from ..handshake import Identity
+from ..heart import Heart
+from ..hooks import Hooks
+from ..lifecycle import State
+from ..managed import Managed
+from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCH_WATCH, FETCHERS, FORCED_EXIT, WIND_DOWN, ConsumerOptions
+from ..queues import order_of
+from ..registry import Registry
+from .connection import Connection
+from .crew import Crew
+from .dialler import Dialler
+from .fetcher import Fetcher
+from .kit import Kit
+from .reporter import Reporter
+from .runner import Runner, run_hooks
+from .stacks import dump_stacks
+from .threads import Threads, aside
+from .work import on_loop_or_in_threads
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+T = TypeVar("T")
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Consumer:
+    """Async twin of `faktory.Consumer`. Its tasks end before the call that has started them does.
+
+    `quiet` and `terminate` act at once and from any thread; awaiting what they return is allowed, and changes nothing.
+    """
+
+    _kit: ClassVar[Kit]
+    _connection: ClassVar[type[Connection]]
+
+    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler) -> None:
+        self._crew = crew
+        self._hooks = hooks
+        self._threads = threads
+        self._dialler = dialler
+        self._heart = Heart(crew)
+        self._at_work = False
+        self._has_started = False
+        self._told_quiet = False
+        self._forced_by = 0
+
+    @classmethod
+    async def connect(
+        cls,
+        address: Address,
+        identity: Identity,
+        options: ConsumerOptions,
+        registry: Registry,
+        hooks: Hooks,
+        managed: Managed,
+        ssl_context: SSLContext | None,
+    ) -> Self:
+        """Make one of what a `ConsumerBuilder` knows, and connect its heart."""
+        threads = Threads(cls._kit)
+
+        def connect_heart(timeout: float) -> BlockingConnection:
+            return BlockingConnection(
+                address, identity=identity, connect_timeout=CONNECT_TIMEOUT, timeout=timeout, ssl_context=ssl_context
+            )
+
+        async def connect() -> Connection:
+            return await cls._connection.open(
+                address,
+                identity=identity,
+                connect_timeout=CONNECT_TIMEOUT,
+                timeout=FETCH_TIMEOUT,
+                ssl_context=ssl_context,
+            )
+
+        handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads)
+        crew = Crew(cls._kit, options, handlers, managed, connect_heart)
+        consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect))
+        try:
+            await consumer._connect_heart()
+        except BaseException:
+            consumer._heart.close()
+            raise
+        return consumer
+
+    async def _connect_heart(self) -> None:
+        # A connection made for somebody who is gone would be nobody's to close.
+        await self._kit.shielded(lambda: aside(self._kit, self._heart.connect), on_cancel=lambda: None)
+
+    # -- working ------------------------------------------------------------------------------------------------
+
+    async def run(self, queues: Queues) -> int:
+        """Async twin of `run`. Cancelling it terminates: it goes on until the running jobs have ended or were cut off.
+
+        Its jobs do not outlive it: after a lost connection, too, they are cut off when `shutdown_timeout` is over.
+        """
+        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        busy = await self._work(shift)
+        raise_for(shift)
+        return busy
+
+    async def drain(self, queues: Queues) -> Summary:
+        """Async twin of `drain`."""
+        shift = Shift(order_of(queues), is_persistent=False, until_empty=True)
+        started = monotonic()
+        await self._work(shift)
+        raise_for(shift)
+        return Summary(shift.succeeded, shift.failed, monotonic() - started)
+
+    async def run_one(self, queues: Queues) -> bool:
+        """Async twin of `run_one`. Cancelling it does not terminate; a job that runs has `shutdown_timeout` to end."""
+        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        if self.state is State.QUIET:
+            return False
+        await self._work(shift, is_single=True)
+        raise_for(shift)
+        return shift.total > 0
+
+    async def run_to_completion(self, queues: Queues) -> NoReturn:
+        """Async twin of `run_to_completion`. Ends the process by `SystemExit`: call it last, in the main task."""
+        shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
+        with self._taking_signals():
+            busy = await self._work(shift)
+            await self._end()
+        self._exit(shift, busy)
+
+    def _exit(self, shift: Shift, busy: int) -> NoReturn:
+        unreported = len(self._crew.outbox)
+        if unreported:
+            log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
+        has_failed = bool(self._crew.cut_off or unreported or shift.error)
+        code = 128 + self._forced_by if self._forced_by else int(has_failed)
+        if busy or threading.current_thread() is not threading.main_thread():
+            # What cannot be stopped must not go on with jobs that the server hands to others now.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Async twin of `state`."""
+        return self._crew.lifecycle.state
+
+    @property
+    def wid(self) -> str:
+        """Async twin of `wid`."""
+        return self._crew.options.wid
+
+    def health(self) -> Health:
+        """Async twin of `health`, which waits for nothing either."""
+        crew, now = self._crew, monotonic()
+
+        def age(moment: float | None) -> float | None:
+            return None if moment is None else max(0.0, now - moment)
+
+        busy, fetch_age = crew.busy(), age(crew.fetched_at)
+        outage = self._dialler.outage
+        is_fetching = fetch_age is not None and fetch_age < FETCH_WATCH and not outage.is_down
+        return Health(
+            state=self.state,
+            is_ready=self.state is State.RUNNING and self._at_work and (is_fetching or busy == crew.options.workers),
+            workers=crew.options.workers,
+            busy=busy,
+            last_fetch_age=fetch_age,
+            last_beat_age=age(self._heart.beaten_at),
+            last_report_age=age(crew.reported_at),
+            reconnects=outage.reconnects,
+            unreported=len(crew.outbox),
+        )
+
+    def quiet(self) -> Done:
+        """Async twin of `quiet`; any thread may call it."""
+        self._crew.quiet()
+        return Done()
+
+    def terminate(self) -> Done:
+        """Async twin of `terminate`; any thread may call it."""
+        self._crew.terminate()
+        return Done()
+
+    async def reconnect(self) -> None:
+        """Async twin of `reconnect`."""
+        async with self._working():
+            self._check_alive()
+            await self._connect_heart()
+
+    def get(self, kind: type[T]) -> T:
+        """Async twin of `get`, which waits for nothing either."""
+        return self._crew.managed.get(kind)
+
+    async def close(self) -> None:
+        """Async twin of `close`."""
+        while self._at_work:
+            self._crew.terminate()
+            await self._kit.wait(self._crew.changed, float("inf"))
+        await self._end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._kit.shielded(self.close, lambda: None)
+
+    def __repr__(self) -> str:
+        return f"<Consumer wid={self.wid!r} {self.state.value}>"
+
+    # -- a shift --------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncGenerator[None, None]:
+        if self._at_work:
+            raise ConfigurationError("the consumer is at work already; build another one for more jobs at a time")
+        self._at_work = True
+        try:
+            yield
+        finally:
+            self._at_work = False
+            self._crew.look_again()
+
+    def _check_alive(self) -> None:
+        if self._crew.lifecycle.is_ending:
+            raise ConsumerTerminated("the consumer was terminated; build and connect a new one")
+
+    async def _begin(self, shift: Shift) -> None:
+        """Make ready to work: a live connection."""
+        self._check_alive()
+        try:
+            if not self._heart.is_connected:
+                await self._connect_heart()
+        except ConnectionError as exc:
+            if not shift.is_persistent:  # else the heart and the tasks go on trying
+                raise as_lost(exc) from exc.__cause__
+        if not self._has_started:
+            self._has_started = True
+            await run_hooks(self._hooks.startup)
+
+    async def _work(self, shift: Shift, *, is_single: bool = False) -> int:
+        """Run a shift to its end, whatever happens to the caller. Returns the number of workers still busy."""
+        async with self._working():
+            await self._begin(shift)
+            return await self._kit.shielded(
+                lambda: self._run_shift(shift, is_single=is_single),
+                on_cancel=lambda: self._crew.stop(shift) if is_single else self._crew.terminate(),
+            )
+
+    async def _run_shift(self, shift: Shift, *, is_single: bool) -> int:
+        crew = self._crew
+        crew.stuck = self._threads.busy
+        crew.carry_over(is_watched=is_single)
+        crew.fetched_at = monotonic()
+        crew.reporter = reporter = Reporter(crew, shift, self._dialler)
+        queues = shift.next_fetch().line.decode().split()[1:]
+        number = 1 if is_single else min(FETCHERS, crew.options.workers)
+        if not is_single:
+            log.info(
+                "working as %s at %s: %d jobs at a time, queues %s",
+                self.wid,
+                self._heart.server,
+                crew.options.workers,
+                queues,
+            )
+        self._heart.start()
+        try:
+            async with self._kit.group() as group:
+                runner = Runner(crew, shift, self._hooks, group)
+                crew.fetchers = [
+                    Fetcher(crew, shift, self._dialler, index, runner, is_single=is_single) for index in range(number)
+                ]
+                for fetcher in crew.fetchers:
+                    group.start(fetcher.run)
+                group.start(reporter.run)
+                await self._wait(shift)
+                reporter.close()
+                if not crew.has_ended(reporter):
+                    await self._insist(shift)
+                    group.cancel()
+        finally:
+            crew.reporter = None
+            await aside(self._kit, self._heart.stop)
+        crew.stuck = self._threads.busy
+        if not is_single:
+            log.info(
+                "ended: %d jobs succeeded, %d failed, %d were cut off", shift.succeeded, shift.failed, crew.cut_off
+            )
+        if crew.lifecycle.is_ending:
+            await self._end()
+        return crew.stuck
+
+    async def _wait(self, shift: Shift) -> None:
+        """Wait for the tasks to end; cut the jobs off when their time is up."""
+        crew = self._crew
+        limit = float("inf")
+        while not crew.is_settled(shift):
+            now = monotonic()
+            self._take_signals()
+            if self.state is not State.RUNNING:
+                await self._tell_quiet()
+                if shift.until_empty and not shift.is_stopping:
+                    crew.stop(shift)
+            if shift.is_stopping and limit == float("inf"):
+                limit = now + crew.options.shutdown_timeout
+            if crew.lifecycle.is_over(now) or now >= limit:
+                jids = crew.cancel_running()
+                if jids:
+                    log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
+                await self._wait_wound_down(FORCED_EXIT if self._forced_by else WIND_DOWN)
+                return
+            await crew.mail.wait(min(limit, crew.lifecycle.deadline, now + 3600) - now)
+
+    async def _wait_wound_down(self, seconds: float) -> None:
+        crew = self._crew
+        limit = monotonic() + seconds
+        crew.heart_wake.set()
+        while not crew.is_wound_down and (left := limit - monotonic()) > 0:
+            await crew.mail.wait(left)
+
+    async def _insist(self, shift: Shift) -> None:
+        """Deal with handlers that go on though they were cancelled."""
+        crew = self._crew
+        stubborn = [work for work in crew.works if work.slot.job is not None and not work.slot.is_cancelled]
+        for work in stubborn:
+            log.error("job %a (%a) goes on though it was cancelled", work.job.jid, work.job.jobtype)
+            crew.fail_running(work)
+        if not stubborn:
+            return
+        await self._wait_wound_down(FORCED_EXIT)
+        if shift.is_persistent:
+            await self._end()
+            self._exit(shift, len(stubborn))
+
+    def _take_signals(self) -> None:
+        crew = self._crew
+        while crew.signals:
+            signum = crew.signals.popleft()
+            name = signal.Signals(signum).name
+            if name == "SIGTTIN":
+                dump_stacks(crew.works)
+            elif name == "SIGTSTP":
+                crew.quiet()
+            elif crew.lifecycle.is_ending:
+                self._forced_by = signum
+                crew.force()
+            else:
+                crew.terminate()
+
+    async def _tell_quiet(self) -> None:
+        if not self._told_quiet:
+            self._told_quiet = True
+            await run_hooks(self._hooks.quiet)
+
+    async def _end(self) -> None:
+        """Close everything, once."""
+        if self.state is State.TERMINATED:
+            return
+        self._crew.lifecycle.finish()
+        if self._has_started:
+            await self._tell_quiet()
+            await run_hooks(self._hooks.shutdown)
+        for result in self._crew.managed.close():
+            await result
+        self._threads.close()
+        await aside(self._kit, self._heart.close)
+
+    # -- signals ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _taking_signals(self) -> Generator[None, None, None]:
+        if threading.current_thread() is not threading.main_thread():
+            log.warning("not in the main thread: signals are not taken")
+            yield
+            return
+        before: dict[int, Any] = {}
+        crew = self._crew
+
+        def note(signum: int, _frame: FrameType | None) -> None:
+            crew.signals.append(signum)
+            crew.post(crew.mail.ring)  # safe here, whatever was interrupted
+
+        for name in HANDLED:
+            if hasattr(signal, name):
+                signum = getattr(signal, name)
+                before[signum] = signal.signal(signum, note)
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+
+class Done:
+    """What may be awaited and needs no waiting."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield

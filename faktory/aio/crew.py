@@ -1,0 +1,440 @@
+"""What the tasks of one async consumer share. For the scheduler's thread, but where any may call it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..commands import Ack, Fail
+from ..connection import Connection as BlockingConnection
+from ..context import Run
+from ..crew import Shift, log_given_up, log_late
+from ..errors import JobCancelled, JobTimeout
+from ..failure import CUT_OFF
+from ..job import Job
+from ..lifecycle import Lifecycle, State
+from ..managed import Managed
+from ..options import FETCH_WATCH, MANY_WORKERS, REPORT_BATCH, ConsumerOptions
+from ..outbox import Outbox, Outcome
+from ..slot import Alarm, Lookouts, Slot, Step, time_limit
+from .kit import Bell, Kit
+from .work import AsyncHandler, Work
+
+if TYPE_CHECKING:
+    from .fetcher import Fetcher
+    from .reporter import Reporter
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Crew:
+    """The shared state of a consumer's tasks. No method waits."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        options: ConsumerOptions,
+        handlers: Mapping[str, AsyncHandler],
+        managed: Managed,
+        connect: Callable[[float], BlockingConnection],
+    ) -> None:
+        self.kit = kit
+        self.options = options
+        self.handlers = handlers
+        self.managed = managed
+        self.connect = connect
+        """Opens the heart's connection, which blocks, given its reply timeout in seconds."""
+        self.post = kit.poster()
+        self.lifecycle = Lifecycle(
+            shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
+        )
+        self.outbox = Outbox()
+        self.works: set[Work] = set()
+        """The jobs that run, or whose hooks do."""
+        self.fetchers: list[Fetcher] = []
+        self.reporter: Reporter | None = None
+        self.lock = threading.RLock()
+        """Guards the lifecycle and the set of works, which the heart's thread looks at."""
+        self.heart_wake = threading.Event()
+        self.changed = kit.event()
+        """Set, and replaced, when the consumer's state changes."""
+        self.mail = Bell(kit)
+        """Wakes the task that waits in `run`."""
+        self.signals: deque[int] = deque()
+        self.fetched_at: float | None = None
+        """When the last FETCH was answered, with or without a job; None before the first of a shift."""
+        self.reported_at: float | None = None
+        """When the server last confirmed an outcome."""
+        self.cut_off = 0
+        """Jobs given up by `cancel_running` so far."""
+        self.stuck = 0
+        """Threads that earlier shifts have left with a job."""
+        self._heart_until = float("inf")
+        self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
+        self._fetching = 0  # slots promised to FETCHes under way
+        self._parked: deque[Fetcher] = deque()  # jobs are scarce
+        self._starved: deque[Fetcher] = deque()  # slots are scarce
+        self._is_watched = False  # the task that waits in `run` wants to know of each end
+        self._about_to_send = 0  # fetchers that give a job its first step, and will take its outcome along
+        self._fresh: deque[Outcome] = deque()  # never sent
+        self._again: deque[Outcome] = deque()  # sent, but the answer was lost or an error
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def next_step(self, fetcher: Fetcher) -> Step:
+        """Return what a fetcher does next: FETCH, park (its event is a new one then), or end."""
+        step = self._next_step(fetcher, monotonic())
+        if step is not Step.FETCH:
+            self.leave_to_reporter()
+        return step
+
+    def leave_to_reporter(self) -> None:
+        """Have the reporter send what no fetcher takes along."""
+        if self._fresh and self.reporter is not None:
+            self.reporter.bell.ring()
+
+    def _next_step(self, fetcher: Fetcher, now: float) -> Step:
+        shift = fetcher.shift
+        was_woken, fetcher.is_woken = fetcher.is_woken, False
+        if self.lifecycle.is_ending or shift.is_stopping or fetcher.has_fetched_its_one:
+            self._lookouts.answered(fetcher.index)
+            return Step.END
+        wants_jobs = self.lifecycle.may_fetch
+        if shift.until_empty and not fetcher.has_just_fetched and not was_woken:
+            # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
+            wants_jobs = wants_jobs and not any(other.is_fetching for other in self.fetchers)
+        has_slot = self.free > 0
+        if wants_jobs and has_slot and self._may_fetch(fetcher, now, was_woken=was_woken):
+            self._lookouts.sent(fetcher.index, now)
+            fetcher.is_fetching = True
+            self._fetching += 1
+            return Step.FETCH
+        self._lookouts.answered(fetcher.index)
+        fetcher.wake = self.kit.event()
+        (self._starved if wants_jobs and not has_slot else self._parked).append(fetcher)
+        return Step.PARK
+
+    def _may_fetch(self, fetcher: Fetcher, now: float, *, was_woken: bool) -> bool:
+        if was_woken or self._lookouts.has_room:
+            return True
+        return fetcher.has_just_fetched and self._lookouts.grant(now, fetcher.waited)
+
+    @property
+    def free(self) -> int:
+        """Slots neither taken by a job nor promised to a FETCH."""
+        return self.options.workers - len(self.works) - self._fetching - self.stuck
+
+    def begin(self, fetcher: Fetcher, job: Job, timeout: float | None) -> tuple[Work, bool]:
+        """Start a fetched job, and wake the next parked fetcher. Tells whether there is time to run it."""
+        now = monotonic()
+        slot = Slot(0)
+        slot.begin(job, timeout, now)
+        work = Work(self.kit, self.post, slot, Run(job, now + time_limit(job.reservation, timeout), self.managed))
+        with self.lock:
+            self._answered(fetcher, now)
+            fetcher.has_just_fetched = True
+            self.works.add(work)
+            is_early = slot.alarm_at < self._heart_until
+            in_time = not self.lifecycle.is_over(now)
+        if self._parked and self.free > 0:
+            woken = self._parked.popleft()
+            # On the lookout from now on, so that no other sends a FETCH too many meanwhile.
+            self._lookouts.sent(woken.index, now)
+            woken.be_woken()
+        if is_early:
+            self.heart_wake.set()
+        return work, in_time
+
+    def fetched_nothing(self, fetcher: Fetcher, *, is_empty: bool = True) -> None:
+        """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
+        self._answered(fetcher, monotonic())
+        fetcher.has_just_fetched = False
+        if is_empty and fetcher.shift.until_empty and self.is_idle:
+            self.stop(fetcher.shift)
+
+    def _answered(self, fetcher: Fetcher, now: float) -> None:
+        self.fetched_at = now
+        self.step_aside(fetcher)
+
+    def step_aside(self, fetcher: Fetcher) -> None:
+        """Note that a fetcher sends no FETCH after all, or that it has ended."""
+        self._lookouts.answered(fetcher.index)
+        if fetcher.is_fetching:
+            fetcher.is_fetching = False
+            self._fetching -= 1
+
+    def give_place(self) -> None:
+        """Let a parked fetcher that has a connection look out in the place of one that has none."""
+        ready = next((other for other in self._parked if other.is_connected), None)
+        if ready is not None and self._lookouts.has_room:
+            self._parked.remove(ready)
+            ready.be_woken()
+
+    def lost(self, fetcher: Fetcher | None, shift: Shift, error: Exception) -> None:
+        """Note that an exchange was cut off."""
+        if fetcher is not None:
+            self.step_aside(fetcher)
+            fetcher.has_just_fetched = False
+        if not shift.is_persistent:
+            self.stop(shift, error)
+
+    def fetcher_has_ended(self, fetcher: Fetcher) -> None:
+        """Note that a fetcher's task is about to end."""
+        fetcher.has_ended = True
+        self.step_aside(fetcher)
+        self.mail.ring()
+
+    @property
+    def is_idle(self) -> bool:
+        """True when no job runs, is about to come, or has an outcome to report."""
+        return not self.works and not self._fetching and len(self.outbox) == 0
+
+    # -- outcomes -------------------------------------------------------------------------------------------------
+
+    def expect_outcome(self, change: int) -> None:
+        """Note that a fetcher is about to take outcomes along (1), or no more (-1)."""
+        self._about_to_send += change
+
+    def finish(self, shift: Shift, work: Work, command: Ack | Fail) -> bool:
+        """Put a job's outcome into the outbox. Returns False when it is not to be sent: the job was failed for us."""
+        slot, outcome = work.slot, Outcome(command, work.slot.expires_at)
+        with self.lock:
+            slot.finish()
+        if isinstance(command, Ack):
+            shift.succeeded += 1
+        else:
+            shift.failed += 1
+        if slot.is_cancelled:
+            return False
+        if outcome.may_be_sent(monotonic()):
+            self.outbox.add(outcome)
+            work.outcome = outcome
+            return True
+        log.warning(
+            "job %a failed after its reservation had ended; the server has taken it back, so nothing is reported",
+            command.jid,
+        )
+        return False
+
+    def release(self, work: Work) -> None:
+        """Have a job's outcome sent, and its slot used again. Can be called twice."""
+        outcome, work.outcome = work.outcome, None
+        if outcome is not None:
+            self._fresh.append(outcome)
+        if work not in self.works:
+            return
+        with self.lock:
+            self.works.discard(work)
+        if self._starved:
+            self._starved.popleft().be_woken(is_free=False)
+        elif outcome is not None and self.reporter is not None and not self._about_to_send:
+            self.reporter.bell.ring()
+        if self._is_watched:
+            self.mail.ring()
+
+    def take_fresh(self) -> list[Outcome]:
+        """Return outcomes that may leave ahead of a FETCH."""
+        return self._take(self._fresh, is_cut=False) if self._fresh else []
+
+    def take_any(self) -> list[Outcome]:
+        """Return outcomes to report, first those that were sent already."""
+        return self._take(self._again, is_cut=True) or self._take(self._fresh, is_cut=False)
+
+    def _take(self, waiting: deque[Outcome], *, is_cut: bool) -> list[Outcome]:
+        now = monotonic()
+        taken: list[Outcome] = []
+        size = 0
+        while waiting and len(taken) < REPORT_BATCH and size < 64 * 1024:
+            outcome = waiting.popleft()
+            if now >= outcome.deadline and (is_cut or not outcome.may_be_sent(now)):
+                self.outbox.settle(outcome)
+                log_given_up(outcome)
+            else:
+                taken.append(outcome)
+                size += len(outcome.command.line)
+        return taken
+
+    def settled(self, outcome: Outcome) -> None:
+        """Note that the server has confirmed an outcome."""
+        self.outbox.settle(outcome)
+        self.reported_at = monotonic()
+        if self._is_watched:
+            self.mail.ring()
+
+    def refused(self, outcome: Outcome, error: Exception) -> None:
+        """Note that the server has answered an outcome with an error: it is sent once more, or given up."""
+        if self.outbox.refuse(outcome):
+            self.unsettled([outcome])
+        else:
+            log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
+            self.mail.ring()
+
+    def unsettled(self, outcomes: list[Outcome]) -> None:
+        """Have outcomes sent again, without a FETCH behind them."""
+        self._again.extend(outcomes)
+        if outcomes and self.reporter is not None:
+            self.reporter.bell.ring()
+
+    def carry_over(self, *, is_watched: bool) -> None:
+        """Begin a shift with what the last one could not report; `is_watched` rings `mail` for each end of a job."""
+        self._fresh.clear()
+        self._again = deque(self.outbox.waiting())
+        self._parked.clear()
+        self._starved.clear()
+        self._fetching = self._about_to_send = 0
+        self._is_watched = is_watched or self.lifecycle.state is not State.RUNNING
+
+    # -- what changes the consumer's state: any thread may call these --------------------------------------------
+
+    def quiet(self) -> None:
+        """Stop taking jobs."""
+        with self.lock:
+            news = self.lifecycle.quiet(monotonic())
+        self._tell()
+        if news:
+            log.info("quiet: no new jobs are taken")
+
+    def terminate(self) -> None:
+        """Stop taking jobs and end."""
+        with self.lock:
+            news = self.lifecycle.terminate(monotonic())
+        self._tell()
+        if news:
+            log.info("terminating: running jobs have %g s to end", self.options.shutdown_timeout)
+
+    def force(self) -> None:
+        """End now."""
+        with self.lock:
+            self.lifecycle.force(monotonic())
+        self._tell()
+        log.warning("terminating now: running jobs are cut off")
+
+    def server_says(self, state: str | None) -> None:
+        """Obey the answer to a BEAT."""
+        if state == "quiet":
+            self.quiet()
+        elif state == "terminate":
+            self.terminate()
+        elif state is not None:
+            log.warning("the server wants the unknown state %a; going on", state[:80])
+
+    def _tell(self) -> None:
+        self.heart_wake.set()
+        self.post(self.look_again)
+
+    def stop(self, shift: Shift, error: Exception | None = None) -> None:
+        """End a shift, but not the consumer, after what its tasks have in hand. Only in the scheduler's thread."""
+        shift.is_stopping = True
+        if error is not None and shift.error is None:
+            shift.error = error
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Wake everybody to what has changed. Only in the scheduler's thread."""
+        self._is_watched = True
+        self.changed.set()
+        self.changed = self.kit.event()
+        for waiting in (self._parked, self._starved):
+            while waiting:
+                waiting.pop().be_woken(is_free=False)
+        if self.reporter is not None:
+            self.reporter.bell.ring()
+        self.mail.ring()
+
+    # -- what the heart's thread asks ------------------------------------------------------------------------------
+
+    def next_alarm_in(self, beat_in: float) -> float:
+        """Return the seconds until the heart has something to do, at most `beat_in`."""
+        now = monotonic()
+        with self.lock:
+            self._heart_until = min([now + beat_in, *(work.slot.alarm_at for work in self.works)])
+            return max(0.0, self._heart_until - now)
+
+    def sound_alarms(self) -> None:
+        """Warn of jobs that come near the end of their reservations, and interrupt those past their time limits."""
+        now = monotonic()
+        late: list[tuple[Alarm, Work, float]] = []
+        with self.lock:
+            for work in self.works:
+                alarm = work.slot.next_alarm(now)
+                if alarm is not None:
+                    late.append((alarm, work, now - work.slot.started_at))
+        for alarm, work, seconds in late:
+            log_late(alarm, work.job, seconds)
+            if alarm is Alarm.LIMIT:
+                work.interrupt(JobTimeout)
+
+    def watch_fetches(self) -> None:
+        """Recover from what must not happen: free slots, jobs wanted, and no FETCH under way for long (P13)."""
+        now, since = monotonic(), self.fetched_at
+        if since is None or now - since < FETCH_WATCH or not self.lifecycle.may_fetch or self.free <= 0:
+            return
+        if any(fetcher.is_fetching or fetcher.is_dialling for fetcher in self.fetchers):
+            return  # it has a time limit of its own
+        self.fetched_at = now
+        log.error("no FETCH was sent for %.0f s; starting over", now - since)
+        self.post(self.look_again)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def is_settled(self, shift: Shift) -> bool:
+        """Tell whether nothing of a shift needs waiting for."""
+        ending = self.lifecycle.is_ending or shift.is_stopping
+        reporter = self.reporter
+        return (
+            all(fetcher.has_ended or (ending and fetcher.is_dialling) for fetcher in self.fetchers)
+            and not self.works
+            and (len(self.outbox) == 0 or reporter is None or reporter.has_given_up)
+        )
+
+    def has_ended(self, reporter: Reporter) -> bool:
+        """Tell whether all tasks end by themselves, once the reporter is closed."""
+        is_reported = len(self.outbox) == 0 or reporter.has_given_up
+        return is_reported and not self.works and all(fetcher.has_ended for fetcher in self.fetchers)
+
+    @property
+    def is_wound_down(self) -> bool:
+        """True when the cut-off has left nothing to do: neither FETCHes in flight, nor reports, nor tasks."""
+        return (
+            len(self.outbox) == 0
+            and all(fetcher.has_ended or fetcher.is_dialling for fetcher in self.fetchers)
+            and all(work.slot.is_cancelled for work in self.works)
+        )
+
+    def busy(self) -> int:
+        """Return how many slots hold a job. Any thread may call it."""
+        with self.lock:
+            return self.stuck + sum(work.slot.job is not None for work in self.works)
+
+    def cancel_running(self) -> list[str]:
+        """Give up the running jobs; returns their jids. A job that is cancelled tells its end itself.
+
+        What a thread still brings is discarded, and its job failed now: nothing can make it end.
+        """
+        jids: list[str] = []
+        for work in list(self.works):
+            if work.slot.job is None:
+                self.release(work)  # its hooks take too long
+                continue
+            if work.slot.is_cancelled:
+                continue
+            jids.append(work.job.jid)
+            if work.is_in_thread:
+                self.fail_running(work)
+            work.interrupt(JobCancelled)
+        self.cut_off += len(jids)
+        return jids
+
+    def fail_running(self, work: Work) -> None:
+        """Fail a job that goes on; what it still brings is discarded."""
+        work.slot.is_cancelled = True
+        outcome = Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
+        if outcome.may_be_sent(monotonic()):
+            self.outbox.add(outcome)
+            self._fresh.append(outcome)
+            if self.reporter is not None:
+                self.reporter.bell.ring()

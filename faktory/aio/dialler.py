@@ -1,0 +1,52 @@
+"""Async twin of `faktory.dialler`: reconnecting, one attempt at a time for all the tasks of a consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
+from ..outage import Outage
+from .connection import Connection
+from .kit import Event, Kit
+
+
+class Dialler:
+    """Opens connections for a consumer's tasks."""
+
+    def __init__(self, kit: Kit, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self.outage = Outage()
+        self._kit = kit
+        self._connect = connect
+        self._turn: Event | None = None  # the one who has it sets it at the end
+
+    async def dial(
+        self,
+        is_pointless: Callable[[], bool],
+        pause: Callable[[float, Callable[[], bool]], Awaitable[None]],
+        *,
+        is_persistent: bool,
+    ) -> Connection | None:
+        """Open a connection; when persistent, try until it `is_pointless`, and return None then.
+
+        Raises what `Connection.open` raises when not persistent.
+        """
+        while self._turn is not None:
+            await self._turn.wait()
+        self._turn = turn = self._kit.event()
+        try:
+            while not is_pointless():
+                wait = self.outage.not_before - monotonic()
+                if wait > 0 and is_persistent:
+                    await pause(wait, is_pointless)
+                    continue
+                try:
+                    return await self._connect()
+                except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
+                    if not is_persistent:
+                        raise
+                    self.outage.note_loss(exc, is_proven=False)
+            return None
+        finally:
+            self._turn = None
+            turn.set()

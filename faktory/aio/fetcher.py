@@ -1,0 +1,229 @@
+"""A task that fetches jobs over a connection of its own, whenever the crew has a free slot, and starts them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from ..backoff import Backoff
+from ..commands import Ack, Fail, Fetch
+from ..crew import Shift
+from ..errors import ConnectFailed, ConnectionLost, HandshakeError, InvalidJob, ProtocolError, ServerError
+from ..job import Job
+from ..options import UNKNOWN_DELAY
+from ..outbox import Outcome
+from ..registry import unknown_jobtype
+from ..slot import Step
+from ..wire import Reply
+from .connection import Connection
+from .crew import Crew
+from .dialler import Dialler
+from .kit import Event
+from .reporter import exchange_reports
+from .runner import Runner
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Fetcher:
+    """Fetches; takes outcomes along in the same write, ahead of the FETCH and never behind it."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        shift: Shift,
+        dialler: Dialler,
+        index: int,
+        runner: Runner,
+        *,
+        is_single: bool,
+    ) -> None:
+        self.index = index
+        self.shift = shift
+        self.wake: Event = crew.kit.event()
+        self.is_fetching = False
+        self.is_dialling = False
+        self.is_woken = False
+        """True when the arrival of a job elsewhere allows one FETCH."""
+        self.has_just_fetched = False
+        """True when its last FETCH brought a job."""
+        self.has_ended = False
+        self.waited = 0.0
+        """How many seconds its last FETCH waited."""
+        self._crew = crew
+        self._dialler = dialler
+        self._runner = runner
+        self._is_single = is_single
+        self._has_fetched = False
+        self._connection: Connection | None = None
+        self._is_proven = False
+        self._refusals = Backoff()
+
+    @property
+    def has_fetched_its_one(self) -> bool:
+        """True when it was to fetch once, and has."""
+        return self._is_single and self._has_fetched
+
+    @property
+    def is_connected(self) -> bool:
+        """True when it has a connection that has not been found broken."""
+        return self._connection is not None and self._connection.is_open
+
+    def be_woken(self, *, is_free: bool = True) -> None:
+        """Go on; `is_free` allows it one FETCH, though another may wait at the server."""
+        self.is_woken = is_free
+        self.wake.set()
+
+    async def run(self) -> None:
+        """Fetch until the crew says END. The task's outermost line."""
+        try:
+            while await self._step():
+                pass
+            if self._connection is not None:
+                await self._connection.close()
+        except Exception as exc:
+            log.exception("a fetching task ended unexpectedly")
+            self._crew.stop(self.shift, exc)
+        finally:
+            if self._connection is not None:
+                self._connection.abort()
+            self._crew.fetcher_has_ended(self)
+
+    async def _step(self) -> bool:
+        crew = self._crew
+        step = crew.next_step(self)
+        if step is Step.END:
+            return False
+        if step is Step.PARK:
+            await self.wake.wait()
+            return True
+        connection = self._usable()
+        if connection is None:
+            crew.step_aside(self)
+            return await self._dial()
+        outcomes = crew.take_fresh()
+        try:
+            await self._fetch(connection, outcomes)
+        except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
+            connection.abort()
+            self._dialler.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=self.shift.is_persistent)
+            crew.lost(self, self.shift, exc)
+        finally:
+            crew.step_aside(self)
+            crew.unsettled(outcomes)
+        return True
+
+    def _usable(self) -> Connection | None:
+        connection = self._connection
+        if connection is not None:
+            # One that was used a moment ago is not looked at again: that would be a system call for every job.
+            if (connection.is_open and monotonic() - connection.last_used < 1.0) or connection.is_usable():
+                return connection
+            connection.abort()
+            self._connection = None
+        return None
+
+    async def _dial(self) -> bool:
+        """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""
+        crew, shift = self._crew, self.shift
+        self.is_dialling = True
+        self._is_proven = False
+        crew.leave_to_reporter()
+        crew.mail.ring()
+        try:
+            self._connection = await self._dialler.dial(
+                self._is_pointless, self._pause_aside, is_persistent=shift.is_persistent
+            )
+        except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
+            crew.lost(self, shift, exc)
+            return False
+        finally:
+            self.is_dialling = False
+        return True
+
+    def _is_pointless(self) -> bool:
+        return self._crew.lifecycle.is_ending or self.shift.is_stopping
+
+    async def _pause_aside(self, seconds: float, is_pointless: Callable[[], bool]) -> None:
+        self._crew.give_place()
+        await self._pause(seconds, is_pointless)
+
+    async def _pause(self, seconds: float, is_pointless: Callable[[], bool]) -> None:
+        """Wait, but not into the consumer's end."""
+        limit = monotonic() + seconds
+        while not is_pointless() and (left := limit - monotonic()) > 0:
+            await self._crew.kit.wait(self._crew.changed, left)
+
+    # -- exchanges --------------------------------------------------------------------------------------------
+
+    async def _fetch(self, connection: Connection, outcomes: list[Outcome]) -> None:
+        fetch = self.shift.next_fetch()
+        asked_at = monotonic()
+        if outcomes:
+            await exchange_reports(self._crew, connection, outcomes, behind=fetch.line)
+        else:
+            await connection.send(fetch.line)
+        reply = await connection.receive()
+        self.waited = monotonic() - asked_at
+        self._has_fetched = True
+        if not self._is_proven:
+            self._is_proven = True
+            self._dialler.outage.note_success()
+        await self._take_job(fetch, reply)
+
+    async def _take_job(self, fetch: Fetch, reply: Reply) -> None:
+        crew = self._crew
+        try:
+            job = fetch.decode(reply)
+        except InvalidJob as exc:
+            self._refuse_malformed(exc)
+        except ServerError as exc:
+            crew.fetched_nothing(self, is_empty=False)
+            self._dialler.outage.log_rarely(
+                f"FETCH {exc.text:.40}", "FETCH was answered with an error: %.500a", str(exc)
+            )
+            if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
+                await self._pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
+        else:
+            if job is None:
+                crew.fetched_nothing(self)
+                await self._runner.ask_to_stop()
+            else:
+                self._refusals.reset()
+                await self._begin(job)
+
+    async def _begin(self, job: Job) -> None:
+        crew = self._crew
+        if job.jobtype not in crew.handlers:
+            await self._refuse_unknown(job)
+            return
+        crew.expect_outcome(1)
+        try:
+            self._runner.start(self, job)
+            await crew.kit.give_way()  # a job that is done at once gets its ACK into the write of the next FETCH
+        finally:
+            crew.expect_outcome(-1)
+
+    async def _refuse_unknown(self, job: Job) -> None:
+        message = unknown_jobtype(job.jobtype, self._crew.handlers)
+        self._settle_at_once(job, Fail(job.jid, "UnknownJobType", message))
+        self._dialler.outage.log_rarely(f"unknown {job.jobtype:.100}", "job %a failed: %s", job.jid, message)
+        await self._pause(UNKNOWN_DELAY, self._is_pointless)
+        await self._runner.ask_to_stop()
+
+    def _refuse_malformed(self, error: InvalidJob) -> None:
+        """Fail a job that cannot be read, when its jid can."""
+        if error.jid is None:
+            self._crew.fetched_nothing(self, is_empty=False)
+            message = "got a job that cannot be read, without a jid to fail it by; it will come again: %s"
+            self._dialler.outage.log_rarely("unreadable", message, error)
+            return
+        job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
+        self._settle_at_once(job, Fail(error.jid, "MalformedJob", str(error)))
+        log.error("job %a cannot be read and was failed: %s", error.jid, error)
+
+    def _settle_at_once(self, job: Job, command: Ack | Fail) -> None:
+        work, _ = self._crew.begin(self, job, None)
+        self._crew.finish(self.shift, work, command)
+        self._crew.release(work)

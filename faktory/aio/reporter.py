@@ -1,0 +1,115 @@
+"""Reports the outcomes that no fetcher takes along: pipelined ACKs and FAILs, on a connection of their own."""
+
+from __future__ import annotations
+
+import logging
+
+from ..crew import Shift
+from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
+from ..outbox import Outcome
+from .connection import Connection
+from .crew import Crew
+from .dialler import Dialler
+from .kit import Bell
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Reporter:
+    """Sends what waits, whenever its bell rings. Connects when there is something to say."""
+
+    def __init__(self, crew: Crew, shift: Shift, dialler: Dialler) -> None:
+        self.bell = Bell(crew.kit)
+        self.has_given_up = False
+        """True when a shift that does not reconnect has lost the server twice: the next shift reports what is left."""
+        self._crew = crew
+        self._shift = shift
+        self._dialler = dialler
+        self._connection: Connection | None = None
+        self._is_proven = False
+        self._losses = 0
+        self._is_closing = False
+
+    def close(self) -> None:
+        """End when nothing is left to report."""
+        self._is_closing = True
+        self.bell.ring()
+
+    async def run(self) -> None:
+        """Report until closed. The task's outermost line."""
+        crew = self._crew
+        try:
+            while not self.has_given_up:
+                batch = crew.take_any()
+                if batch:
+                    await self._report(batch)
+                elif self._is_closing:
+                    break
+                else:
+                    await self.bell.wait()
+            if self._connection is not None:
+                await self._connection.close()
+        except Exception as exc:
+            log.exception("the reporting task ended unexpectedly")
+            self.has_given_up = True
+            crew.stop(self._shift, exc)
+        finally:
+            if self._connection is not None:
+                self._connection.abort()
+            crew.mail.ring()
+
+    async def _report(self, batch: list[Outcome]) -> None:
+        left = list(batch)
+        try:
+            connection = self._connection = await self._usable()
+            if connection is None:
+                self.has_given_up = True
+                return
+            await exchange_reports(self._crew, connection, left)
+            if not self._is_proven:
+                self._is_proven = True
+                self._dialler.outage.note_success()
+            self._losses = 0
+        except (ConnectionLost, ConnectFailed, HandshakeError, ProtocolError) as exc:
+            self._note_loss(exc)
+        finally:
+            self._crew.unsettled(left)
+
+    async def _usable(self) -> Connection | None:
+        connection = self._connection
+        if connection is not None:
+            if connection.is_usable():
+                return connection
+            connection.abort()
+        self._is_proven = False
+        # Never pointless: what is left when time is up ends this task by cancelling it.
+        return await self._dialler.dial(lambda: False, self._pause, is_persistent=self._shift.is_persistent)
+
+    async def _pause(self, seconds: float, _is_pointless: object) -> None:
+        await self._crew.kit.sleep(seconds)
+
+    def _note_loss(self, exc: Exception) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+        is_persistent = self._shift.is_persistent
+        self._dialler.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=is_persistent)
+        self._crew.lost(None, self._shift, exc)
+        self._losses += 1
+        # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
+        self.has_given_up = not is_persistent and self._losses > 1
+
+
+async def exchange_reports(crew: Crew, connection: Connection, outcomes: list[Outcome], behind: bytes = b"") -> None:
+    """Send outcomes in one write, and `behind` after them; take them off the list as they are answered."""
+    await connection.send(b"".join([outcome.command.line for outcome in outcomes]) + behind)
+    while outcomes:
+        reply = await connection.receive()
+        outcome = outcomes[0]
+        try:
+            outcome.command.decode(reply)
+        except ServerError as exc:
+            del outcomes[0]
+            crew.refused(outcome, exc)
+        else:
+            del outcomes[0]
+            crew.settled(outcome)

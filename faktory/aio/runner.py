@@ -1,0 +1,102 @@
+"""Runs jobs, each in a task of its own, and the user's callbacks around them, which may be async."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..commands import Ack
+from ..crew import Shift
+from ..failure import report_on
+from ..hooks import Hooks
+from ..job import Job
+from ..slot import time_limit
+from .crew import Crew
+from .kit import Group
+from .work import AsyncHandler, Work
+
+if TYPE_CHECKING:
+    from .fetcher import Fetcher
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Runner:
+    """Starts the jobs of one shift in a group of tasks."""
+
+    def __init__(self, crew: Crew, shift: Shift, hooks: Hooks, group: Group) -> None:
+        self._crew = crew
+        self._shift = shift
+        self._hooks = hooks
+        self._group = group
+
+    def start(self, fetcher: Fetcher, job: Job) -> None:
+        """Start a job that a handler is registered for."""
+        handler = self._crew.handlers[job.jobtype]
+        work, is_in_time = self._crew.begin(fetcher, job, handler.handler.timeout)
+        self._group.start(self._run, work, handler, is_in_time)
+
+    async def ask_to_stop(self) -> None:
+        """Ask the `stop_when` predicates; one that raises does not count."""
+        for predicate in self._hooks.stop_when:
+            try:
+                answer = predicate()
+                if hasattr(answer, "__await__"):
+                    answer = await answer
+                if answer:
+                    self._crew.terminate()
+                    return
+            except BaseException:
+                log.exception("stop_when: %a raised", predicate)
+
+    async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
+        """Run a job and have it reported. The task's outermost line: nothing is raised."""
+        crew, job = self._crew, work.job
+        error = await work.call(handler, is_in_time=is_in_time)
+        try:
+            if error is None:
+                crew.finish(self._shift, work, Ack(job.jid))
+            else:
+                self._finish_failed(work, handler, error)
+                if self._hooks.failure or self._hooks.death:
+                    await self._tell_of_failure(job, error)
+        except Exception:
+            log.exception("the end of job %a could not be told", job.jid)
+        finally:
+            crew.release(work)
+        if self._hooks.stop_when:
+            await self.ask_to_stop()
+
+    def _finish_failed(self, work: Work, handler: AsyncHandler, error: BaseException) -> None:
+        job = work.job
+        limit = time_limit(job.reservation, handler.handler.timeout)
+        report = report_on(job, error, limit=limit, interrupted_by=work.interrupted_by)
+        if self._crew.finish(self._shift, work, report.command(job.jid)):
+            log.log(
+                logging.ERROR if job.is_last_attempt else logging.WARNING,
+                "job %a (%a) failed%s: %s: %a%s",
+                job.jid,
+                job.jobtype,
+                " for the last time" if job.is_last_attempt else "",
+                report.errtype,
+                report.message[:500],
+                report.place,
+                exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
+            )
+
+    async def _tell_of_failure(self, job: Job, error: BaseException) -> None:
+        await run_hooks(self._hooks.failure, job, error)
+        if job.is_last_attempt:
+            await run_hooks(self._hooks.death, job, error)
+
+
+async def run_hooks(callbacks: Sequence[Any], *args: object) -> None:
+    """Call each callback, and await what is awaitable, whatever the ones before did."""
+    for callback in callbacks:
+        try:
+            result = callback(*args)
+            if hasattr(result, "__await__"):
+                await result
+        except BaseException:  # also SystemExit: a hook must not end the consumer
+            log.exception("the hook %a raised", callback)

@@ -1,0 +1,140 @@
+"""Plain functions in threads of our own. They are daemons: one that cannot be stopped holds up no exit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from ..isolation import forget_interrupt, interrupt_thread
+from .kit import Event, Kit
+
+T = TypeVar("T")
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Call:
+    """A function's run in a thread, and how it can be interrupted."""
+
+    def __init__(self, function: Callable[[], Any], context: Context, ended: Event) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.interrupted_by: type[Exception] | None = None
+        """What was raised in the function from outside."""
+        self._function = function
+        self._context = context
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._thread_id = 0  # set while the function may be interrupted
+
+    def interrupt(self, exc_type: type[Exception]) -> bool:
+        """Have an exception raised in the function, at most once, and only while it runs. Any thread may call it."""
+        with self._lock:
+            if not self._thread_id or self.interrupted_by is not None:
+                return False
+            self.interrupted_by = exc_type
+            interrupt_thread(self._thread_id, exc_type)
+            return True
+
+    def carry_out(self) -> None:
+        """Run the function in this thread. Everything is caught, for the task that waits."""
+        try:
+            try:
+                self._thread_id = threading.get_ident()
+                self.result = self._context.run(self._function)
+            finally:
+                self._leave()
+        except BaseException as exc:
+            self._leave()  # the interrupt may have hit the line above instead of the function
+            self.error = exc
+
+    def _leave(self) -> None:
+        with self._lock:
+            thread_id, self._thread_id = self._thread_id, 0
+            if thread_id and self.interrupted_by is not None:
+                forget_interrupt(thread_id)
+
+    def done(self) -> None:
+        """Wake the task that waits. In the scheduler's thread."""
+        self._ended.set()
+
+
+class Threads:
+    """Threads that are made when no idle one is left. Used by one task for each call, so never more than tasks."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.busy = 0
+        """Threads at work, those included that nobody waits for any more."""
+        self._kit = kit
+        self._post = kit.poster()
+        self._idle: list[SimpleQueue[Call | None]] = []
+        self._count = 0
+        self._is_closed = False
+
+    async def run(self, function: Callable[[], T], *, started: Callable[[Call], None] | None = None) -> T:
+        """Run a function in a thread, within a copy of the task's context; a cancelled caller leaves it to itself.
+
+        `started(call)` is told by what it can be interrupted.
+        """
+        ended = self._kit.event()
+        call = Call(function, copy_context(), ended)
+        inbox = self._idle.pop() if self._idle else self._new_thread()
+        self.busy += 1
+        if started is not None:
+            started(call)
+        inbox.put(call)
+        await ended.wait()
+        error, call.error = call.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # no cycle through this frame
+        result: T = call.result
+        return result
+
+    def close(self) -> None:
+        """End the idle threads now, and each other one when its function has ended."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().put(None)
+
+    def _new_thread(self) -> SimpleQueue[Call | None]:
+        self._count += 1
+        inbox: SimpleQueue[Call | None] = SimpleQueue()
+        name = f"faktory-worker-{self._count}"
+        threading.Thread(target=self._live, args=[inbox], name=name, daemon=True).start()
+        return inbox
+
+    def _live(self, inbox: SimpleQueue[Call | None]) -> None:
+        """Carry out calls until there are no more. The thread's outermost line."""
+        try:
+            while (call := inbox.get()) is not None:
+                call.carry_out()
+                self._post(self._has_ended, inbox, call)
+                if self._is_closed:
+                    return
+                del call  # an idle thread keeps no job alive
+        except Exception:
+            log.exception("a worker thread ended unexpectedly")
+
+    def _has_ended(self, inbox: SimpleQueue[Call | None], call: Call) -> None:
+        self.busy -= 1
+        if not self._is_closed:
+            self._idle.append(inbox)
+        else:
+            inbox.put(None)
+        call.done()
+
+
+async def aside(kit: Kit, function: Callable[[], T]) -> T:
+    """Run one blocking function in a thread of its own, to its end or until the caller is cancelled."""
+    threads = Threads(kit)
+    try:
+        return await threads.run(function)
+    finally:
+        threads.close()

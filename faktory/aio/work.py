@@ -1,0 +1,183 @@
+"""One run of a job: its handler, on the loop or in a thread, and how it is cut short."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from ..context import Run, running
+from ..errors import JobCancelled
+from ..job import Job
+from ..outbox import Outcome
+from ..registry import Handler, HandlerFunction, Middleware, compose, is_async
+from ..slot import Slot
+from .kit import Cut, Kit
+from .threads import Call, Threads
+
+log = logging.getLogger("faktory.consumer")
+
+
+class Work:
+    """A job that runs. `call` is its task's business; `interrupt` may be called by any thread."""
+
+    __slots__ = (
+        "_call",
+        "_coroutine",
+        "_interrupted_by",
+        "_is_on_loop",
+        "_post",
+        "_scope",
+        "_was_cut",
+        "outcome",
+        "run",
+        "slot",
+    )
+
+    def __init__(self, kit: Kit, post: Callable[..., None], slot: Slot, run: Run) -> None:
+        self.slot = slot
+        self.run = run
+        self.outcome: Outcome | None = None
+        """What became of it, while that waits for the hooks."""
+        self._post = post
+        self._scope = kit.scope()
+        self._call: Call | None = None  # in a thread
+        self._coroutine: Awaitable[None] | None = None
+        self._is_on_loop = False
+        self._was_cut = False
+        self._interrupted_by: type[Exception] | None = None
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.run.job
+
+    @property
+    def interrupted_by(self) -> type[Exception] | None:
+        """What ended it from outside, or tried to."""
+        return self._interrupted_by
+
+    @property
+    def is_in_thread(self) -> bool:
+        """True while a thread has it, which can be asked to stop, and no more."""
+        return self._call is not None
+
+    async def call(self, handler: AsyncHandler, *, is_in_time: bool) -> BaseException | None:
+        """Run the handler; return what it raised. Everything is caught, a cancellation of the handler too."""
+        try:
+            try:
+                if not is_in_time:
+                    raise JobCancelled("the worker is stopping and had no time left to run the job")
+                running.set(self.run)
+                _working.set(self)
+                self._is_on_loop = True
+                self._coroutine = coroutine = handler.perform(self.job)
+                await self._scope.run(lambda: coroutine)
+            finally:
+                self._coroutine = None
+                self._is_on_loop = False
+                self._call = None
+                running.set(None)
+        except Cut as exc:
+            error = (self._interrupted_by or JobCancelled)()
+            return error.with_traceback(exc.__cause__.__traceback__ if exc.__cause__ else None)
+        except BaseException as exc:
+            return exc
+        if self._was_cut and self._interrupted_by is not None:
+            log.warning(
+                "job %a (%a) swallowed its cancellation; it is failed all the same", self.job.jid, self.job.jobtype
+            )
+            return self._interrupted_by()
+        return None
+
+    def places(self) -> list[tuple[str, int]]:
+        """Return where the job waits, outermost first: names of functions with files, and lines. Empty in a thread."""
+        found: list[tuple[str, int]] = []
+        waiting: Any = self._coroutine
+        while (frame := getattr(waiting, "cr_frame", None)) is not None:
+            found.append((f"{frame.f_code.co_name} ({frame.f_code.co_filename})", frame.f_lineno))
+            waiting = waiting.cr_await
+        return found
+
+    def note_call(self, call: Call | None) -> None:
+        """Note that a thread has it now, or no more."""
+        self._call = call
+
+    def interrupt(self, exc_type: type[Exception]) -> None:
+        """Cut it short: cancel what runs on the loop, raise in what runs in a thread."""
+        call = self._call
+        if call is not None and call.interrupt(exc_type):
+            self._note(exc_type)
+        else:
+            self._post(self._cut, exc_type)
+
+    def _cut(self, exc_type: type[Exception]) -> None:
+        call = self._call
+        if call is not None:
+            if call.interrupt(exc_type):
+                self._note(exc_type)
+        elif self._is_on_loop:
+            self._note(exc_type)
+            self._was_cut = True
+            self._scope.cancel()
+
+    def _note(self, exc_type: type[Exception]) -> None:
+        self._interrupted_by = exc_type
+        self.run.is_cancelled = True
+
+
+_working: ContextVar[Work | None] = ContextVar("faktory_working", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncHandler:
+    """A handler and how to run it: `perform` within its middleware, wherever each belongs."""
+
+    handler: Handler
+    perform: Callable[[Job], Awaitable[None]]
+
+
+def on_loop_or_in_threads(
+    handlers: Mapping[str, Handler], middleware: Iterable[Middleware], threads: Threads
+) -> dict[str, AsyncHandler]:
+    """Decide where each handler runs.
+
+    What is async runs on the loop, and so does plain middleware around it. A plain function runs in a thread, together
+    with its middleware when that is all plain.
+    """
+    middleware = list(middleware)
+    has_async = any(map(is_async, middleware))
+
+    def prepared(handler: Handler) -> AsyncHandler:
+        if is_async(handler.function):
+            return AsyncHandler(handler, _awaiting(handler.call))
+        if has_async:
+            return AsyncHandler(handler, _awaiting(compose(middleware, _in_thread(threads, handler.function))))
+        return AsyncHandler(handler, _awaiting(_in_thread(threads, handler.call)))
+
+    return {jobtype: prepared(handler) for jobtype, handler in handlers.items()}
+
+
+def _awaiting(call: HandlerFunction) -> Callable[[Job], Awaitable[None]]:
+    async def perform(job: Job) -> None:
+        result = call(job)
+        if hasattr(result, "__await__"):
+            await result
+
+    return perform
+
+
+def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:
+    async def call(job: Job) -> Any:
+        work = _working.get()
+        note = work.note_call if work is not None else None
+        try:
+            result = await threads.run(lambda: function(job), started=note)
+        finally:
+            if note is not None:
+                note(None)
+        return await result if hasattr(result, "__await__") else result
+
+    return call

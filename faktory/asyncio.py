@@ -1,0 +1,334 @@
+"""Faktory for asyncio: `Client`, `Consumer` and `Connection`, twins of the blocking ones. uvloop will do, too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from .aio.client import Batch
+from .aio.client import Client as AnyClient
+from .aio.connection import Connection as AnyConnection
+from .aio.consumer import Consumer as AnyConsumer
+from .aio.kit import Cut, Event, Group, Scope, Stream
+from .connection import is_readable, tune
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["Batch", "Client", "Connection", "Consumer"]
+
+T = TypeVar("T")
+
+_MOST_UNREAD = 1024 * 1024
+"""Bytes that a peer may send before they are asked for."""
+_INSIST = 1.0
+"""Seconds after which a task that goes on is cancelled again."""
+
+
+class _Pipe(asyncio.Protocol):
+    """A `Stream` over a transport."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._unread = bytearray()
+        self._is_paused = False
+        self._has_ended = False
+        self._error: OSError | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._is_full = False
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # -- what the transport tells ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._is_paused = True
+        self._transport.pause_reading()  # until the first `receive`: what comes may be for TLS to read
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        if len(self._unread) > _MOST_UNREAD and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> None:
+        self._has_ended = True
+        _wake(self._reader)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._has_ended = True
+        if exc is not None:
+            self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
+        _wake(self._reader)
+        _wake(self._writer)
+        _wake(self._closed)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        _wake(self._writer)
+
+    # -- what the shell asks -----------------------------------------------------------------------------------------
+
+    async def send(self, data: bytes, limit: float) -> None:
+        if self._has_ended or self._transport.is_closing():
+            raise self._error or ConnectionResetError("the connection was closed")
+        self._transport.write(data)
+        if self._is_full:
+            self._writer = asyncio.get_running_loop().create_future()
+            await _settled(self._writer, limit)
+        if self._closed.done():
+            raise self._error or ConnectionResetError("the connection was closed")
+
+    async def receive(self, limit: float) -> bytes:
+        if not self._unread and not self._has_ended:
+            self._resume()
+            self._reader = asyncio.get_running_loop().create_future()
+            await _settled(self._reader, limit)
+        if self._unread:
+            data = bytes(self._unread)
+            self._unread.clear()
+            self._resume()
+            return data
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    def _resume(self) -> None:
+        if self._is_paused and not self._has_ended:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def is_readable(self) -> bool:
+        if self._unread or self._has_ended or self._transport.is_closing():
+            return True
+        sock = self._transport.get_extra_info("socket")
+        return sock is None or is_readable(sock.fileno())
+
+    async def close(self, goodbye: bytes, limit: float) -> None:
+        try:
+            if not self._transport.is_closing():
+                self._transport.write(goodbye)
+                self._transport.close()
+            with suppress(TimeoutError):
+                await _settled(self._closed, limit)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        if not self._closed.done():
+            self._transport.abort()
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
+
+
+async def _settled(waiting: asyncio.Future[None], limit: float) -> None:
+    """Wait for a future. Cheaper than `asyncio.timeout`, which matters for every reply."""
+    if waiting.done():
+        return
+
+    def give_up() -> None:
+        if not waiting.done():
+            waiting.set_exception(TimeoutError("timed out"))
+
+    alarm = waiting.get_loop().call_later(limit, give_up)
+    try:
+        await waiting
+    finally:
+        alarm.cancel()
+
+
+class _Tasks:
+    """A `Group`."""
+
+    def __init__(self) -> None:
+        self.living: set[asyncio.Future[Any]] = set()
+        self.error: BaseException | None = None
+        self._is_cancelled = False
+
+    def start(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        task = asyncio.ensure_future(call(*args))
+        self.living.add(task)
+        task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: asyncio.Future[Any]) -> None:
+        self.living.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.error is None:
+            self.error = task.exception()
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        for task in self.living:
+            task.cancel()
+
+    async def join(self) -> None:
+        """Wait for all the tasks; a cancellation of the caller is theirs, too."""
+        cancelled: asyncio.CancelledError | None = None
+        while self.living:
+            try:
+                await asyncio.wait(self.living, timeout=_INSIST if self._is_cancelled else None)
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                self._is_cancelled = True
+            if self._is_cancelled:
+                self.cancel()
+        if cancelled is not None:
+            raise cancelled
+        if self.error is not None:
+            raise self.error
+
+
+@asynccontextmanager
+async def _group() -> AsyncGenerator[_Tasks, None]:
+    tasks = _Tasks()
+    try:
+        yield tasks
+    except BaseException:
+        tasks.cancel()
+        raise
+    finally:
+        await tasks.join()
+
+
+class _Scope:
+    """A `Scope`: at most one cancellation of its task, and that only while the task is inside."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            if self._task is not None:
+                self._task.cancel()
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        if self._is_cancelled:
+            raise Cut
+        self._task = task = asyncio.current_task()
+        try:
+            return await call()
+        except asyncio.CancelledError as exc:
+            if not self._is_cancelled or task is None:
+                raise
+            task.uncancel()
+            raise Cut from exc
+        finally:
+            self._task = None
+
+
+class AsyncioKit:
+    """The kit of asyncio."""
+
+    async def open(self, host: str, port: int, limit: float) -> Stream:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limit):
+                transport, pipe = await loop.create_connection(_Pipe, host, port)
+        except TimeoutError:
+            raise TimeoutError("timed out") from None
+        except OSError as exc:
+            if exc.errno is None:
+                raise
+            raise OSError(exc.errno, os.strerror(exc.errno)) from exc  # asyncio puts its own text there
+        sock: socket.socket = transport.get_extra_info("socket")
+        tune(sock)
+        return pipe
+
+    async def wrap(self, stream: Stream, context: SSLContext, name: str, limit: float) -> Stream:
+        loop = asyncio.get_running_loop()
+        pipe = _Pipe()
+        try:
+            transport = await loop.start_tls(
+                cast(_Pipe, stream)._transport,
+                pipe,
+                context,
+                server_hostname=name,
+                ssl_handshake_timeout=limit,
+                ssl_shutdown_timeout=_INSIST,
+            )
+        except BaseException:
+            stream.abort()
+            raise
+        if transport is None:
+            raise ConnectionResetError("the connection was closed")
+        pipe.connection_made(transport)
+        return pipe
+
+    def event(self) -> Event:
+        return asyncio.Event()
+
+    async def wait(self, event: Event, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds == float("inf") else max(0.0, seconds)):
+                await event.wait()
+        return event.is_set()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def give_way(self) -> None:
+        await asyncio.sleep(0)
+
+    def group(self) -> AbstractAsyncContextManager[Group]:
+        return _group()
+
+    def scope(self) -> Scope:
+        return _Scope()
+
+    async def shielded(self, call: Callable[[], Awaitable[T]], on_cancel: Callable[[], None]) -> T:
+        task = asyncio.ensure_future(call())
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                on_cancel()
+        if cancelled is None:
+            return task.result()
+        raise cancelled from (None if task.cancelled() else task.exception())
+
+    def poster(self) -> Callable[..., None]:
+        loop = asyncio.get_running_loop()
+
+        def post(function: Callable[..., None], *args: Any) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(function, *args)
+
+        return post
+
+
+KIT: Final = AsyncioKit()
+
+
+class Connection(AnyConnection):
+    """Async twin of `faktory.connection.Connection`, for asyncio."""
+
+    _kit = KIT
+
+
+class Client(AnyClient):
+    """Async twin of `faktory.Client`, for asyncio. Belongs to one event loop at a time."""
+
+    _kit = KIT
+    _connection = Connection
+
+
+class Consumer(AnyConsumer):
+    """Async twin of `faktory.Consumer`, for asyncio. Made by `ConsumerBuilder.connect_asyncio`."""
+
+    _kit = KIT
+    _connection = Connection
