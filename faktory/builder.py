@@ -38,7 +38,9 @@ class ConsumerBuilder:
     def __init__(self) -> None:
         self._registry = Registry()
         self._hooks = Hooks()
+        self._managed = Managed()  # an app's own, where the builder is an app's
         self._factories: dict[type[Any], Callable[[], Any]] = {}
+        self._url: str | Address | None = None
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
@@ -89,8 +91,7 @@ class ConsumerBuilder:
 
     def manage(self, kind: type[T], factory: Callable[[], T]) -> Self:
         """Make one value of a type per process when `Consumer.get` first asks; its `close` is called at the end."""
-        if kind in self._factories:
-            raise ConfigurationError(f"{kind.__qualname__} is managed twice")
+        self._managed.add(kind, factory)
         self._factories[kind] = factory
         return self
 
@@ -205,6 +206,7 @@ class ConsumerBuilder:
         """
         handlers = self._handlers()
         self._refuse_async(handlers.values(), self._hooks.all())
+        url = self._url if url is None else url
         address = url if isinstance(url, Address) else Address.resolve(url)
         processes = self._children_wanted()
         options = self._options(processes)
@@ -220,10 +222,10 @@ class ConsumerBuilder:
             )
 
         if processes is None:
-            return Consumer(Crew(options, handlers, self._hooks, self._managed(), open_connection))
+            return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection))
         nursery = self._start_nursery()
         try:
-            return Consumer(Crew(options, handlers, self._hooks, self._managed(), open_connection, nursery))
+            return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection, nursery))
         except BaseException:
             nursery.close()
             raise
@@ -250,6 +252,7 @@ class ConsumerBuilder:
 
     async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
         handlers = self._handlers()
+        url = self._url if url is None else url
         processes = self._children_wanted()
         if processes is not None:
             self._refuse_async(handlers.values(), [*self._hooks.failure, *self._hooks.death], where="child processes")
@@ -260,7 +263,7 @@ class ConsumerBuilder:
             options,
             self._registry,
             self._hooks,
-            self._managed(),
+            self._managed,
             ssl_context,
             None if processes is None else self._start_nursery,
         )
@@ -295,12 +298,6 @@ class ConsumerBuilder:
             shutdown_timeout=self._shutdown_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
-
-    def _managed(self) -> Managed:
-        managed = Managed()
-        for kind, factory in self._factories.items():
-            managed.add(kind, factory)
-        return managed
 
     def _children_wanted(self) -> int | None:
         """Return the number of child processes; None for threads."""

@@ -1,12 +1,22 @@
-"""What a running handler can know of its job, wherever it runs: threads, child processes, event loops."""
+"""What a running handler can know and do, wherever it runs: threads, child processes, event loops."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from time import monotonic
+from typing import Any, Final, TypeVar
 
+from .client import Batch, Client
+from .errors import ConfigurationError, JobCancelled, JobTimeout
 from .job import Job
 from .managed import Managed
+
+T = TypeVar("T")
+
+RETRIED: Final = "retried"
+"""Where a job pushed again by `Retry` keeps, in `custom`, the first one's jid and the number of runs before it."""
 
 
 class Run:
@@ -15,11 +25,11 @@ class Run:
     __slots__ = ("deadline", "is_cancelled", "job", "managed")
 
     def __init__(self, job: Job, deadline: float, managed: Managed) -> None:
-        self.job = job
-        self.deadline = deadline
+        self.job: Job = job
+        self.deadline: float = deadline
         """When the job has to end, in monotonic seconds."""
-        self.managed = managed
-        self.is_cancelled = False
+        self.managed: Managed = managed
+        self.is_cancelled: bool = False
         """True once the job is past its time limit, or cut off by a shutdown."""
 
 
@@ -31,3 +41,115 @@ def current_job() -> Job | None:
     """Return the job that the calling code runs in; None outside of jobs."""
     run = running.get()
     return None if run is None else run.job
+
+
+def runs_before(job: Job) -> int:
+    """Return how often a job was run under other jids, before it was pushed again by `Retry`."""
+    found = (job.custom or {}).get(RETRIED)
+    runs = found.get("runs") if isinstance(found, dict) else None
+    return runs if type(runs) is int and runs > 0 else 0
+
+
+class JobContext:
+    """The running job, for its handler and middleware. Made for each run of a typed job."""
+
+    __slots__ = ("_batch", "_client", "_logger", "_run")
+
+    def __init__(self, run: Run, client: Callable[[], Client] | None, logger: str) -> None:
+        self._run = run
+        self._client = client
+        self._logger = logger
+        self._batch: Batch | None = None
+
+    @property
+    def job(self) -> Job:
+        """The job as it was fetched."""
+        return self._run.job
+
+    @property
+    def jid(self) -> str:
+        """The job's id."""
+        return self._run.job.jid
+
+    @property
+    def attempt(self) -> int:
+        """Number of this run, from 1; those before a `Retry` count."""
+        return self._run.job.attempt + runs_before(self._run.job)
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """True when a failure of this run would be final."""
+        return self._run.job.is_last_attempt
+
+    @property
+    def deadline(self) -> float:
+        """When the job has to end, on the clock of `time.monotonic()`."""
+        return self._run.deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the job is past its deadline, or cut off by a shutdown."""
+        return self._run.is_cancelled or monotonic() >= self._run.deadline
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `JobTimeout` past the deadline, `JobCancelled` when cut off; for long loops."""
+        if monotonic() >= self._run.deadline:
+            raise JobTimeout("the job ran past its time limit")
+        if self._run.is_cancelled:
+            raise JobCancelled("the worker had to stop before the job was done")
+
+    @property
+    def client(self) -> Client:
+        """The app's client. Raises `ConfigurationError` in a mode without a server."""
+        if self._client is None:
+            raise ConfigurationError('there is no server in this mode; use App(mode="queue") for what needs one')
+        return self._client()
+
+    def progress(self, percent: int, description: str | None = None) -> None:
+        """Record the job's progress (0 to 100) at the server; nothing in a mode without one. Enterprise."""
+        if self._client is not None:
+            self._client().set_track(self.jid, percent=percent, description=description)
+
+    def get(self, kind: type[T]) -> T:
+        """Return the managed value of a type, made on the first call in this process."""
+        return self._run.managed.get(kind)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger of the function's module, whose records carry `jid`, `jobtype`, `queue` and `attempt`."""
+        return logging.LoggerAdapter(logging.getLogger(self._logger), _facts(self._run.job))
+
+    @property
+    def batch(self) -> Batch:
+        """The batch that the job belongs to, opened anew to add jobs: `with ctx.batch as batch`. Enterprise.
+
+        Raises `ConfigurationError` for a job without one.
+        """
+        if self._batch is None:
+            bid = (self.job.custom or {}).get("bid")
+            if not isinstance(bid, str):
+                raise ConfigurationError(f"the job {self.jid!a} belongs to no batch; begin one with client.batch()")
+            self._batch = self.client.open_batch(bid)
+        return self._batch
+
+    def __repr__(self) -> str:
+        return f"<JobContext {self.job.jobtype!a} jid={self.jid!a} attempt={self.attempt}>"
+
+
+class JobLogFilter(logging.Filter):
+    """Adds `jid`, `jobtype`, `queue` and `attempt` to each record of a running job, None outside: for a handler."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, with the facts of the job it belongs to."""
+        job = current_job()
+        for name, value in (_NO_FACTS if job is None else _facts(job)).items():
+            setattr(record, name, value)
+        return True
+
+
+_NO_FACTS: Final[dict[str, Any]] = dict.fromkeys(("jid", "jobtype", "queue", "attempt"))
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    attempt = job.attempt + runs_before(job)
+    return {"jid": job.jid, "jobtype": job.jobtype, "queue": job.queue, "attempt": attempt}

@@ -18,6 +18,8 @@
     ├── JobTimeout                           a job ran past its time limit
     ├── JobCrashed                           the process that ran a job died
     ├── JobCancelled                         a job was cut off by a shutdown
+    ├── Retry                                raised by a typed job: run me again later
+    ├── Discard                              raised by a typed job: drop me, this is no failure
     └── ConsumerTerminated                   the consumer has ended and cannot run again
 
 The facts are attributes; the text is for people. All of them can be pickled.
@@ -26,6 +28,7 @@ The facts are attributes; the text is for people. All of them can be pickled.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 
 class FaktoryError(Exception):
@@ -146,6 +149,29 @@ class JobCrashed(FaktoryError):
 
 class JobCancelled(FaktoryError):
     """Reported for a job that was cut off because its worker had to stop."""
+
+
+class Retry(FaktoryError):
+    """Raised by a typed job to be run again: a copy under a new jid is pushed, then this one counts as done.
+
+    At least once: a worker that dies between the two leaves both. `in_` is in seconds or a timedelta; None grows with
+    the number of runs as the server's own delays do. It does not use up the job's `retry`: look at `ctx.attempt`.
+    """
+
+    def __init__(self, in_: timedelta | float | None = None) -> None:
+        super().__init__(in_)
+        self.in_ = in_
+
+    def __str__(self) -> str:
+        return "the job wants to run again" + ("" if self.in_ is None else f" in {self.in_}")
+
+
+class Discard(FaktoryError):
+    """Raised by a typed job that is not worth running: it counts as done, and the reason is logged."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class ConsumerTerminated(FaktoryError):

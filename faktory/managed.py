@@ -12,17 +12,18 @@ from .errors import ConfigurationError
 
 T = TypeVar("T")
 
-log = logging.getLogger("faktory.managed")
+log: logging.Logger = logging.getLogger("faktory.managed")
 
 
 class _Made:
     """The values of one process."""
 
-    __slots__ = ("lock", "values")
+    __slots__ = ("exits", "lock", "values")
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a factory may ask for another value
         self.values: dict[type[Any], Any] = {}
+        self.exits: dict[type[Any], Callable[[], object]] = {}
 
 
 class Managed:
@@ -44,6 +45,17 @@ class Managed:
             raise ConfigurationError(f"{kind.__qualname__} is managed twice")
         self._factories[kind] = factory
 
+    def has(self, kind: type[Any]) -> bool:
+        """Tell whether there is a factory for this type."""
+        return kind in self._factories
+
+    def take(self, other: Managed) -> None:
+        """Add the factories of another. Raises `ConfigurationError` for a type that both have, and adds none."""
+        for kind in other._factories:
+            if kind in self._factories:
+                raise ConfigurationError(f"{kind.__qualname__} is managed twice")
+        self._factories.update(other._factories)
+
     def get(self, kind: type[T]) -> T:
         """Return the value of this type, made now if it is the first call. Raises `ConfigurationError` if unknown."""
         pid = os.getpid()
@@ -54,11 +66,13 @@ class Managed:
             if kind not in made.values:
                 if kind not in self._factories:
                     raise ConfigurationError(f"{kind.__qualname__} is not managed; add it with manage(type, factory)")
-                made.values[kind] = self._factories[kind]()
+                made.values[kind], leave = _entered(kind, self._factories[kind]())
+                if leave is not None:
+                    made.exits[kind] = leave
             return cast(T, made.values[kind])
 
     def close(self) -> list[Any]:
-        """Call `close` of the values that have one, the last made first. An error is logged and stops nothing.
+        """Leave or `close` the values that can be, the last made first. An error is logged and stops nothing.
 
         Returns what must be awaited, where a `close` is async.
         """
@@ -68,9 +82,10 @@ class Managed:
             return awaitables
         with made.lock:
             values, made.values = made.values, {}
-        for value in reversed(values.values()):
+            exits, made.exits = made.exits, {}
+        for kind, value in reversed(values.items()):
             try:
-                close = getattr(value, "close", None)
+                close = exits.get(kind) or getattr(value, "close", None)
                 if callable(close):
                     result = close()
                     if hasattr(result, "__await__"):
@@ -78,3 +93,16 @@ class Managed:
             except BaseException:  # also SystemExit: the consumer has more to close
                 log.exception("closing the managed %s raised", type(value).__qualname__)
         return awaitables
+
+
+def _entered(kind: type[Any], made: Any) -> tuple[Any, Callable[[], object] | None]:
+    """Return the value that a factory's result stands for, and what leaves it when it was a context manager.
+
+    A value that has a `close` is not entered, as that may begin something else: a transaction, say.
+    """
+    is_value = isinstance(made, kind)
+    if not hasattr(type(made), "__enter__") or (is_value and hasattr(type(made), "close")):
+        return made, None
+    entered = made.__enter__()
+    value = made if is_value and not isinstance(entered, kind) else entered
+    return value, lambda: made.__exit__(None, None, None)

@@ -130,6 +130,11 @@ def _flags(function: object) -> int:
     return code.co_flags if code is not None else 0
 
 
+def is_generator(function: object) -> bool:
+    """Tell whether calling a function would only make a generator, and run nothing."""
+    return bool(_flags(function) & (_GENERATOR | _ASYNC_GENERATOR))
+
+
 def unknown_jobtype(jobtype: str, known: Iterable[str]) -> str:
     """Return the message for a job that nothing is registered for, with the names that come near."""
     from difflib import get_close_matches  # slow to import, and rarely needed
@@ -141,7 +146,7 @@ def unknown_jobtype(jobtype: str, known: Iterable[str]) -> str:
 
 def _check_call(jobtype: str, function: HandlerFunction) -> None:
     """Refuse a function that would run nothing, and a plain one that cannot take the job as its one argument."""
-    if _flags(function) & (_GENERATOR | _ASYNC_GENERATOR):
+    if is_generator(function):
         raise ConfigurationError(
             f"the handler of {jobtype!a} at {place_of(function)} has a yield, so that calling it would run nothing; "
             "make it a plain function"

@@ -26,6 +26,10 @@ PURE = (
     "registry",
     "options",
     "failure",
+    "scalars",
+    "shapes",
+    "convert",
+    "signature",
 )
 WHOLE_AT_LEAST = 93
 

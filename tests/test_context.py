@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
-from faktory import Client, ConsumerBuilder, Job, current_job
-from faktory.context import running
+import pytest
+
+from faktory import (
+    Client,
+    ConfigurationError,
+    ConsumerBuilder,
+    Job,
+    JobCancelled,
+    JobContext,
+    JobLogFilter,
+    JobTimeout,
+    current_job,
+)
+from faktory.context import Run, running
+from faktory.managed import Managed
 from faktory.server import Server
 
 
@@ -48,3 +62,81 @@ def test_a_run_past_its_limit_says_that_it_is_cancelled(server: Server, client: 
     with ConsumerBuilder().register("work", work, timeout=0.1).connect(server.url) as consumer:
         assert consumer.run_one(["default"])
     assert seen == [False, True]
+
+
+# -- what a typed job is given --------------------------------------------------------------------------------------
+
+
+def context(job: Job | None = None, *, limit: float = 60.0) -> tuple[JobContext, Run]:
+    run = Run(job or Job("work", queue="low"), time.monotonic() + limit, Managed())
+    return JobContext(run, None, "tests.jobs"), run
+
+
+def test_a_context_knows_its_job() -> None:
+    job = Job("work", retry=2)
+    ctx, run = context(job)
+    assert (ctx.job, ctx.jid, ctx.attempt, ctx.is_last_attempt) == (job, job.jid, 1, False)
+    assert ctx.deadline == run.deadline
+    assert repr(ctx) == f"<JobContext 'work' jid={job.jid!r} attempt=1>"
+
+
+def test_the_runs_before_a_retry_count() -> None:
+    job = Job("work", custom={"retried": {"jid": "first-jid", "runs": 3}})
+    assert context(job)[0].attempt == 4
+    assert context(Job("work", custom={"retried": "text"}))[0].attempt == 1
+
+
+def test_a_long_job_can_look_whether_it_should_end() -> None:
+    ctx, run = context()
+    assert not ctx.cancelled
+    ctx.raise_if_cancelled()
+    run.is_cancelled = True
+    assert ctx.cancelled
+    with pytest.raises(JobCancelled):
+        ctx.raise_if_cancelled()
+    late, _ = context(limit=-1)
+    assert late.cancelled
+    with pytest.raises(JobTimeout):
+        late.raise_if_cancelled()
+
+
+def test_managed_values_are_got_by_type() -> None:
+    ctx, run = context()
+    run.managed.add(list, lambda: [1])
+    assert ctx.get(list) == [1]
+
+
+def test_without_a_server_there_is_no_client_and_progress_is_nothing() -> None:
+    ctx, _ = context()
+    ctx.progress(50)
+    with pytest.raises(ConfigurationError, match="no server in this mode"):
+        _ = ctx.client
+
+
+def test_a_job_without_a_batch_says_so() -> None:
+    with pytest.raises(ConfigurationError, match="belongs to no batch"):
+        _ = context()[0].batch
+
+
+def test_the_log_of_a_job_carries_its_facts(caplog: pytest.LogCaptureFixture) -> None:
+    ctx, run = context()
+    with caplog.at_level("INFO", logger="tests.jobs"):
+        ctx.log.info("halfway")
+    (record,) = caplog.records
+    facts = record.name, *(getattr(record, name) for name in ("jid", "jobtype", "queue", "attempt"))
+    assert facts == ("tests.jobs", run.job.jid, "work", "low", 1)
+
+
+def test_every_record_made_during_a_job_can_carry_its_facts() -> None:
+    def facts() -> tuple[object, ...]:
+        record = logging.LogRecord("any", logging.INFO, "here", 1, "text", (), None)
+        assert JobLogFilter().filter(record)
+        return tuple(getattr(record, name) for name in ("jid", "jobtype", "queue", "attempt"))
+
+    assert facts() == (None, None, None, None)
+    _, run = context()
+    token = running.set(run)
+    try:
+        assert facts() == (run.job.jid, "work", "low", 1)
+    finally:
+        running.reset(token)

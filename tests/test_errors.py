@@ -18,6 +18,7 @@ from faktory.errors import (
     ConnectFailed,
     ConnectionLost,
     ConsumerTerminated,
+    Discard,
     EnterpriseRequired,
     FaktoryError,
     HandshakeError,
@@ -28,6 +29,7 @@ from faktory.errors import (
     NotUnique,
     ProtocolError,
     PushOutcomeUnknown,
+    Retry,
     ServerError,
     VersionMismatch,
 )
@@ -55,6 +57,9 @@ EXAMPLES: list[tuple[FaktoryError, str, dict[str, object]]] = [
     (JobCrashed("signal 9"), "signal 9", {}),
     (JobCancelled("stopping"), "stopping", {}),
     (ConsumerTerminated("ended"), "ended", {}),
+    (Retry(in_=60), "the job wants to run again in 60", {"in_": 60}),
+    (Retry(), "the job wants to run again", {"in_": None}),
+    (Discard("too old"), "too old", {"reason": "too old"}),
 ]
 IDS = [f"{type(error).__name__}-{index}" for index, (error, _, _) in enumerate(EXAMPLES)]
 

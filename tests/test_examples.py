@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from examples import middleware
+from faktory import App
 from faktory.server import Server
+from tests.contract.conftest import Backend, backend, real_url
+
+__all__ = ["backend", "real_url"]  # fixtures
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +64,62 @@ def test_the_quickstart_says_what_it_wants() -> None:
     assert result.returncode != 0
     assert "expected a folder to read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("mode", ["foreground", "background"])
+def test_the_app_works_without_a_server(mode: str) -> None:
+    result = run_example("app", FAKTORY_MODE=mode)
+    assert result.returncode == 0, result.stderr
+    assert "sold book for 39.80" in result.stdout
+    assert "sell took" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_app_works_with_a_server(backend: Backend) -> None:
+    result = run_example("app", FAKTORY_URL=backend.url)
+    assert result.returncode == 0, result.stderr
+    assert "sold book for 39.80" in result.stdout
+    assert "receipt took" in result.stdout
+    assert "2 jobs done" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_middleware_carries_a_trace_on_and_logs_times(caplog: pytest.LogCaptureFixture) -> None:
+    app = App(mode="foreground")
+    app.on_push(middleware.send_trace)
+    app.use(middleware.continue_trace)
+    app.use(middleware.log_time)
+    seen: list[str] = []
+
+    @app.job
+    def outer() -> None:
+        seen.append(middleware.traceparent.get() or "")
+        inner.enqueue()
+
+    @app.job
+    def inner() -> None:
+        seen.append(middleware.traceparent.get() or "")
+
+    with caplog.at_level("INFO"):
+        outer.enqueue()
+    assert middleware.traceparent.get() is None
+    (version, trace, span, flags), (_, same_trace, other_span, _) = (text.split("-") for text in seen)
+    assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
+    assert (same_trace, other_span != span) == (trace, True)
+    assert [record.getMessage()[:14] for record in caplog.records] == ["inner ran for ", "outer ran for "]
+
+
+def test_the_middleware_for_async_jobs_logs_times(caplog: pytest.LogCaptureFixture) -> None:
+    app = App(mode="foreground")
+    app.use(middleware.log_time_async)
+
+    @app.job
+    async def work() -> None: ...
+
+    with caplog.at_level("INFO"):
+        work.enqueue()
+    assert "work ran for " in caplog.text
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
@@ -287,3 +288,75 @@ def test_a_fork_while_a_value_is_being_made_does_not_block_the_child(
 
     managed.add(Database, make)
     managed.get(Database)
+
+
+# -- context managers -------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """A context manager without a `close`."""
+
+    def __init__(self, log: list[str], entered: object = None) -> None:
+        self.log = log
+        self.entered = entered
+
+    def __enter__(self) -> object:
+        self.log.append("entered")
+        return self if self.entered is None else self.entered
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.log.append(f"left {exc_info}")
+
+
+def test_a_context_manager_is_entered_and_left() -> None:
+    log: list[str] = []
+    managed = Managed()
+    managed.add(Session, lambda: Session(log))
+    assert managed.get(Session).log == ["entered"]
+    managed.close()
+    assert log == ["entered", "left (None, None, None)"]
+
+
+def test_what_a_context_manager_gives_is_the_value() -> None:
+    log: list[str] = []
+
+    @contextmanager
+    def make() -> Iterator[Database]:
+        yield Database()
+        log.append("left")
+
+    managed = Managed()
+    managed.add(Database, make)  # type: ignore[arg-type]
+    assert type(managed.get(Database)) is Database
+    managed.close()
+    assert log == ["left"]
+
+
+def test_a_context_manager_that_gives_something_else_stays_the_value() -> None:
+    managed = Managed()
+    managed.add(Session, lambda: Session([], entered="a name"))
+    assert type(managed.get(Session)) is Session
+
+
+def test_a_value_that_can_be_closed_is_not_entered() -> None:
+    class Connection(Session):
+        def close(self) -> None:
+            self.log.append("closed")
+
+    log: list[str] = []
+    managed = Managed()
+    managed.add(Connection, lambda: Connection(log))
+    managed.get(Connection)
+    managed.close()
+    assert log == ["closed"]
+
+
+def test_the_factories_of_another_can_be_taken_over() -> None:
+    one, other = Managed(), Managed()
+    other.add(Database, Database)
+    one.take(other)
+    assert one.has(Database)
+    assert not one.has(Cache)
+    assert type(one.get(Database)) is Database
+    with pytest.raises(ConfigurationError, match="Database is managed twice"):
+        one.take(other)

@@ -42,7 +42,9 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
         child.answer(Answer.READY)
         child.serve()
     run_hooks(list(program.stop))
-    program.managed.close()
+    of_apps = {getattr(handler.function, "managed", program.managed) for handler in program.handlers.values()}
+    for managed in {program.managed, *of_apps}:
+        managed.close()
     return 0
 
 

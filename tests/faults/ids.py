@@ -22,12 +22,9 @@ ROWS = {
     "T": ("figures to reach", range(1, 21)),
 }
 LATER = {
-    "W10": "async consumers: not built yet; the beat has a thread of its own",
-    "P10": "async clients: not built yet; an interrupted blocking exchange drops its socket",
     "T4": "run by hand: `python -m tests.chaos --real --crashes 20`",
     "T5": "run by hand: the server and its Redis killed together",
     "T11": "run by hand: `python -m tests.soak`",
-    "T14": "async clients: not built yet",
 }
 _ID = re.compile(r"\b([NHJWDPT])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
 _NAME_ID = re.compile(r"(?:^|_)([nhjwdpt])(\d{1,2})(?=_|$)")

@@ -16,7 +16,7 @@ from faktory.isolation import runner
 from faktory.server import Server
 from tests.conftest import until
 
-from . import jobs
+from . import jobs, typed_jobs
 from .conftest import Journal, is_alive
 
 
@@ -412,3 +412,19 @@ def test_a_child_without_a_job_ends_without_a_word(
     run(server, builder)
     assert len(journal.lines("child-stop")) >= 1
     assert capfd.readouterr().err == ""
+
+
+# -- typed jobs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_typed_job_runs_in_a_child_with_the_values_of_its_app(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    job = typed_jobs.typed.to_job(typed_jobs.Place(journal.path, 5))
+    client.push(job)
+    summary = run(server, typed_jobs.app.consumer().processes(1))
+    assert summary.succeeded == 1
+    ((jid, line, pid),) = journal.words("typed")
+    assert (jid, line) == (job.jid, "5")
+    assert int(pid) != os.getpid()
+    assert journal.words("closed") == [[pid]]

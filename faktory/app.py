@@ -1,0 +1,384 @@
+"""`App`: declares typed jobs, and knows how their calls are pushed and run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+
+from .address import Address
+from .background import in_thread
+from .builder import ConsumerBuilder
+from .client import Client
+from .context import JobContext
+from .delivery import EXIT_TIMEOUT, Delivery, Mode, copy_for_later
+from .errors import ConfigurationError, InvalidJob, ServerError
+from .job import Job
+from .managed import Managed
+from .registry import Middleware as PushMiddleware
+from .registry import Registry, can_take, compose, is_async, is_generator, place_of
+from .signature import Signature
+from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+log: logging.Logger = logging.getLogger("faktory.app")
+
+
+class Declare(Protocol):
+    """What `app.job(...)` with options gives: the decorator."""
+
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[JobContext, P], R], /
+    ) -> ContextJob[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> PlainJob[P, R]: ...
+
+
+class App:
+    """Typed jobs, and all that they share. Opens nothing and reads no environment before a job is pushed.
+
+    * `url` or `client`: where jobs go; else what `Client()` finds in the environment. A client of the app's own is made
+      when first needed, is safe to use after a fork, and is closed at exit.
+    * `mode`: "queue" pushes to the server; "foreground" runs a job at once in the caller, whom its errors reach, and
+      ignores delays; "background" runs jobs in daemon threads of this process. None is FAKTORY_MODE, else "queue".
+      Neither of the latter two needs a server, or repeats a job that fails.
+    """
+
+    def __init__(
+        self, url: str | Address | None = None, *, client: Client | None = None, mode: Mode | None = None
+    ) -> None:
+        self._managed = Managed()
+        self._delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
+        self._jobs: dict[str, TypedJob[Any, Any]] = {}
+        self._middleware: list[Middleware] = []
+        self._push_middleware: list[PushMiddleware] = []
+        self._parent: App | None = None
+        self._children: list[App] = []
+        self._chains: dict[int, tuple[Middleware, ...]] = {}
+
+    # -- declaring ------------------------------------------------------------------------------------------------
+
+    @overload
+    def job(  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[JobContext, P], R], /
+    ) -> ContextJob[P, R]: ...
+    @overload
+    def job(self, fn: Callable[P, R], /) -> PlainJob[P, R]: ...
+    @overload
+    def job(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        retry: int = 25,
+        reserve_for: int | None = None,
+        backtrace: int | None = None,
+        timeout: float | None = None,
+        unique_for: int | None = None,
+        unique_until: str | None = None,
+        expires_in: timedelta | float | None = None,
+        custom: Mapping[str, Any] | None = None,
+        retry_on: tuple[type[BaseException], ...] = (),
+        discard_on: tuple[type[BaseException], ...] = (),
+        needs: tuple[type[Any], ...] = (),
+    ) -> Declare: ...
+
+    def job(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        retry: int = 25,
+        reserve_for: int | None = None,
+        backtrace: int | None = None,
+        timeout: float | None = None,
+        unique_for: int | None = None,
+        unique_until: str | None = None,
+        expires_in: timedelta | float | None = None,
+        custom: Mapping[str, Any] | None = None,
+        retry_on: tuple[type[BaseException], ...] = (),
+        discard_on: tuple[type[BaseException], ...] = (),
+        needs: tuple[type[Any], ...] = (),
+    ) -> Any:
+        """Declare a function as a job. Its name is the job type, unless `name` says otherwise.
+
+        * The other options up to `custom` are as in `Job` and `ConsumerBuilder.register`.
+        * `retry_on`: exceptions after which a copy is pushed as `Retry` does, up to the job's `retry`, instead of a
+          FAIL. `discard_on`: exceptions that count as `Discard`.
+        * `needs`: types that `ctx.get` is going to ask for; one that is not managed is refused by `consumer`.
+
+        Raises `ConfigurationError` for a type declared twice, and for parameters that cannot travel.
+        """
+        options = Options(queue, retry, reserve_for, backtrace, unique_for, unique_until, expires_in, custom)
+        rules = Rules(timeout, _exceptions("retry_on", retry_on), _exceptions("discard_on", discard_on), tuple(needs))
+        if fn is None:
+
+            def decorate(function: Callable[..., Any]) -> TypedJob[Any, Any]:
+                return self._declare(function, name, options, rules, _local_names(2))
+
+            return decorate
+        return self._declare(fn, name, options, rules, _local_names(2))
+
+    def _declare(
+        self, function: Any, name: str | None, options: Options, rules: Rules, names: Mapping[str, Any]
+    ) -> TypedJob[Any, Any]:
+        if not callable(function) or isinstance(function, type):
+            raise ConfigurationError(f"app.job takes a function, got {function!a:.80}; write @app.job above one")
+        jobtype: str = getattr(function, "__name__", "") if name is None else name
+        Registry().register(jobtype, _nothing, rules.timeout)  # checks the name and the time limit
+        if is_generator(function):
+            raise ConfigurationError(
+                f"the job {jobtype!a} at {place_of(function)} has a yield, so that calling it would run nothing"
+            )
+        try:
+            options.job(jobtype, [])
+        except InvalidJob as exc:
+            raise ConfigurationError(f"the options of the job {jobtype!a}: {exc}") from exc
+        signature = Signature(jobtype, function, JobContext, names)
+        made: type[TypedJob[Any, Any]] = ContextJob if signature.takes_context else PlainJob
+        typed = made(self, jobtype, function, signature, options, rules)
+        self._check_new([typed], self._root._every())
+        self._jobs[typed.jobtype] = typed
+        return typed
+
+    def include(self, other: App) -> None:
+        """Add the jobs of another app, which from now on pushes through this one, in its mode.
+
+        The other's middleware goes on around the other's jobs, inside of this app's. Raises `ConfigurationError` for a
+        job type or a managed type that both have.
+        """
+        if not isinstance(other, App):
+            raise ConfigurationError(f"include takes an App, got {type(other).__name__}")
+        if other._parent is not None or other._root is self._root:
+            raise ConfigurationError("an app can be included once, and not in itself")
+        self._check_new(other._every(), self._root._every())
+        self._root._managed.take(other._managed)
+        other._parent = self
+        self._children.append(other)
+        self._root._chains.clear()
+        for app in other._tree():
+            app._managed, app._chains, app._delivery = self._root._managed, self._root._chains, self._root._delivery
+        for typed in other._every():
+            cast(Any, typed.__faktory_handler__).managed = self._root._managed
+
+    def _check_new(self, new: Iterable[TypedJob[Any, Any]], known: Iterable[TypedJob[Any, Any]]) -> None:
+        places = {typed.jobtype: typed.function for typed in known}
+        for typed in new:
+            if typed.jobtype in places:
+                raise ConfigurationError(
+                    f"the job type {typed.jobtype!a} is declared twice: {place_of(places[typed.jobtype])} and "
+                    f"{place_of(typed.function)}; give one of them another name="
+                )
+
+    @property
+    def _root(self) -> App:
+        app = self
+        while app._parent is not None:
+            app = app._parent
+        return app
+
+    def _tree(self) -> Iterator[App]:
+        yield self
+        for child in self._children:
+            yield from child._tree()
+
+    def _every(self) -> list[TypedJob[Any, Any]]:
+        return [typed for app in self._tree() for typed in app._jobs.values()]
+
+    @property
+    def jobs(self) -> dict[str, TypedJob[Any, Any]]:
+        """The jobs by type, those of included apps too."""
+        return {typed.jobtype: typed for typed in self._every()}
+
+    def _job_of_type(self, jobtype: str) -> TypedJob[Any, Any]:
+        return self.jobs[jobtype]
+
+    def use(self, fn: F) -> F:
+        """Call `fn(ctx, call_next)` around every job; `call_next()` goes on. The first added is the outermost.
+
+        For `async def` jobs it must be async, or return what `call_next()` gives it; for others it must be plain.
+        """
+        _check_callable(fn, "middleware", "ctx, call_next")
+        self._middleware.append(fn)
+        self._root._chains.clear()
+        return fn
+
+    def on_push(self, fn: F) -> F:
+        """Call `fn(job, call_next)` around every push; `call_next()` goes on, and not calling it drops the job.
+
+        Plain functions only, as jobs are pushed from plain code, too.
+        """
+        _check_callable(fn, "on_push function", "job, call_next")
+        if is_async(fn):
+            raise ConfigurationError(
+                f"the on_push function {place_of(fn)} is async, but `enqueue` is called from plain code; make it plain"
+            )
+        self._push_middleware.append(fn)
+        return fn
+
+    def manage(self, kind: type[T], factory: Callable[[], T]) -> None:
+        """Make one value of a type per process when `ctx.get` first asks for it; closed at the end, the last first.
+
+        What the factory gives may be a context manager: then it is entered, and left at the end.
+        """
+        self._managed.add(kind, factory)
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def consumer(self) -> ConsumerBuilder:
+        """Return a builder with every job registered, which connects to the app's URL unless told another.
+
+        Jobs that push others do so by the app's URL all the same: better tell the app than `connect`.
+
+        Raises `ConfigurationError` for jobs that could not run: an annotation that cannot be read, a needed value that
+        is not managed, async middleware around a plain function.
+        """
+        root = self._root
+        builder = ConsumerBuilder()
+        builder._managed = root._managed
+        builder._url = self._delivery.address
+        for app in root._tree():
+            for typed in app._jobs.values():
+                app._check(typed)
+                builder.register(typed.jobtype, typed.__faktory_handler__, timeout=typed.rules.timeout)
+        return builder
+
+    def _check(self, typed: TypedJob[Any, Any]) -> None:
+        typed.signature.check()
+        for kind in typed.rules.needs:
+            if not self._managed.has(kind):
+                raise ConfigurationError(
+                    f"the job {typed.jobtype!a} needs a {kind.__qualname__}; add it with app.manage(type, factory)"
+                )
+        if not is_async(typed.function):
+            for fn in self.middleware():
+                if is_async(fn):
+                    raise ConfigurationError(
+                        f"the middleware {place_of(fn)} is async, but the job {typed.jobtype!a} is a plain function; "
+                        "make both the same"
+                    )
+
+    @property
+    def managed(self) -> Managed:
+        """The managed values, for whoever runs the jobs."""
+        return self._managed
+
+    def middleware(self) -> tuple[Middleware, ...]:
+        """Return what goes around the jobs of this app, the outermost first."""
+        found = self._chains.get(id(self))
+        if found is None:
+            outer = () if self._parent is None else self._parent.middleware()
+            found = self._chains[id(self)] = (*outer, *self._middleware)
+        return found
+
+    # -- pushing --------------------------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """How jobs are run: "queue", "foreground" or "background"."""
+        return self._delivery.mode
+
+    @property
+    def client(self) -> Client:
+        """The client that jobs are pushed by, made now if there is none."""
+        return self._delivery.client()
+
+    def use_client(self, client: Client) -> None:
+        """Push by this client from now on. It stays the caller's to close; one of the app's own is closed."""
+        self._delivery.use_client(client)
+
+    def client_maker(self) -> Callable[[], Client] | None:
+        """Return what gives the client, None in a mode without a server."""
+        return self._delivery.client if self._delivery.mode == "queue" else None
+
+    def push(self, job: Job) -> str:
+        """Push a job through the `on_push` functions; return its jid."""
+        return self._pushed(job, self._delivery.push)
+
+    async def apush(self, job: Job) -> str:
+        """Async twin of `push`."""
+        return await in_thread(self.push, job)
+
+    def push_many(self, jobs: Iterable[Job]) -> list[str]:
+        """Push many jobs; return the jids. Raises `ServerError` at the end when some were refused."""
+        jids: list[str] = []
+
+        def through() -> Iterator[Job]:
+            for job in jobs:
+                kept: list[Job] = []
+
+                def keep(found: Job, kept: list[Job] = kept) -> str:
+                    kept.append(found)
+                    return found.jid
+
+                jids.append(self._pushed(job, keep))
+                yield from kept
+
+        refused = self._delivery.push_many(through())
+        if refused:
+            jid, reason = next(iter(refused.items()))
+            raise ServerError("ERR", f"{len(refused)} of {len(jids)} jobs were refused; {jid}: {reason}")
+        return jids
+
+    def push_again(self, job: Job, delay: timedelta | float | None, retry: int) -> bool:
+        """Push a copy of a job that runs just now, for later; False when the mode has no later."""
+        if self._delivery.mode == "foreground":
+            return False
+        again = copy_for_later(job, delay, retry)
+        self.push(again)
+        log.info("job %a (%a) is pushed again as %a", job.jid, job.jobtype, again.jid)
+        return True
+
+    def _pushed(self, job: Job, deliver: Callable[[Job], str]) -> str:
+        functions: list[PushMiddleware] = []
+        app: App | None = self
+        while app is not None:
+            functions = [*app._push_middleware, *functions]
+            app = app._parent
+        if not functions:
+            return deliver(job)
+        found = compose(functions, deliver)(job)
+        return found if isinstance(found, str) else job.jid
+
+    def close(self, timeout: float = EXIT_TIMEOUT) -> None:
+        """Wait for the jobs in `background`, at most so many seconds; close the managed values and the app's client.
+
+        Called at exit. The app can be used again afterwards.
+        """
+        self._delivery.close(timeout)
+
+    def __repr__(self) -> str:
+        return f"<App of {len(self._every())} jobs>"
+
+
+def _nothing(job: Job) -> None:
+    pass
+
+
+def _local_names(depth: int) -> dict[str, Any]:
+    """Return the local names where a job is declared, for annotations that are text."""
+    frame = sys._getframe(depth)
+    return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+
+
+def _exceptions(what: str, found: object) -> tuple[type[BaseException], ...]:
+    if not isinstance(found, tuple) or not all(isinstance(e, type) and issubclass(e, BaseException) for e in found):
+        raise ConfigurationError(f"{what} must be a tuple of exception classes, got {found!a:.80}")
+    return found
+
+
+def _check_callable(fn: object, what: str, arguments: str) -> None:
+    if not callable(fn):
+        raise ConfigurationError(f"{what} must be callable, got {type(fn).__name__}")
+    if not can_take(fn, 2):
+        raise ConfigurationError(f"the {what} {place_of(fn)} must take two arguments: {arguments}")

@@ -1,0 +1,187 @@
+"""Where the jobs of an app go: to a server, or to this process's own hands."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Literal, Protocol
+
+from .address import Address
+from .background import Background
+from .client import Client
+from .commands import encode_job
+from .context import RETRIED, Run, running, runs_before
+from .errors import ConfigurationError
+from .job import Job
+from .managed import Managed
+from .registry import HandlerFunction, is_async
+from .slot import time_limit
+
+Mode = Literal["queue", "foreground", "background"]
+
+EXIT_TIMEOUT: Final = 25.0
+"""Seconds that the end of the process waits for jobs in `background`."""
+_LONGEST_RETRY: Final = 10
+"""Run after which the delays of `Retry` grow no more."""
+
+
+class Runnable(Protocol):
+    """What is asked of a typed job to run it here."""
+
+    __faktory_handler__: HandlerFunction
+
+    @property
+    def timeout(self) -> float | None: ...
+
+
+class Delivery:
+    """The client and the mode of an app and of all that it includes. Opens nothing before a job is pushed."""
+
+    def __init__(
+        self,
+        url: str | Address | None,
+        client: Client | None,
+        mode: Mode | None,
+        managed: Managed,
+        find: Callable[[str], Runnable],
+    ) -> None:
+        if url is not None and client is not None:
+            raise ConfigurationError("an App takes a url or a client, got both; the client has a url of its own")
+        self._url = url
+        self._client = client
+        self._mode: Mode | None = None if mode is None else _checked_mode(mode, "mode")
+        self._managed = managed
+        self._find = find
+        self._made: dict[str, Client] = {}
+        self._backgrounds: dict[int, Background] = {}  # by process: threads do not survive a fork
+
+    @property
+    def address(self) -> str | Address | None:
+        """Where the server is, as far as the app was told."""
+        return self._url if self._client is None else self._client.address
+
+    @property
+    def mode(self) -> Mode:
+        """How jobs are run; read from the environment when first asked."""
+        if self._mode is None:
+            self._mode = _checked_mode(os.environ.get("FAKTORY_MODE") or "queue", "FAKTORY_MODE")
+        return self._mode
+
+    def client(self) -> Client:
+        """Return the client, made now if there is none."""
+        if self._client is not None:
+            return self._client
+        made = self._made.get("client")
+        if made is None:
+            # In one step, and without a lock that a fork could leave taken: a client that loses has opened nothing.
+            made = self._made.setdefault("client", Client(self._url))
+            self._close_at_exit()
+        return made
+
+    def use_client(self, client: Client) -> None:
+        """Use this client from now on; close one of the app's own."""
+        made = self._made.pop("client", None)
+        self._client = client
+        if made is not None:
+            made.close()
+
+    # -- pushing --------------------------------------------------------------------------------------------------
+
+    def push(self, job: Job) -> str:
+        """Store the job, run it, or have it run; return its jid."""
+        mode = self.mode
+        if mode == "queue":
+            return self.client().push(job)
+        arrived = Job.decode(encode_job(job))  # the same journey as through a server
+        if mode == "foreground":
+            self._perform(arrived)
+        else:
+            self._background().push(arrived)
+        return job.jid
+
+    def push_many(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Push each; return the refused ones, jid to reason."""
+        if self.mode == "queue":
+            return self.client().push_bulk(jobs)
+        for job in jobs:
+            self.push(job)
+        return {}
+
+    def _perform(self, job: Job) -> None:
+        """Run a job in this thread."""
+        typed = self._find(job.jobtype)
+        handler = typed.__faktory_handler__
+        token = running.set(Run(job, monotonic() + time_limit(job.reservation, typed.timeout), self._managed))
+        try:
+            if is_async(handler):
+                _run_async(job, partial(handler, job))
+            else:
+                handler(job)
+        finally:
+            running.reset(token)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _background(self) -> Background:
+        pid = os.getpid()
+        found = self._backgrounds.get(pid)
+        if found is None:
+            found = self._backgrounds.setdefault(pid, Background(self._perform))
+            self._close_at_exit()
+        return found
+
+    def _close_at_exit(self) -> None:
+        atexit.unregister(self.close)
+        atexit.register(self.close)
+
+    def close(self, timeout: float = EXIT_TIMEOUT) -> None:
+        """Wait for the jobs in `background`; close the managed values that jobs here have made, and the own client."""
+        atexit.unregister(self.close)
+        background = self._backgrounds.get(os.getpid())
+        if background is not None:
+            background.close(timeout)  # meanwhile its jobs may push others
+            self._backgrounds.pop(os.getpid(), None)
+        if self.mode != "queue":  # else they are the consumer's
+            self._managed.close()
+        made = self._made.pop("client", None)
+        if made is not None:
+            made.close()
+
+
+def copy_for_later(job: Job, delay: timedelta | float | None, retry: int) -> Job:
+    """Return a copy of a running job under a new jid: a second one under the same would get lost (PROTOCOL 33)."""
+    runs = runs_before(job) + job.attempt
+    # The lock of `unique_for` is still held by the job itself, and would refuse its copy.
+    custom = {key: value for key, value in (job.custom or {}).items() if key not in ("unique_for", "unique_until")}
+    first = custom[RETRIED].get("jid", job.jid) if runs_before(job) else job.jid
+    custom[RETRIED] = {"jid": first, "runs": runs}
+    return Job(
+        job.jobtype,
+        job.args,
+        queue=job.queue,
+        retry=retry,
+        reserve_for=job.reserve_for,
+        backtrace=job.backtrace,
+        at=min(runs, _LONGEST_RETRY) ** 4 + 15 if delay is None else delay,
+        custom=custom,
+    )
+
+
+def _checked_mode(mode: Mode | str, what: str) -> Mode:
+    if mode == "queue" or mode == "foreground" or mode == "background":
+        return mode  # type: ignore[return-value]
+    raise ConfigurationError(f"{what} must be queue, foreground or background, got {mode!a:.60}")
+
+
+def _run_async(job: Job, call: Callable[[], Any]) -> None:
+    import asyncio
+
+    if asyncio._get_running_loop() is not None:
+        raise ConfigurationError(
+            f"the async job {job.jobtype!a} cannot be run at once from a running event loop; await its aenqueue"
+        )
+    asyncio.run(call())

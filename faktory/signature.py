@@ -1,0 +1,187 @@
+"""A function's parameters: how the arguments of a call become a job's `args`, and how these become a call again. Pure.
+
+Calls are bound as Python binds them, but everything is sent by position: defaults that lie between are filled in, those
+at the end are left to the worker's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+from .convert import Compiler
+from .errors import ConfigurationError, InvalidJob
+from .scalars import BadValue, Converter
+from .shapes import Unsupported
+
+_MISSING = inspect.Parameter.empty
+
+
+@dataclass(slots=True)
+class _Parameter:
+    name: str
+    annotation: Any
+    default: Any
+    can_be_named: bool
+
+
+class Signature:
+    """The parameters of one function; the converters are made when they are first needed.
+
+    `context` is a type: a first parameter annotated with it is no argument of the job. `names` are the local names
+    that annotations may use. Raises `ConfigurationError` for parameters that a job cannot have.
+    """
+
+    def __init__(
+        self, jobtype: str, function: Callable[..., Any], context: type[Any], names: Mapping[str, Any] | None = None
+    ) -> None:
+        self._jobtype = jobtype
+        self._function = function
+        self._names = dict(names or {})
+        self._positional: list[_Parameter] = []
+        self._rest: _Parameter | None = None
+        self._converters: list[Converter] | None = None
+        self._rest_converter: Converter | None = None
+        self._plain: tuple[type[Any] | None, ...] = ()
+        parameters = list(inspect.signature(function).parameters.values())
+        self.takes_context: bool = bool(parameters) and self._is_context(parameters[0], context)
+        for parameter in parameters[1 if self.takes_context else 0 :]:
+            self._add(parameter)
+        self._required = sum(parameter.default is _MISSING for parameter in self._positional)
+        with suppress(NameError):  # of what is defined further down: it is looked up again when it is needed
+            self.compile()
+            self._names = {}  # they may keep large things alive
+
+    def _add(self, parameter: inspect.Parameter) -> None:
+        if parameter.kind is parameter.KEYWORD_ONLY or parameter.kind is parameter.VAR_KEYWORD:
+            stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+            raise ConfigurationError(
+                f"the job {self._jobtype!a} has the keyword-only parameter {stars}{parameter.name}, but a job's "
+                "arguments travel by position; move it before the *, or take a dataclass"
+            )
+        found = _Parameter(
+            parameter.name,
+            Any if parameter.annotation is _MISSING else parameter.annotation,
+            parameter.default,
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
+        )
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            self._rest = found
+        else:
+            self._positional.append(found)
+
+    def _is_context(self, parameter: inspect.Parameter, context: type[Any]) -> bool:
+        annotation = parameter.annotation
+        try:
+            return self._resolved(parameter.name, annotation) is context
+        except NameError:  # imported for type checkers only
+            return isinstance(annotation, str) and annotation.split(".")[-1] == context.__name__
+
+    def _resolved(self, name: str, annotation: Any) -> Any:
+        if annotation is _MISSING or annotation is Any:
+            return annotation
+        holder = SimpleNamespace(__annotations__={name: annotation})
+        module_names = getattr(inspect.unwrap(self._function), "__globals__", {})
+        return get_type_hints(holder, module_names, self._names or None, include_extras=True)[name]
+
+    def compile(self) -> list[Converter]:
+        """Make the converters. Raises `ConfigurationError`, and NameError for a name not there yet."""
+        compiler = Compiler(self._names)
+        self._rest_converter = None if self._rest is None else self._converter(compiler, self._rest)
+        found = [self._converter(compiler, parameter) for parameter in self._positional]
+        self._plain = tuple(converter.kind if converter.is_plain else None for converter in found)
+        self._converters = found
+        return found
+
+    def _converter(self, compiler: Compiler, parameter: _Parameter) -> Converter:
+        try:
+            return compiler.of(self._resolved(parameter.name, parameter.annotation))
+        except Unsupported as exc:
+            raise ConfigurationError(
+                f"the parameter {parameter.name!a} of the job {self._jobtype!a} has {exc}"
+            ) from exc
+
+    def check(self) -> list[Converter]:
+        """Return the converters, made now if they were not. Raises `ConfigurationError`."""
+        if self._converters is not None:
+            return self._converters
+        try:
+            return self.compile()
+        except NameError as exc:
+            raise ConfigurationError(
+                f"an annotation of the job {self._jobtype!a} cannot be read: {exc}; import the name at run time, too"
+            ) from exc
+
+    # -- calls to args ------------------------------------------------------------------------------------------
+
+    def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """Return what a call's arguments become in the job. Raises `InvalidJob`, and TypeError for a wrong call."""
+        converters = self._converters or self.check()
+        values = list(args)
+        if kwargs or not self._required <= len(values) <= len(converters):
+            values = self._bound(values, kwargs)
+        found: list[Any] = []
+        try:
+            for value, converter in zip(values, self._for_each(converters, len(values)), strict=True):
+                found.append(converter.dump(value))  # how many there are tells which one is bad
+        except (BadValue, RecursionError) as exc:
+            raise self._refused(exc, len(found)) from None
+        return found
+
+    def _bound(self, values: list[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        most = len(self._positional)
+        if len(values) > most and self._rest is None:
+            raise TypeError(f"the job {self._jobtype!a} takes at most {most} arguments, got {len(values)}")
+        given = dict(kwargs)
+        last = max((i for i, parameter in enumerate(self._positional) if parameter.name in given), default=-1)
+        for index, parameter in enumerate(self._positional):
+            if parameter.can_be_named and parameter.name in given:
+                if index < len(values):
+                    raise TypeError(f"the job {self._jobtype!a} got two values for the argument {parameter.name!a}")
+                values.append(given.pop(parameter.name))
+            elif index >= len(values):
+                if parameter.default is _MISSING:
+                    raise TypeError(f"the job {self._jobtype!a} misses the argument {parameter.name!a}")
+                if index > last:
+                    break
+                values.append(parameter.default)
+        if given:
+            raise TypeError(f"the job {self._jobtype!a} takes no argument named {next(iter(given))!a}")
+        return values
+
+    # -- args to calls ------------------------------------------------------------------------------------------
+
+    def load(self, args: list[Any]) -> list[Any]:
+        """Return the arguments to call the function with. Raises `InvalidJob`."""
+        converters = self._converters or self.check()
+        count = len(args)
+        if count == len(converters) and tuple(map(type, args)) == self._plain:
+            return args  # nothing to convert: the common case
+        if not self._required <= count or (count > len(converters) and self._rest is None):
+            least, most = self._required, len(converters)
+            wanted = f"at least {least}" if self._rest is not None else f"{least} to {most}" if least < most else most
+            raise InvalidJob(f"the job {self._jobtype!a} takes {wanted} args, got {count}")
+        found: list[Any] = []
+        try:
+            for value, converter in zip(args, self._for_each(converters, count), strict=True):
+                found.append(converter.load(value))
+        except (BadValue, RecursionError) as exc:
+            raise self._refused(exc, len(found)) from (exc.__cause__ if isinstance(exc, BadValue) else None)
+        return found
+
+    def _for_each(self, converters: list[Converter], count: int) -> list[Converter]:
+        """Return a converter for each of so many values."""
+        if count <= len(converters) or self._rest_converter is None:
+            return converters[:count]
+        return converters + [self._rest_converter] * (count - len(converters))
+
+    def _refused(self, exc: BadValue | RecursionError, index: int) -> InvalidJob:
+        parameter = self._positional[index] if index < len(self._positional) else self._rest
+        where = f"the argument {parameter.name!a} of {self._jobtype!a}" if parameter is not None else self._jobtype
+        if isinstance(exc, BadValue):
+            return InvalidJob(f"{exc.told(f'args[{index}]')}; it is {where}")
+        return InvalidJob(f"args[{index}] is nested deeper than the stack has room; it is {where}")

@@ -1,0 +1,284 @@
+"""`TypedJob`: a function whose calls can be pushed as jobs, and the handler that runs it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial, update_wrapper
+from time import monotonic
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+
+from .background import in_thread
+from .client import Client
+from .context import JobContext, Run, running
+from .errors import ConfigurationError, Discard, JobCancelled, Retry
+from .job import Job
+from .managed import Managed
+from .registry import HandlerFunction, is_async, place_of
+from .signature import Signature
+from .slot import time_limit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log: logging.Logger = logging.getLogger("faktory.app")
+
+Middleware = Callable[[JobContext, Callable[[], Any]], Any]
+"""Called as `fn(ctx, call_next)` around a typed job; `call_next()` goes on. Async for jobs that are `async def`."""
+
+_UNSET: Any = object()
+
+
+class Door(Protocol):
+    """What a typed job asks of its app."""
+
+    @property
+    def managed(self) -> Managed: ...
+
+    def middleware(self) -> Sequence[Middleware]: ...
+
+    def client_maker(self) -> Callable[[], Client] | None:
+        """Return what gives the client, None in a mode without a server."""
+        ...
+
+    def push(self, job: Job) -> str: ...
+
+    async def apush(self, job: Job) -> str: ...
+
+    def push_many(self, jobs: Iterable[Job]) -> list[str]: ...
+
+    def push_again(self, job: Job, delay: timedelta | float | None, retry: int) -> bool:
+        """Push a copy for later; False when this mode has no later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the jobs of a function are pushed; the names are those of `Job`."""
+
+    queue: str = "default"
+    retry: int = 25
+    reserve_for: int | None = None
+    backtrace: int | None = None
+    unique_for: int | None = None
+    unique_until: str | None = None
+    expires_in: timedelta | float | None = None
+    custom: Mapping[str, Any] | None = None
+
+    def job(self, jobtype: str, args: list[Any], at: datetime | timedelta | float | None = None) -> Job:
+        """Return the job to push. Raises `InvalidJob`."""
+        job = Job(
+            jobtype,
+            args,
+            queue=self.queue,
+            retry=self.retry,
+            reserve_for=self.reserve_for,
+            backtrace=self.backtrace,
+            at=at,
+            custom=self.custom,
+        )
+        if self.unique_for is not None:
+            job.unique_for(self.unique_for)
+        if self.unique_until is not None:
+            job.unique_until(self.unique_until)
+        if self.expires_in is not None:
+            job.expires_in(self.expires_in)
+        return job
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the jobs of a function are run."""
+
+    timeout: float | None
+    retry_on: tuple[type[BaseException], ...]
+    discard_on: tuple[type[BaseException], ...]
+    needs: tuple[type[Any], ...]
+
+
+class TypedJob(Generic[P, R]):
+    """A job declared by `App.job`. Its arguments are converted and checked before anything is sent: `InvalidJob`.
+
+    Calls raise TypeError for arguments that the function does not take, and what `Client.push` raises.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(
+        self,
+        door: Door,
+        jobtype: str,
+        function: Callable[..., Any],
+        signature: Signature,
+        options: Options,
+        rules: Rules,
+    ) -> None:
+        update_wrapper(cast(Callable[..., Any], self), function)
+        self.jobtype = jobtype
+        self.function = function
+        self.options = options
+        self.rules = rules
+        self.signature = signature
+        self._door = door
+        self.__faktory_handler__: HandlerFunction = _handler(self, door)
+
+    @property
+    def timeout(self) -> float | None:
+        """The job's time limit in seconds; None for what its reservation allows."""
+        return self.rules.timeout
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Push a job that runs the function with these arguments; return its jid."""
+        return self._door.push(self.to_job(*args, **kwargs))
+
+    def enqueue_in(self, delay: timedelta | float, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Push a job that runs after a delay, in seconds or a timedelta."""
+        return self._door.push(self._job(args, kwargs, delay))
+
+    def enqueue_at(self, when: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Push a job that runs at a time, an aware datetime."""
+        return self._door.push(self._job(args, kwargs, when))
+
+    def enqueue_many(self, calls: Iterable[tuple[Any, ...]]) -> list[str]:
+        """Push a job for each tuple of arguments, 1,000 at a time; return the jids.
+
+        Those in a list or tuple are all checked before any is sent; others are drawn as they are sent. Raises
+        `ServerError` at the end when the server has refused some.
+        """
+        jobs = (self._job(args, {}, None) for args in calls)
+        return self._door.push_many(list(jobs) if isinstance(calls, (list, tuple)) else jobs)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Async twin of `enqueue`, under asyncio and trio: the push itself happens in a thread."""
+        return await self._door.apush(self.to_job(*args, **kwargs))
+
+    def to_job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Return the job without pushing it: for a batch, its callbacks, or `Client.push_bulk`."""
+        return self._job(args, kwargs, None)
+
+    def using(
+        self,
+        *,
+        queue: str = _UNSET,
+        retry: int = _UNSET,
+        reserve_for: int | None = _UNSET,
+        backtrace: int | None = _UNSET,
+        unique_for: int | None = _UNSET,
+        unique_until: str | None = _UNSET,
+        expires_in: timedelta | float | None = _UNSET,
+        custom: Mapping[str, Any] | None = _UNSET,
+    ) -> Self:
+        """Return the same job with other options, for the calls that follow on it."""
+        given: dict[str, Any] = {
+            "queue": queue,
+            "retry": retry,
+            "reserve_for": reserve_for,
+            "backtrace": backtrace,
+            "unique_for": unique_for,
+            "unique_until": unique_until,
+            "expires_in": expires_in,
+            "custom": custom,
+        }
+        other = copy(self)
+        other.options = replace(self.options, **{name: value for name, value in given.items() if value is not _UNSET})
+        return other
+
+    def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any], at: datetime | timedelta | float | None) -> Job:
+        return self.options.job(self.jobtype, self.signature.dump(args, kwargs), at)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.jobtype!a} of {place_of(self.function)}>"
+
+
+class PlainJob(TypedJob[P, R]):
+    """A job whose function takes its arguments alone."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, here and now."""
+        return self.function(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+class ContextJob(TypedJob[P, R]):
+    """A job whose function takes a `JobContext` before its arguments."""
+
+    def __call__(self, ctx: JobContext, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, here and now."""
+        return self.function(ctx, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
+    """Return what a consumer calls with a job of this type."""
+    function, load, rules = typed.function, typed.signature.load, typed.rules
+    takes_context = typed.signature.takes_context
+
+    def context_of(job: Job) -> JobContext:
+        run = running.get()
+        if run is None:  # called by nobody we know: a test, say
+            run = Run(job, monotonic() + time_limit(job.reservation, rules.timeout), door.managed)
+        return JobContext(run, door.client_maker(), function.__module__)
+
+    def handler(job: Job) -> Any:
+        args = load(job.args)
+        middleware = door.middleware()
+        try:
+            if not takes_context and not middleware:
+                return function(*args)
+            ctx = context_of(job)
+            call: Callable[[], Any] = partial(function, ctx, *args) if takes_context else partial(function, *args)
+            for around in reversed(middleware):
+                call = partial(around, ctx, call)
+            return call()
+        except Exception as exc:
+            if not settle(door, rules, job, exc):
+                raise
+
+    async def async_handler(job: Job) -> Any:
+        args = load(job.args)
+        try:
+            ctx = context_of(job)
+            call: Callable[[], Any] = partial(function, ctx, *args) if takes_context else partial(function, *args)
+            for around in reversed(door.middleware()):
+                call = partial(_step, around, ctx, call)
+            return await call()
+        except Exception as exc:
+            may_push = isinstance(exc, (Retry, *rules.retry_on))
+            if not (await in_thread(settle, door, rules, job, exc) if may_push else settle(door, rules, job, exc)):
+                raise
+
+    found: Any = async_handler if is_async(function) else handler
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(found, name, getattr(function, name, None))
+    found.managed = door.managed
+    return found  # type: ignore[no-any-return]
+
+
+async def _step(around: Middleware, ctx: JobContext, call_next: Callable[[], Awaitable[Any]]) -> Any:
+    result = around(ctx, call_next)
+    if not hasattr(result, "__await__"):
+        raise ConfigurationError(
+            f"the middleware {place_of(around)} must return what call_next() gives it for an async job, which nobody "
+            "has awaited yet; make it async"
+        )
+    return await result
+
+
+def settle(door: Door, rules: Rules, job: Job, exc: Exception) -> bool:
+    """Do what an exception of the job asks for. Returns False when it is a failure."""
+    if isinstance(exc, JobCancelled):  # the consumer has reported the job already
+        return False
+    if isinstance(exc, (Discard, *rules.discard_on)):
+        log.info("job %a (%a) is discarded: %s: %.200a", job.jid, job.jobtype, type(exc).__name__, str(exc))
+        return True
+    if isinstance(exc, Retry):
+        return door.push_again(job, exc.in_, job.retry)
+    if isinstance(exc, rules.retry_on) and not job.is_last_attempt:
+        # The copy has the runs that are left; -1 when the next is the last, as 0 would not bury it.
+        return door.push_again(job, None, job.retry - job.attempt or -1)
+    return False

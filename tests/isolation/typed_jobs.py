@@ -1,0 +1,37 @@
+"""Typed jobs that child processes import."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from faktory import App, JobContext
+
+from .jobs import note
+
+app = App()
+
+
+class Database:
+    """Notes its end in the journal."""
+
+    def __init__(self) -> None:
+        self.path = ""
+
+    def close(self) -> None:
+        note(self.path, "closed", os.getpid())
+
+
+@dataclass
+class Place:
+    path: str
+    line: int
+
+
+app.manage(Database, lambda: Database())
+
+
+@app.job(needs=(Database,))
+def typed(ctx: JobContext, place: Place) -> None:
+    ctx.get(Database).path = place.path
+    note(place.path, "typed", ctx.jid, place.line, os.getpid())

@@ -1,0 +1,759 @@
+"""`faktory.app`: jobs are declared without side effects, pushed where the app says, and run with all that it has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import faktory
+from faktory import (
+    App,
+    Client,
+    ConfigurationError,
+    Discard,
+    EnterpriseRequired,
+    InvalidJob,
+    Job,
+    JobContext,
+    Retry,
+    ServerError,
+    TypedJob,
+)
+from faktory.registry import is_async
+from faktory.server import Server
+
+
+@dataclass
+class Item:
+    name: str
+    price: Decimal
+
+
+@dataclass
+class Order:
+    items: list[Item] = field(default_factory=list)
+
+
+class Database:
+    def __init__(self) -> None:
+        self.rows: list[object] = []
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def app(server: Server) -> Iterator[App]:
+    app = App(server.url)
+    yield app
+    app.close()
+
+
+def drain(app: App, server: Server, *queues: str, builder: faktory.ConsumerBuilder | None = None) -> faktory.Summary:
+    with (builder or app.consumer()).connect() as consumer:
+        done = 0
+        while sum(server.queues.values()):
+            consumer.run_one(queues or ["default"])
+            done += 1
+        return faktory.Summary(done, 0, 0.0)
+
+
+# -- declaring ------------------------------------------------------------------------------------------------------
+
+
+def test_declaring_opens_nothing_and_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKTORY_URL", "no url")
+    monkeypatch.setenv("FAKTORY_MODE", "no mode")
+    app = App()
+
+    @app.job
+    def add(a: int, b: int = 2) -> int:
+        return a + b
+
+    assert add(1) == 3
+    assert add.to_job(1).args == [1]
+    with pytest.raises(ConfigurationError, match="FAKTORY_MODE must be queue, foreground or background, got 'no mode'"):
+        add.enqueue(1)
+    monkeypatch.setenv("FAKTORY_MODE", "queue")
+    with pytest.raises(ConfigurationError, match="FAKTORY_URL"):
+        add.enqueue(1)
+
+
+def test_a_job_keeps_the_looks_of_its_function() -> None:
+    app = App()
+
+    @app.job
+    def add(a: int) -> None:
+        """Add."""
+
+    assert (add.__name__, add.__doc__, add.__module__) == ("add", "Add.", __name__)
+    assert add.__qualname__.endswith("<locals>.add")
+    assert "'add'" in repr(add)
+    assert repr(app) == "<App of 1 jobs>"
+    assert app.jobs == {"add": add}
+    handler: Any = add.__faktory_handler__
+    assert (handler.__qualname__, handler.__module__, handler.managed) == (add.__qualname__, __name__, app.managed)
+    assert not is_async(handler)
+
+
+def test_the_name_of_a_job_can_be_chosen() -> None:
+    app = App()
+
+    @app.job(name="Mailer.welcome")
+    def welcome() -> None: ...
+
+    assert welcome.to_job().jobtype == "Mailer.welcome"
+
+
+def test_a_job_type_declared_twice_names_both_places() -> None:
+    app, other = App(), App()
+
+    @app.job
+    def work() -> None: ...
+
+    with pytest.raises(
+        ConfigurationError, match=r"'work' is declared twice: .*test_app.py:\d+\) and .*test_app.py:\d+"
+    ):
+
+        @app.job(name="work")
+        def again() -> None: ...
+
+    @other.job(name="work")
+    def elsewhere() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="declared twice"):
+        app.include(other)
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+def keywords(*, a: int) -> None: ...
+
+
+def unknown(a: threading.Thread) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (Database, {}, "app.job takes a function"),
+        (5, {}, "app.job takes a function, got 5"),
+        (generator, {}, "has a yield"),
+        (keywords, {}, "keyword-only parameter a"),
+        (unknown, {}, "the parameter 'a' of the job 'unknown' has Thread"),
+        (print, {"name": ""}, "a job type must be a non-empty text"),
+        (test_a_job_keeps_the_looks_of_its_function, {"timeout": -1}, "the timeout of"),
+        (test_a_job_keeps_the_looks_of_its_function, {"queue": "a b"}, "the options of the job .*: queue must be"),
+        (test_a_job_keeps_the_looks_of_its_function, {"unique_for": 0}, "unique_for must be"),
+        (test_a_job_keeps_the_looks_of_its_function, {"retry_on": [ValueError]}, "retry_on must be a tuple"),
+        (test_a_job_keeps_the_looks_of_its_function, {"discard_on": (5,)}, "discard_on must be a tuple"),
+    ],
+)
+def test_what_can_be_no_job_is_refused(function: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        App().job(**options)(function)
+
+
+def test_middleware_and_hooks_that_cannot_be_called_are_refused() -> None:
+    app = App()
+    one: Any = lambda job: None  # noqa: E731
+    with pytest.raises(ConfigurationError, match="must take two arguments: ctx, call_next"):
+        app.use(one)
+    with pytest.raises(ConfigurationError, match="must be callable, got int"):
+        app.on_push(5)  # type: ignore[type-var]
+
+    async def on_push(job: Job, call_next: Callable[[], Any]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="is async, but `enqueue` is called from plain code"):
+        app.on_push(on_push)
+
+
+def test_an_app_has_one_way_to_its_server(client: Client) -> None:
+    with pytest.raises(ConfigurationError, match="got both"):
+        App("tcp://localhost", client=client)
+    with pytest.raises(ConfigurationError, match="mode must be"):
+        App(mode="later")  # type: ignore[arg-type]
+
+
+# -- pushing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_becomes_a_job(app: App, server: Server) -> None:
+    @app.job(queue="mail", retry=5, reserve_for=90, backtrace=3, custom={"a": 1}, expires_in=60, unique_until="start")
+    def welcome(order: Order, copies: int = 1) -> None: ...
+
+    jid = welcome.enqueue(Order([Item("a", Decimal("1.50"))]), copies=2)
+    (job,) = server.queue("mail")
+    assert job.jid == jid
+    assert job.args == [{"items": [{"name": "a", "price": "1.50"}]}, 2]
+    assert (job.retry, job.reserve_for, job.backtrace) == (5, 90, 3)
+    assert (job.custom or {})["a"] == 1
+    assert (job.custom or {})["unique_until"] == "start"
+    assert "expires_at" in (job.custom or {})
+    welcome.using(queue="low", retry=0, custom=None).enqueue(Order())
+    (low,) = server.queue("low")
+    assert low.retry == 0
+    assert "a" not in (low.custom or {})
+
+
+def test_a_call_can_be_for_later(app: App, server: Server) -> None:
+    @app.job
+    def work(a: int) -> None: ...
+
+    work.enqueue_in(60, 1)
+    work.enqueue_in(timedelta(minutes=2), 2)
+    work.enqueue_at(datetime.now(UTC) + timedelta(minutes=3), 3)
+    assert [job.args for job in server.scheduled] == [[1], [2], [3]]
+    with pytest.raises(InvalidJob, match="time zone"):
+        work.enqueue_at(datetime(2030, 1, 1), 4)  # noqa: DTZ001
+
+
+def test_many_calls_go_at_once(app: App, server: Server) -> None:
+    @app.job
+    def work(a: int) -> None: ...
+
+    jids = work.enqueue_many([(1,), (2,)])
+    assert [job.jid for job in server.queue("default")] == jids
+    assert len(work.enqueue_many((n,) for n in range(3))) == 3
+    with pytest.raises(InvalidJob, match=r"args\[0\] must be int"):
+        work.enqueue_many([(1,), ("a",)])
+    assert len(server.queue("default")) == 5  # nothing of the bad list was sent
+
+
+def test_a_bad_value_is_refused_before_anything_is_sent(app: App, server: Server) -> None:
+    @app.job
+    def buy(user: int, order: Order) -> None: ...
+
+    bad = Order([Item("a", Decimal(1))] * 3 + [Item("b", 1.5)])  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match=r"args\[1\].items\[3\].price must be Decimal, got float"):
+        buy.enqueue(1, bad)
+    with pytest.raises(InvalidJob, match=r"args\[0\] is an integer beyond 2\^53"):
+        buy.enqueue(2**60, Order())
+    assert server.queues == {}
+
+
+def test_a_push_goes_through_the_functions_around_it(app: App, server: Server) -> None:
+    seen: list[str] = []
+
+    @app.on_push
+    def outer(job: Job, call_next: Callable[[], str]) -> str:
+        seen.append("outer")
+        job.custom = {**(job.custom or {}), "traceparent": "00-1-2-01"}
+        return call_next()
+
+    @app.on_push
+    def inner(job: Job, call_next: Callable[[], str]) -> None:
+        seen.append("inner")
+        if job.args != [13]:
+            call_next()
+
+    @app.job
+    def work(a: int) -> None: ...
+
+    jid = work.enqueue(1)
+    work.enqueue(13)
+    work.enqueue_many([(2,), (13,)])
+    jobs = server.queue("default")
+    assert [job.args for job in jobs] == [[1], [2]]
+    assert jobs[0].jid == jid
+    assert jobs[0].custom == {"traceparent": "00-1-2-01"}
+    assert seen == ["outer", "inner"] * 4
+
+
+def test_a_push_can_be_awaited(app: App, server: Server) -> None:
+    @app.job
+    def work(a: int) -> None: ...
+
+    async def main() -> str:
+        return await work.aenqueue(5)
+
+    jid = asyncio.run(main())
+    assert [job.jid for job in server.queue("default")] == [jid]
+
+
+def test_a_client_can_be_passed_in(server: Server, client: Client) -> None:
+    app = App(client=client)
+
+    @app.job
+    def work() -> None: ...
+
+    work.enqueue()
+    app.close()
+    work.enqueue()  # it is the caller's to close
+    other = App("tcp://localhost:1")
+    other.job(name="other")(print_nothing).to_job()
+    assert other.client is other.client
+    made = other.client
+    other.use_client(client)
+    assert other.client is client
+    with pytest.raises(ConfigurationError, match="closed"):
+        made.info()
+    other.jobs["other"].enqueue()
+    assert len(server.queue("default")) == 3
+
+
+def print_nothing() -> None: ...
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_of_a_fork_pushes_by_its_own_connection(app: App, server: Server) -> None:
+    @app.job
+    def work(who: str) -> None: ...
+
+    work.enqueue("parent")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work.enqueue("child")
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    work.enqueue("parent")
+    assert sorted(job.args[0] for job in server.queue("default")) == ["child", "parent", "parent"]
+
+
+def test_jobs_the_server_refuses_are_told(client: Client) -> None:
+    with Server(enterprise=True) as server:
+        app = App(server.url)
+
+        @app.job(unique_for=60)
+        def work(a: int) -> None: ...
+
+        with pytest.raises(ServerError, match="1 of 3 jobs were refused"):
+            work.enqueue_many([(1,), (1,), (2,)])
+        app.close()
+
+
+# -- running --------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_run_with_what_was_sent(app: App, server: Server) -> None:
+    seen: list[object] = []
+
+    @app.job
+    def buy(ctx: JobContext, order: Order, when: datetime | None = None) -> None:
+        seen.append((ctx.job.jobtype, order, when))
+
+    when = datetime.now(UTC)
+    order = Order([Item("a", Decimal("1.50"))])
+    buy.enqueue(order, when)
+    buy.enqueue(order)
+    drain(app, server)
+    assert seen == [("buy", order, when), ("buy", order, None)]
+
+
+def test_args_that_do_not_fit_fail_the_job_with_their_path(app: App, server: Server, client: Client) -> None:
+    @app.job
+    def buy(order: Order) -> None:
+        raise AssertionError("it must not run")
+
+    client.push(Job("buy", [{"items": [{"name": "a", "price": "cheap"}]}]))
+    drain(app, server)
+    (job,) = server.retries
+    assert job.failure is not None
+    assert job.failure.errtype == "InvalidJob"
+    assert job.failure.message.startswith("args[0].items[0].price must be Decimal as text")
+
+
+def test_middleware_goes_around_the_outermost_first(app: App, server: Server) -> None:
+    seen: list[object] = []
+
+    @app.use
+    def outer(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        seen.append(("outer", ctx.jid))
+        try:
+            return call_next()
+        finally:
+            seen.append("end")
+
+    @app.use
+    def inner(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        seen.append("inner")
+        return call_next()
+
+    @app.job
+    def work() -> None:
+        seen.append("work")
+
+    jid = work.enqueue()
+    drain(app, server)
+    assert seen == [("outer", jid), "inner", "work", "end"]
+
+
+def test_a_job_can_push_others_and_use_managed_values(app: App, server: Server) -> None:
+    app.manage(Database, Database)
+    found: list[Database] = []
+
+    @app.job(needs=(Database,))
+    def first(ctx: JobContext, n: int) -> None:
+        database = ctx.get(Database)
+        database.rows.append(n)
+        found.append(database)
+        if n:
+            first.enqueue(n - 1)
+
+    first.enqueue(2)
+    drain(app, server)
+    assert found[0].rows == [2, 1, 0]
+    assert found[0].is_closed
+
+
+def test_a_missing_value_is_an_error_when_the_consumer_is_built(app: App) -> None:
+    @app.job(needs=(Database,))
+    def work() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"the job 'work' needs a Database; add it with app.manage"):
+        app.consumer()
+
+
+def test_an_annotation_that_cannot_be_read_is_an_error_when_the_consumer_is_built(app: App) -> None:
+    @app.job
+    def work(a: NeverDefined) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(ConfigurationError, match="NeverDefined"):
+        app.consumer()
+
+
+def test_async_middleware_cannot_go_around_a_plain_job(app: App) -> None:
+    @app.use
+    async def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        return await call_next()
+
+    @app.job
+    def work() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"around.* is async, but the job 'work' is a plain function"):
+        app.consumer()
+
+
+def test_an_async_job_is_refused_by_a_consumer_of_threads(app: App) -> None:
+    @app.job
+    async def work() -> None: ...
+
+    assert is_async(work.__faktory_handler__)
+    with pytest.raises(ConfigurationError, match="is async"):
+        app.consumer().connect()
+
+
+def test_the_consumer_connects_to_the_server_of_the_apps_client(server: Server, client: Client) -> None:
+    app = App(client=client)
+    app.job(name="work")(print_nothing).enqueue()
+    assert drain(app, server).succeeded == 1
+
+
+def test_a_job_that_wants_to_run_again_is_pushed_anew_and_done(app: App, server: Server) -> None:
+    attempts: list[tuple[int, str]] = []
+
+    @app.job(retry=3, custom={"a": 1})
+    def work(ctx: JobContext) -> None:
+        attempts.append((ctx.attempt, ctx.jid))
+        if ctx.attempt < 3:
+            raise Retry(in_=100 * ctx.attempt)  # real seconds, while the server's clock is put forward
+
+    first = work.using(unique_for=5).enqueue()
+    for _ in range(2):
+        drain(app, server)
+        assert len(server.scheduled) == 1
+        assert len(server.retries) == 0
+        (job,) = server.scheduled
+        assert job.jid != first
+        assert (job.custom or {})["retried"]["jid"] == first
+        assert "unique_for" not in (job.custom or {})
+        assert ((job.custom or {})["a"], job.retry) == (1, 3)
+        server.clock.advance(110)
+    drain(app, server)
+    assert [n for n, _ in attempts] == [1, 2, 3]
+    assert len({jid for _, jid in attempts}) == 3
+    assert (len(server.scheduled), len(server.retries)) == (0, 0)
+
+
+def test_a_job_may_be_discarded(app: App, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    @app.job(discard_on=(KeyError,))
+    def work(how: str) -> None:
+        raise Discard("too old") if how == "asked" else KeyError(how)
+
+    work.enqueue("asked")
+    work.enqueue("by rule")
+    with caplog.at_level("INFO", logger="faktory.app"):
+        drain(app, server)
+    assert (len(server.retries), len(server.scheduled), len(server.dead)) == (0, 0, 0)
+    assert "is discarded: Discard: 'too old'" in caplog.text
+
+
+def test_exceptions_to_retry_on_use_up_the_retries(app: App, server: Server) -> None:
+    @app.job(retry=2, retry_on=(ConnectionError,))
+    def work(ctx: JobContext) -> None:
+        raise ConnectionResetError("no")
+
+    work.enqueue()
+    retries: list[int] = []
+    for _ in range(3):
+        drain(app, server)
+        retries += [job.retry for job in server.scheduled]
+        server.clock.advance(20)
+    assert retries == [1, -1]
+    assert len(server.dead) == 1
+
+
+def test_a_wrong_argument_is_neither_discarded_nor_retried(app: App, server: Server, client: Client) -> None:
+    @app.job(discard_on=(ValueError,))
+    def work(a: int) -> None: ...
+
+    client.push(Job("work", ["a"]))
+    drain(app, server)
+    assert len(server.retries) == 1
+
+
+# -- apps in apps ---------------------------------------------------------------------------------------------------
+
+
+def test_an_included_app_pushes_and_runs_through_the_one_that_includes_it(server: Server) -> None:
+    seen: list[str] = []
+
+    def note(name: str) -> Callable[[JobContext, Callable[[], Any]], Any]:
+        def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+            seen.append(name)
+            return call_next()
+
+        return around
+
+    mail, deeper, app = App("tcp://localhost:1"), App(), App(server.url)
+    app.use(note("app"))
+    mail.use(note("mail"))
+    mail.manage(Database, Database)
+
+    @mail.job
+    def welcome(ctx: JobContext) -> None:
+        seen.append("welcome")
+        ctx.get(Database)
+
+    @deeper.job
+    def deep() -> None:
+        seen.append("deep")
+
+    @app.job
+    def own() -> None:
+        seen.append("own")
+
+    pushes: list[str] = []
+
+    def push_note(name: str) -> Callable[[Job, Callable[[], str]], str]:
+        def around(job: Job, call_next: Callable[[], str]) -> str:
+            pushes.append(name)
+            return call_next()
+
+        return around
+
+    app.on_push(push_note("app"))
+    mail.on_push(push_note("mail"))
+    mail.include(deeper)
+    app.include(mail)
+    welcome.enqueue()
+    deep.enqueue()
+    own.enqueue()
+    drain(app, server)
+    app.close()
+    assert seen == ["app", "mail", "welcome", "app", "mail", "deep", "app", "own"]
+    assert pushes == ["app", "mail", "app", "mail", "app"]
+    assert set(app.jobs) == {"welcome", "deep", "own"}
+    handler: Any = deep.__faktory_handler__
+    assert handler.managed is app.managed
+    with pytest.raises(ConfigurationError, match="once"):
+        App().include(mail)
+    with pytest.raises(ConfigurationError, match="once"):
+        deeper.include(app)
+    with pytest.raises(ConfigurationError, match="takes an App"):
+        app.include(5)  # type: ignore[arg-type]
+
+
+def test_a_type_managed_by_both_apps_is_refused() -> None:
+    app, other = App(), App()
+    app.manage(Database, Database)
+    other.manage(Database, Database)
+    with pytest.raises(ConfigurationError, match="managed twice"):
+        app.include(other)
+
+
+# -- Enterprise -----------------------------------------------------------------------------------------------------
+
+
+def test_batches_and_progress_need_enterprise(app: App, server: Server) -> None:
+    errors: list[type[BaseException]] = []
+
+    @app.job
+    def work(ctx: JobContext) -> None:
+        for attempt in (lambda: ctx.progress(5), lambda: ctx.client.batch(success=work.to_job())):
+            try:
+                attempt()
+            except EnterpriseRequired as exc:
+                errors.append(type(exc))
+
+    work.enqueue()
+    drain(app, server)
+    assert errors == [EnterpriseRequired] * 2
+
+
+def test_a_job_reopens_its_batch_and_tells_its_progress() -> None:
+    with Server(enterprise=True) as server:
+        app = App(server.url)
+        done: list[str] = []
+
+        @app.job(custom={"track": 1})
+        def part(ctx: JobContext, n: int) -> None:
+            done.append(f"part {n}")
+            ctx.progress(50, "half")
+            done.append(str(ctx.client.track(ctx.jid)["percent"]))
+            if n == 1:
+                assert ctx.batch is ctx.batch
+                with ctx.batch as batch:
+                    batch.push(part.to_job(2))
+
+        @app.job
+        def finish(ctx: JobContext) -> None:
+            done.append("finish")
+
+        with app.client.batch(success=finish.to_job()) as batch:
+            batch.push(part.to_job(1))
+        drain(app, server)
+        app.close()
+        assert done == ["part 1", "50", "part 2", "50", "finish"]
+
+
+# -- without a server -----------------------------------------------------------------------------------------------
+
+
+def test_in_the_foreground_a_job_runs_at_once_and_its_errors_reach_the_caller() -> None:
+    app = App(mode="foreground")
+    app.manage(Database, Database)
+    seen: list[object] = []
+    database: list[Database] = []
+
+    @app.use
+    def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        seen.append("around")
+        return call_next()
+
+    @app.job(retry_on=(OSError,))
+    def buy(ctx: JobContext, order: Order, how: str = "well") -> None:
+        database.append(ctx.get(Database))
+        job = faktory.current_job()
+        assert job is not None
+        seen.append((job.jid, order))
+        if how == "again":
+            raise Retry(in_=5)
+        if how == "never":
+            raise Discard("no")
+        if how == "badly":
+            raise OSError("the disk is full")
+        ctx.progress(50)
+        with pytest.raises(ConfigurationError, match="there is no server in this mode"):
+            _ = ctx.client
+
+    order = Order([Item("a", Decimal(1))])
+    jid = buy.enqueue_in(60, order)
+    assert seen == ["around", (jid, order)]
+    buy.enqueue(order, "never")
+    with pytest.raises(OSError, match="disk"):
+        buy.enqueue(order, "badly")
+    with pytest.raises(Retry):
+        buy.enqueue(order, "again")
+    with pytest.raises(InvalidJob, match=r"args\[0\]"):
+        buy.enqueue(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="beyond 2"):
+        app.job(name="big")(lambda n: None).enqueue(2**60)
+    assert len(buy.enqueue_many([(order,), (order,)])) == 2
+    assert faktory.current_job() is None
+    app.close()
+    assert database[0].is_closed
+
+
+def test_async_jobs_run_in_the_foreground_too() -> None:
+    app = App(mode="foreground")
+    seen: list[object] = []
+
+    @app.use
+    async def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        seen.append("async")
+        return await call_next()
+
+    @app.use
+    def passing(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        seen.append("plain")
+        return call_next()
+
+    @app.job
+    async def work(n: int) -> None:
+        await asyncio.sleep(0)
+        seen.append(n)
+        if n == 3:
+            raise Discard
+
+    work.enqueue(1)
+    assert seen == ["async", "plain", 1]
+
+    async def main() -> None:
+        await work.aenqueue(2)
+        with pytest.raises(ConfigurationError, match="await its aenqueue"):
+            work.enqueue(2)
+
+    asyncio.run(main())
+    work.enqueue(3)
+    assert seen.count(3) == 1
+
+    @app.use
+    def forgetful(ctx: JobContext, call_next: Callable[[], Any]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="must return what call_next"):
+        work.enqueue(4)
+    assert seen.count(4) == 0
+
+
+@pytest.mark.slow
+def test_at_exit_jobs_in_the_background_are_waited_for() -> None:
+    program = """
+import time
+import faktory
+app = faktory.App()
+@app.job
+def work(n: int) -> None:
+    time.sleep(0.1)
+    print("done", n, flush=True)
+    if n < 3:
+        work.enqueue(n + 1)
+work.enqueue(1)
+work.enqueue_in(3600, 9)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "FAKTORY_MODE": "background"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert result.stdout.split("\n")[:3] == ["done 1", "done 2", "done 3"]
+    assert "1 not begun, which are lost" in result.stderr
+
+
+def test_the_package_has_it_when_it_is_asked_for() -> None:
+    assert set(faktory.__all__) >= {"App", "TypedJob"}
+    with pytest.raises(AttributeError, match="module 'faktory' has no attribute 'Nothing'"):
+        _ = faktory.Nothing
+
+
+def test_a_typed_job_is_one() -> None:
+    assert isinstance(App().job(print_nothing), TypedJob)

@@ -1,0 +1,124 @@
+"""Calls of typed jobs for the type checkers: never run. What is wrong is marked, and a mark too many is an error."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnusedFunction=false, reportUnusedCallResult=false
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, assert_type
+
+import faktory
+from faktory import App, JobContext
+
+app = App()
+
+
+class Template(Enum):
+    PLAIN = "plain"
+
+
+class Database:
+    pass
+
+
+@app.job
+def bare(user_id: int, note: str = "") -> float:
+    return 0.5
+
+
+@app.job(queue="mail", retry=5, timeout=30, retry_on=(OSError,), needs=(Database,))
+def welcome(ctx: JobContext, user_id: int, template: Template = Template.PLAIN) -> None:
+    assert_type(ctx.get(Database), Database)
+    assert_type(ctx.job, faktory.Job)
+    assert_type(ctx.attempt, int)
+
+
+@app.job
+async def later(n: int) -> str:
+    return str(n)
+
+
+@app.job()
+def many(*names: str) -> None: ...
+
+
+# -- what is right ----------------------------------------------------------------------------------------------------
+
+assert_type(bare.enqueue(7), str)
+assert_type(bare(7), float)
+assert_type(bare(7, note="a"), float)
+bare.enqueue(7, "a")
+bare.enqueue(user_id=7, note="a")
+bare.enqueue_in(60, 7)
+bare.enqueue_in(timedelta(minutes=1), 7, note="a")
+bare.enqueue_at(datetime.now(UTC), 7)
+bare.using(queue="low", retry=0).enqueue(7)
+bare.using(queue="low").enqueue_in(5, 7)
+assert_type(bare.enqueue_many([(1,), (2,)]), list[str])
+assert_type(bare.to_job(7), faktory.Job)
+welcome.enqueue(7)
+welcome.enqueue(7, Template.PLAIN)
+welcome.enqueue_in(60, 7, template=Template.PLAIN)
+welcome.using(unique_for=60).enqueue(7)
+later.enqueue(5)
+many.enqueue("a", "b")
+
+
+async def awaited(ctx: JobContext) -> None:
+    assert_type(await bare.aenqueue(7), str)
+    assert_type(await welcome.using(queue="low").aenqueue(7, Template.PLAIN), str)
+    assert_type(await later(5), str)
+    welcome(ctx, 7)
+    welcome(ctx, 7, Template.PLAIN)
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+
+bare.enqueue()  # type: ignore[call-arg]
+bare.enqueue("7")  # type: ignore[arg-type]
+bare.enqueue(7, 8)  # type: ignore[arg-type]
+bare.enqueue(7, "a", 9)  # type: ignore[call-arg]
+bare.enqueue(7, nte="a")  # type: ignore[call-arg]
+bare.enqueue_in(60)  # type: ignore[call-arg]
+bare.enqueue_in("60", 7)  # type: ignore[arg-type]
+bare.enqueue_in(60, "7")  # type: ignore[arg-type]
+bare.enqueue_at(60, 7)  # type: ignore[arg-type]
+bare.enqueue_at(datetime.now(UTC), "7")  # type: ignore[arg-type]
+bare.using(queue="low").enqueue("7")  # type: ignore[arg-type]
+bare.using(que="low")  # type: ignore[call-arg]
+bare.using(retry="5")  # type: ignore[arg-type]
+bare.to_job("7")  # type: ignore[arg-type]
+bare("7")  # type: ignore[arg-type]
+welcome.enqueue()  # type: ignore[call-arg]
+welcome.enqueue(7, "plain")  # type: ignore[arg-type]
+welcome.enqueue_in(5, 7, "plain")  # type: ignore[arg-type]
+welcome.using(queue="low").enqueue_at(datetime.now(UTC))  # type: ignore[call-arg]
+welcome(7)  # type: ignore[call-arg, arg-type]
+many.enqueue(1)  # type: ignore[arg-type]
+later.enqueue("5")  # type: ignore[arg-type]
+App(mode="later")  # type: ignore[arg-type]
+app.job(queue=5)  # type: ignore[call-overload]
+
+
+async def awaited_wrongly(ctx: JobContext) -> None:
+    await bare.aenqueue("7")  # type: ignore[arg-type]
+    await bare.aenqueue()  # type: ignore[call-arg]
+    await welcome.aenqueue(ctx, 7)  # type: ignore[arg-type]
+    await welcome.using(retry=1).aenqueue("7")  # type: ignore[arg-type]
+    welcome(ctx, "7")  # type: ignore[arg-type]
+
+
+def passed(ctx: JobContext) -> None:
+    welcome.enqueue(ctx, 7)  # type: ignore[arg-type]
+    ctx.progress("half")  # type: ignore[arg-type]
+    ctx.jid = "a"  # type: ignore[misc]
+
+
+def plain_middleware(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+    return call_next()
+
+
+app.use(plain_middleware)
+app.manage(Database, Database)
+app.manage(Database, Template)  # type: ignore[arg-type]
