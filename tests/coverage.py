@@ -26,6 +26,7 @@ PURE = (
     "registry",
     "options",
     "failure",
+    "diagnosis",
 )
 WHOLE_AT_LEAST = 93
 
