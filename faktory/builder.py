@@ -250,8 +250,12 @@ class ConsumerBuilder:
 
     async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
         self._handlers()
-        processes = self._children_wanted()
-        options = self._options(processes)
+        if self._children_wanted() is not None:
+            raise ConfigurationError(
+                "child processes are wanted, which an async consumer does not have; leave out processes(...) and "
+                "FAKTORY_ISOLATION, or use connect"
+            )
+        options = self._options(None)
         return await kind.connect(
             url if isinstance(url, Address) else Address.resolve(url),
             Identity(options.hostname, os.getpid(), options.wid, options.labels),

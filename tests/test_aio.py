@@ -421,6 +421,12 @@ def test_what_a_plain_function_returns_is_awaited(loop: Loop, server: Server, cl
     assert seen == [threading.current_thread().name]
 
 
+def test_isolation_is_refused_rather_than_left_out(loop: Loop, server: Server) -> None:
+    builder = ConsumerBuilder().register("work", print).processes(2)
+    with pytest.raises(ConfigurationError, match="child processes"):
+        loop.run(lambda: loop.connect(builder, server.url))
+
+
 def test_plain_functions_share_no_more_threads_than_workers(loop: Loop, server: Server, client: Client) -> None:
     names: set[str] = set()
     most = 0
