@@ -26,6 +26,7 @@ PURE = (
     "registry",
     "options",
     "failure",
+    "diagnosis",
     "scalars",
     "shapes",
     "convert",

@@ -169,7 +169,7 @@ def test_few_fetches_wait_on_empty_queues(loop: Loop, server: Server, client: Cl
 
 
 def test_a_storm_of_cancellations_shifts_no_reply(loop: Loop, server: Server) -> None:
-    """P10."""
+    """P10, T14."""
     chance = random.Random(4)
     before = sockets()
 
