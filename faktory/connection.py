@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = logging.getLogger("faktory.connection")
+log: logging.Logger = logging.getLogger("faktory.connection")
 
 _READ_SIZE: Final = 64 * 1024
 _LARGEST_READ: Final = 1024 * 1024
@@ -68,10 +68,10 @@ class Connection:
         ssl_context: SSLContext | None = None,
         max_bulk: int = MAX_BULK,
     ) -> None:
-        self.address = url if isinstance(url, Address) else Address.resolve(url)
+        self.address: Address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not self.address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
-        self.timeout = timeout
+        self.timeout: float = timeout
         self._limit = monotonic() + connect_timeout
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
         self._socket: socket.socket | None = None
@@ -89,7 +89,7 @@ class Connection:
             raise
         self._parser.max_line = MAX_LINE
         _set_reply_timeout(sock, timeout, tls=self.address.tls)
-        self.last_used = monotonic()
+        self.last_used: float = monotonic()
         _remember(self)
 
     # -- talking ------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from .worker import Worker
 
 T = TypeVar("T")
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 Queues = Sequence[str] | Mapping[str, float]
 """Queues to fetch from: a list in strict order, or a mapping from queue to weight."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .isolation.parent import Nursery
     from .worker import Worker
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Shift:
@@ -84,21 +84,21 @@ class Crew:
         """Where the children come from that run the jobs; None to run them in threads."""
         self.connect = connect
         """Opens a connection with the consumer's wid, given its reply timeout in seconds."""
-        self.lifecycle = Lifecycle(
+        self.lifecycle: Lifecycle = Lifecycle(
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
-        self.outbox = Outbox()
+        self.outbox: Outbox = Outbox()
         self.workers: list[Worker] = []
         # Taken by its own name, not through the Condition: an exception raised in a thread from outside could hit the
         # Condition's `__enter__` between taking the lock and the block that gives it back. Reentrant, because a signal
         # handler of the user's may call `terminate` while its thread is in here.
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         """Guards all that the threads share."""
-        self.changed = threading.Condition(self.lock)
+        self.changed: threading.Condition = threading.Condition(self.lock)
         """To wait on, and to notify when the consumer's state changes; the lock is taken by its own name."""
         self.mailbox: SimpleQueue[int | None] = SimpleQueue()
         """Wakes the thread that waits in `run`: a signal's number, or None to look again. Safe in signal handlers."""
-        self.heart_wake = threading.Event()
+        self.heart_wake: threading.Event = threading.Event()
         self._heart_until = float("inf")
         self.fetched_at: float | None = None
         """When the last FETCH was answered, with or without a job; None before the first of a shift."""
@@ -106,7 +106,7 @@ class Crew:
         """When the server last confirmed an outcome."""
         self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
         self._parked: deque[Worker] = deque()
-        self.cut_off = 0
+        self.cut_off: int = 0
         """Jobs given up by `cancel_running` so far."""
         self._indexes = count()
 

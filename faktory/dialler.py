@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,9 @@ class Dialler:
         self._crew = crew
         self._turn = threading.Lock()
         self._outage = outage = Outage()
-        self.note_loss = outage.note_loss
-        self.note_success = outage.note_success
-        self.log_rarely = outage.log_rarely
+        self.note_loss: Callable[..., None] = outage.note_loss
+        self.note_success: Callable[[], None] = outage.note_success
+        self.log_rarely: Callable[..., None] = outage.log_rarely
 
     @property
     def is_down(self) -> bool:

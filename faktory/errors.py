@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 
 class FaktoryError(Exception):
@@ -61,7 +62,7 @@ class ConnectFailed(FaktoryError, ConnectionError):
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)  # alone: OSError takes two arguments for errno and strerror
-        self.args = (message, retry_after)
+        self.args: tuple[Any, ...] = (message, retry_after)
         self.retry_after = retry_after
 
     def __str__(self) -> str:
@@ -76,7 +77,7 @@ class ConnectionLost(FaktoryError, ConnectionError):
 
     def __init__(self, message: str, maybe_executed: bool = True) -> None:
         super().__init__(message)
-        self.args = (message, maybe_executed)
+        self.args: tuple[Any, ...] = (message, maybe_executed)
         self.maybe_executed = maybe_executed
 
     def __str__(self) -> str:
@@ -92,7 +93,7 @@ class PushOutcomeUnknown(ConnectionLost):
     def __init__(self, message: str, jids: Iterable[str] = ()) -> None:
         jids = tuple(jids)
         super().__init__(message)
-        self.args = (message, jids)
+        self.args: tuple[Any, ...] = (message, jids)
         self.jids = jids
 
 

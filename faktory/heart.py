@@ -21,7 +21,7 @@ from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from .lifecycle import Lifecycle
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Body(Protocol):

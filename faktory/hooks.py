@@ -9,7 +9,7 @@ from typing import Any
 
 from .job import Job
 
-log = logging.getLogger("faktory.hooks")
+log: logging.Logger = logging.getLogger("faktory.hooks")
 
 Hook = Callable[[], Any]
 FailureHook = Callable[[Job, BaseException], Any]

@@ -25,12 +25,12 @@ class Lifecycle:
     __slots__ = ("_interval", "_next_beat", "_shutdown_timeout", "deadline", "is_ending", "may_fetch", "state")
 
     def __init__(self, *, shutdown_timeout: float, heartbeat_interval: float, now: float) -> None:
-        self.state = State.RUNNING
-        self.may_fetch = True
+        self.state: State = State.RUNNING
+        self.may_fetch: bool = True
         """True while new jobs are wanted."""
-        self.is_ending = False
+        self.is_ending: bool = False
         """True from terminate on."""
-        self.deadline = float("inf")
+        self.deadline: float = float("inf")
         """When running jobs are cut off; infinite until terminating."""
         self._shutdown_timeout = shutdown_timeout
         self._interval = heartbeat_interval

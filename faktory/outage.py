@@ -9,7 +9,7 @@ from .backoff import Backoff
 from .errors import ConnectFailed, HandshakeError, ProtocolError
 from .options import REFUSED_DELAY
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 _LOG_AGAIN = 60.0
 """Seconds after which a repeated complaint is worth another line."""
@@ -20,11 +20,11 @@ class Outage:
 
     def __init__(self) -> None:
         self._backoff = Backoff()
-        self.not_before = 0.0
+        self.not_before: float = 0.0
         """When the next attempt to connect may be made, in monotonic seconds."""
-        self.is_down = False
+        self.is_down: bool = False
         """True from a loss until a new connection has carried an exchange."""
-        self.reconnects = 0
+        self.reconnects: int = 0
         """How often a connection was lost."""
         self._said: dict[str, float] = {}
 

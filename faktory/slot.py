@@ -64,23 +64,23 @@ class Slot:
     )
 
     def __init__(self, index: int) -> None:
-        self.index = index
+        self.index: int = index
         self.job: Job | None = None
         """The job that is running."""
         self.outcome: Outcome | None = None
         """The outcome not yet confirmed."""
-        self.is_fetching = False
-        self.is_woken = False
+        self.is_fetching: bool = False
+        self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
-        self.is_cut = False
+        self.is_cut: bool = False
         """True after an exchange was cut off: the outcome goes alone, and first."""
-        self.is_cancelled = False
+        self.is_cancelled: bool = False
         """True when the running job was failed by the shutdown: what it still brings is discarded."""
-        self.started_at = 0.0
-        self.ends_at = 0.0
+        self.started_at: float = 0.0
+        self.ends_at: float = 0.0
         """When the job reaches its time limit."""
-        self.expires_at = 0.0
-        self.alarm_at = float("inf")
+        self.expires_at: float = 0.0
+        self.alarm_at: float = float("inf")
         """When `next_alarm` wants to be asked; infinite when no job runs."""
         self._warn_at = self._limit_at = 0.0
         self._asked_at = 0.0  # when the last FETCH left
@@ -132,7 +132,9 @@ class Slot:
         self.started_at = now
         self.expires_at = now + reservation
         self._warn_at = warn_at = now + reservation * RESERVATION_WARNING
-        self._limit_at = self.ends_at = ends_at = now + time_limit(reservation, timeout)
+        ends_at = now + time_limit(reservation, timeout)
+        self._limit_at = ends_at
+        self.ends_at = ends_at
         self.alarm_at = warn_at if warn_at < ends_at else ends_at
 
     def finish(self) -> None:

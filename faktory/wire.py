@@ -46,8 +46,8 @@ class ReplyParser:
     __slots__ = ("_buffer", "_bulk_size", "_scanned", "_start", "max_bulk", "max_line")
 
     def __init__(self, max_line: int = MAX_LINE, max_bulk: int = MAX_BULK) -> None:
-        self.max_line = max_line
-        self.max_bulk = max_bulk
+        self.max_line: int = max_line
+        self.max_bulk: int = max_bulk
         self._buffer: bytes | bytearray = b""
         self._start = 0  # the first byte not consumed yet
         self._scanned = 0  # no LF before this position
@@ -177,7 +177,7 @@ class CommandParser:
     __slots__ = ("_buffer", "_scanned", "_start", "max_line")
 
     def __init__(self, max_line: int = MAX_COMMAND) -> None:
-        self.max_line = max_line
+        self.max_line: int = max_line
         self._buffer = bytearray()
         self._start = 0
         self._scanned = 0

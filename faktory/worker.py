@@ -26,7 +26,7 @@ from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
 from .registry import Handler, check_result, unknown_jobtype
-from .slot import Step, time_limit
+from .slot import Slot, Step, time_limit
 from .wire import Reply
 
 if TYPE_CHECKING:
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
     from .isolation.parent import Nursery
     from .isolation.runner import ChildRunner
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Worker:
     """A slot, a connection and the thread that uses both."""
 
     def __init__(self, crew: Crew, shift: Shift, dialler: Dialler) -> None:
-        self.slot = crew.new_slot()
+        self.slot: Slot = crew.new_slot()
         self.shift = shift
-        self.wake = threading.Event()
-        self.thread_id = 0
+        self.wake: threading.Event = threading.Event()
+        self.thread_id: int = 0
         self.has_ended = False
-        self.is_dialling = False
-        self.may_be_interrupted = False
+        self.is_dialling: bool = False
+        self.may_be_interrupted: bool = False
         self.interrupted_by: type[Exception] | None = None
         """What another thread has had raised in the running handler; set under the crew's lock, as `leave` ends it."""
         self.current: Run | None = None

@@ -67,7 +67,7 @@ class Client:
         push_retries: int = 0,
     ) -> None:
         check_settings(connect_timeout, timeout, push_retries)
-        self.address = url if isinstance(url, Address) else Address.resolve(url)
+        self.address: Address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not self.address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
         self._push_retries = push_retries

@@ -37,11 +37,11 @@ class Connection:
     __slots__ = ("_parser", "_stream", "address", "last_used", "timeout")
 
     def __init__(self, address: Address, timeout: float, max_bulk: int) -> None:
-        self.address = address
-        self.timeout = timeout
+        self.address: Address = address
+        self.timeout: float = timeout
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
         self._stream: Stream | None = None
-        self.last_used = monotonic()
+        self.last_used: float = monotonic()
 
     @classmethod
     async def open(

@@ -21,14 +21,14 @@ from ..managed import Managed
 from ..options import FETCH_WATCH, MANY_WORKERS, REPORT_BATCH, ConsumerOptions
 from ..outbox import Outbox, Outcome
 from ..slot import Alarm, Lookouts, Slot, Step, time_limit
-from .kit import Bell, Kit
+from .kit import Bell, Event, Kit
 from .work import AsyncHandler, Work
 
 if TYPE_CHECKING:
     from .fetcher import Fetcher
     from .reporter import Reporter
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Crew:
@@ -48,28 +48,28 @@ class Crew:
         self.managed = managed
         self.connect = connect
         """Opens the heart's connection, which blocks, given its reply timeout in seconds."""
-        self.post = kit.poster()
-        self.lifecycle = Lifecycle(
+        self.post: Callable[..., None] = kit.poster()
+        self.lifecycle: Lifecycle = Lifecycle(
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
-        self.outbox = Outbox()
+        self.outbox: Outbox = Outbox()
         self.works: set[Work] = set()
         """The jobs that run, or whose hooks do."""
         self.fetchers: list[Fetcher] = []
         self.reporter: Reporter | None = None
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         """Guards the lifecycle and the set of works, which the heart's thread looks at."""
-        self.heart_wake = threading.Event()
-        self.changed = kit.event()
+        self.heart_wake: threading.Event = threading.Event()
+        self.changed: Event = kit.event()
         """Set, and replaced, when the consumer's state changes."""
-        self.mail = Bell(kit)
+        self.mail: Bell = Bell(kit)
         """Wakes the task that waits in `run`."""
         self.signals: deque[int] = deque()
         self.fetched_at: float | None = None
         """When the last FETCH was answered, with or without a job; None before the first of a shift."""
         self.reported_at: float | None = None
         """When the server last confirmed an outcome."""
-        self.cut_off = 0
+        self.cut_off: int = 0
         """Jobs given up by `cancel_running` so far."""
         self.stuck = 0
         """Threads that earlier shifts have left with a job."""

@@ -15,7 +15,7 @@ class Dialler:
     """Opens connections for a consumer's tasks."""
 
     def __init__(self, kit: Kit, connect: Callable[[], Awaitable[Connection]]) -> None:
-        self.outage = Outage()
+        self.outage: Outage = Outage()
         self._kit = kit
         self._connect = connect
         self._turn: Event | None = None  # the one who has it sets it at the end

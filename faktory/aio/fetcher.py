@@ -23,7 +23,7 @@ from .kit import Event
 from .reporter import exchange_reports
 from .runner import Runner
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Fetcher:
@@ -43,13 +43,13 @@ class Fetcher:
         self.shift = shift
         self.wake: Event = crew.kit.event()
         self.is_fetching = False
-        self.is_dialling = False
-        self.is_woken = False
+        self.is_dialling: bool = False
+        self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
         self.has_just_fetched = False
         """True when its last FETCH brought a job."""
         self.has_ended = False
-        self.waited = 0.0
+        self.waited: float = 0.0
         """How many seconds its last FETCH waited."""
         self._crew = crew
         self._dialler = dialler

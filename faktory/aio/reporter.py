@@ -12,15 +12,15 @@ from .crew import Crew
 from .dialler import Dialler
 from .kit import Bell
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Reporter:
     """Sends what waits, whenever its bell rings. Connects when there is something to say."""
 
     def __init__(self, crew: Crew, shift: Shift, dialler: Dialler) -> None:
-        self.bell = Bell(crew.kit)
-        self.has_given_up = False
+        self.bell: Bell = Bell(crew.kit)
+        self.has_given_up: bool = False
         """True when a shift that does not reconnect has lost the server twice: the next shift reports what is left."""
         self._crew = crew
         self._shift = shift

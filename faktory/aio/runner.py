@@ -19,7 +19,7 @@ from .work import AsyncHandler, Work
 if TYPE_CHECKING:
     from .fetcher import Fetcher
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Runner:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from .work import Work
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 def dump_stacks(works: Iterable[Work]) -> None:

@@ -14,7 +14,7 @@ from .kit import Event, Kit
 
 T = TypeVar("T")
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Call:
@@ -67,7 +67,7 @@ class Threads:
     """Threads that are made when no idle one is left. Used by one task for each call, so never more than tasks."""
 
     def __init__(self, kit: Kit) -> None:
-        self.busy = 0
+        self.busy: int = 0
         """Threads at work, those included that nobody waits for any more."""
         self._kit = kit
         self._post = kit.poster()

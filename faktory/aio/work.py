@@ -20,7 +20,7 @@ from .threads import Call, Threads
 if TYPE_CHECKING:
     from ..isolation.shared import Children, IsolatedCall
 
-log = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Work:
@@ -40,8 +40,8 @@ class Work:
     )
 
     def __init__(self, kit: Kit, post: Callable[..., None], slot: Slot, run: Run) -> None:
-        self.slot = slot
-        self.run = run
+        self.slot: Slot = slot
+        self.run: Run = run
         self.outcome: Outcome | None = None
         """What became of it, while that waits for the hooks."""
         self._post = post

@@ -23,7 +23,7 @@ class Info(Object):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.line = b"INFO\r\n"
+        self.line: bytes = b"INFO\r\n"
 
 
 class Flush(Acknowledged):
@@ -32,7 +32,7 @@ class Flush(Acknowledged):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.line = b"FLUSH\r\n"
+        self.line: bytes = b"FLUSH\r\n"
 
 
 END: Final = b"END\r\n"
@@ -44,7 +44,7 @@ class _Queues(Acknowledged):
     word: str
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.line = _queue_line(self.word, names, wildcard=True)
+        self.line: bytes = _queue_line(self.word, names, wildcard=True)
 
 
 class PauseQueues(_Queues):
@@ -74,7 +74,7 @@ class QueueLatency:
     __slots__ = ("line",)
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.line = _queue_line("LATENCY", names, wildcard=False)
+        self.line: bytes = _queue_line("LATENCY", names, wildcard=False)
 
     def decode(self, reply: Reply) -> dict[str, float]:
         """Return seconds by queue. Raises `ServerError`, `ProtocolError`."""
@@ -174,4 +174,4 @@ class Mutate(Acknowledged):
         if chosen:
             document["filter"] = chosen
         # The server splits the line at its spaces and wants two parts: spaces inside strings go out escaped.
-        self.line = b"MUTATE %b\r\n" % encode(document).replace(" ", "\\u0020").encode("ascii")
+        self.line: bytes = b"MUTATE %b\r\n" % encode(document).replace(" ", "\\u0020").encode("ascii")

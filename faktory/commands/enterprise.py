@@ -58,7 +58,7 @@ class BatchNew(_BatchId):
             document["success"] = success.to_document()
         if complete is not None:
             document["complete"] = complete.to_document()
-        self.line = b"BATCH NEW %b\r\n" % encode(document).encode("ascii")
+        self.line: bytes = b"BATCH NEW %b\r\n" % encode(document).encode("ascii")
 
 
 class BatchOpen(_BatchId):
@@ -67,7 +67,7 @@ class BatchOpen(_BatchId):
     __slots__ = ()
 
     def __init__(self, bid: str) -> None:
-        self.line = b"BATCH OPEN %b\r\n" % _check_id("bid", bid).encode()
+        self.line: bytes = b"BATCH OPEN %b\r\n" % _check_id("bid", bid).encode()
 
 
 class BatchCommit(Acknowledged):
@@ -76,7 +76,7 @@ class BatchCommit(Acknowledged):
     __slots__ = ()
 
     def __init__(self, bid: str) -> None:
-        self.line = b"BATCH COMMIT %b\r\n" % _check_id("bid", bid).encode()
+        self.line: bytes = b"BATCH COMMIT %b\r\n" % _check_id("bid", bid).encode()
 
 
 class BatchStatus(Object):
@@ -85,7 +85,7 @@ class BatchStatus(Object):
     __slots__ = ()
 
     def __init__(self, bid: str) -> None:
-        self.line = b"BATCH STATUS %b\r\n" % _check_id("bid", bid).encode()
+        self.line: bytes = b"BATCH STATUS %b\r\n" % _check_id("bid", bid).encode()
 
 
 class TrackGet(Object):
@@ -94,7 +94,7 @@ class TrackGet(Object):
     __slots__ = ()
 
     def __init__(self, jid: str) -> None:
-        self.line = b"TRACK GET %b\r\n" % _check_id("jid", jid).encode()
+        self.line: bytes = b"TRACK GET %b\r\n" % _check_id("jid", jid).encode()
 
 
 class TrackSet(Acknowledged):
@@ -115,4 +115,4 @@ class TrackSet(Acknowledged):
         document: dict[str, Any] = {"jid": _check_id("jid", jid)}
         pairs = {"percent": percent, "desc": description, "reserve_until": reserve_until}
         document.update((key, value) for key, value in pairs.items() if value is not None)
-        self.line = b"TRACK SET %b\r\n" % encode(document).encode("ascii")
+        self.line: bytes = b"TRACK SET %b\r\n" % encode(document).encode("ascii")

@@ -30,7 +30,7 @@ class Push(Acknowledged):
     __slots__ = ()
 
     def __init__(self, job: Job) -> None:
-        self.line = b"PUSH %b\r\n" % encode_job(job)
+        self.line: bytes = b"PUSH %b\r\n" % encode_job(job)
 
 
 class PushBulk:
@@ -39,8 +39,8 @@ class PushBulk:
     __slots__ = ("jids", "line")
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self.jids = tuple(job.jid for job in jobs)
-        self.line = b"PUSHB [%b]\r\n" % b",".join(map(encode_job, jobs))
+        self.jids: tuple[str, ...] = tuple(job.jid for job in jobs)
+        self.line: bytes = b"PUSHB [%b]\r\n" % b",".join(map(encode_job, jobs))
 
     @classmethod
     def of_encoded(cls, jids: Sequence[str], documents: Sequence[bytes]) -> PushBulk:
@@ -77,7 +77,7 @@ class Fetch:
         names = [check_queue_name(name) for name in several("queues", queues)]
         if not names:
             raise ConfigurationError('expected at least one queue to fetch from, got none; pass ["default"]')
-        self.line = b"FETCH %b\r\n" % " ".join(names).encode()
+        self.line: bytes = b"FETCH %b\r\n" % " ".join(names).encode()
 
     def decode(self, reply: Reply) -> Job | None:
         """Return the job. Raises `InvalidJob` (with the jid where one can be made out) when it cannot be read."""
@@ -94,8 +94,8 @@ class Ack(Acknowledged):
     __slots__ = ("jid",)
 
     def __init__(self, jid: str) -> None:
-        self.jid = jid
-        self.line = b'ACK {"jid":%b}\r\n' % _quote(jid).encode("ascii")
+        self.jid: str = jid
+        self.line: bytes = b'ACK {"jid":%b}\r\n' % _quote(jid).encode("ascii")
 
 
 class Fail(Acknowledged):
@@ -107,14 +107,14 @@ class Fail(Acknowledged):
     __slots__ = ("jid",)
 
     def __init__(self, jid: str, errtype: str, message: str, backtrace: Sequence[str] = ()) -> None:
-        self.jid = jid
+        self.jid: str = jid
         document = {
             "jid": jid,
             "errtype": cut(errtype, MAX_ERRTYPE),
             "message": cut(message, MAX_MESSAGE),
             "backtrace": [cut(line, MAX_MESSAGE) for line in backtrace[:MAX_BACKTRACE]],
         }
-        self.line = b"FAIL %b\r\n" % encode(document).encode("ascii")
+        self.line: bytes = b"FAIL %b\r\n" % encode(document).encode("ascii")
 
     def decode(self, reply: Reply) -> None:
         """Return None when the failure is recorded, or the job is unknown. Raises `ServerError`, `ProtocolError`."""
@@ -144,7 +144,7 @@ class Beat:
             document["current_state"] = current_state
         if rss_kb is not None:
             document["rss_kb"] = rss_kb
-        self.line = b"BEAT %b\r\n" % encode(document).encode("ascii")
+        self.line: bytes = b"BEAT %b\r\n" % encode(document).encode("ascii")
 
     def decode(self, reply: Reply) -> str | None:
         """Return the wanted state, as the server spells it. Raises `ServerError` for an unknown worker."""

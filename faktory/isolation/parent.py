@@ -23,7 +23,7 @@ from ..options import CHILD_START_LIMIT, CHILD_STOP_LIMIT, CHILD_TAIL
 from . import threads
 from .frames import NEWS, ORDER, News, Order
 
-log = logging.getLogger("faktory.isolation")
+log: logging.Logger = logging.getLogger("faktory.isolation")
 
 _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 _LONGEST_LINE: Final = 64 * 1024
@@ -50,11 +50,11 @@ class ChildProcess:
         """0 until the nursery has told."""
         self.exit_code: int | None = None
         """Negative is the number of the signal that killed it; None while it lives."""
-        self.has_ended = threading.Event()
+        self.has_ended: threading.Event = threading.Event()
         self.tail: deque[str] = deque(maxlen=CHILD_TAIL)
         """The last lines it wrote to stderr."""
-        self.tail_is_whole = threading.Event()
-        self.received = bytearray()
+        self.tail_is_whole: threading.Event = threading.Event()
+        self.received: bytearray = bytearray()
         """What came through `jobs` and is not a whole answer yet."""
         self._signal = signal_child
 

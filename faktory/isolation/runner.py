@@ -16,7 +16,7 @@ from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer
 from .parent import ChildProcess, Nursery
 
-log = logging.getLogger("faktory.isolation")
+log: logging.Logger = logging.getLogger("faktory.isolation")
 
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120

@@ -42,17 +42,17 @@ class Broker:
         fetch_wait: float = FETCH_WAIT,
     ) -> None:
         self.fetch_wait = fetch_wait
-        self.random = randomness or random.Random()
-        self.store = Store(self.random)
-        self.enterprise = Enterprise(self.store, self.random) if enterprise else None
+        self.random: random.Random = randomness or random.Random()
+        self.store: Store = Store(self.random)
+        self.enterprise: Enterprise | None = Enterprise(self.store, self.random) if enterprise else None
         self.store.rules = self.enterprise
-        self.workers = Workers()
-        self.waiters = Waiters()
+        self.workers: Workers = Workers()
+        self.waiters: Waiters = Waiters()
         self.password = password
         self.max_connections = max_connections
-        self.is_stopping = False
-        self.connections = 0
-        self.commands = 0
+        self.is_stopping: bool = False
+        self.connections: int = 0
+        self.commands: int = 0
         self._memory_mb = memory_mb or (lambda: 0)
         self._evicted: list[object] = []
         self.restart(now)
@@ -61,7 +61,8 @@ class Broker:
         """Begin anew with the same jobs: what a restarted server has forgotten is forgotten."""
         self.started_at = now
         self.is_stopping = False
-        self.connections = self.commands = 0
+        self.connections = 0
+        self.commands = 0
         self.workers.clear()
         self.waiters.pop_all()
         self._evicted.clear()

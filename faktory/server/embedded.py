@@ -67,8 +67,8 @@ class Server:
         self._password = password or None
         self._is_tls = ssl_context is not None
         randomness = random.Random(seed)
-        self.clock = clock if clock is not None else Clock()
-        self.faults = Faults(randomness)
+        self.clock: Clock = clock if clock is not None else Clock()
+        self.faults: Faults = Faults(randomness)
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._idle_watched = 0

@@ -7,6 +7,7 @@ wiki pages Ent-Unique-Jobs and Ent-Expiring-Jobs. Best effort: the Enterprise se
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from .batches import Batches
@@ -24,8 +25,8 @@ class Enterprise:
         self._batches = Batches(store.push, randomness)
         self._tracking = Tracking(store)
         self._locks: dict[str, tuple[str, float]] = {}  # what is unique, to the jid that holds it and until when
-        self.batch = self._batches.command
-        self.track = self._tracking.command
+        self.batch: Callable[[bytes, bytes, float], str | None] = self._batches.command
+        self.track: Callable[[bytes, bytes, float], str | None] = self._tracking.command
 
     # -- stations of a job ----------------------------------------------------------------------------------
 

@@ -73,15 +73,15 @@ class Peer:
 
             self._not_now = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
             self._tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        self.sock = sock if self._tls is None else self._tls
+        self.sock: socket.socket = sock if self._tls is None else self._tls
         self.session: Session
-        self.parser = CommandParser(min(max_line, MAX_HELLO))
-        self.unsent = bytearray()
-        self.mask = 0
-        self.is_shaking_hands = self._tls is not None
-        self.is_waiting = False
-        self.is_closing = False
-        self.is_closed = False
+        self.parser: CommandParser = CommandParser(min(max_line, MAX_HELLO))
+        self.unsent: bytearray = bytearray()
+        self.mask: int = 0
+        self.is_shaking_hands: bool = self._tls is not None
+        self.is_waiting: bool = False
+        self.is_closing: bool = False
+        self.is_closed: bool = False
         self.fault: Fault | None = None
         self._read_size = _READ_SIZE
 

@@ -45,8 +45,8 @@ class Session:
     """One client's connection to a broker."""
 
     def __init__(self, broker: Broker, answer: Callable[[bytes], None]) -> None:
-        self.is_over = False
-        self.is_greeted = False
+        self.is_over: bool = False
+        self.is_greeted: bool = False
         self._broker = broker
         self._answer = answer
         self._worker = Worker("")

@@ -91,11 +91,11 @@ class Store:
     """
 
     def __init__(self, jitter: random.Random | None = None) -> None:
-        self.scheduled = SortedSet()
-        self.retries = SortedSet()
-        self.dead = SortedSet()
-        self.processed = 0
-        self.failures = 0
+        self.scheduled: SortedSet = SortedSet()
+        self.retries: SortedSet = SortedSet()
+        self.dead: SortedSet = SortedSet()
+        self.processed: int = 0
+        self.failures: int = 0
         self.rules: Rules | None = None
         self._jitter = jitter or random.Random()
         self._queues: dict[str, deque[bytes]] = {}
@@ -348,7 +348,8 @@ class Store:
             reservation.is_stored = False
         self._expiries.clear()
         self._stored_reservations = 0
-        self.processed = self.failures = 0
+        self.processed = 0
+        self.failures = 0
         if self.rules is not None:
             self.rules.flushed()
 
