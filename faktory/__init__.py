@@ -1,41 +1,41 @@
 """Faktory for Python: push jobs to a Faktory server and run them, losing none.
 
-`Client` pushes `Job`s; `ConsumerBuilder` registers handlers and makes a `Consumer` that runs them.
+`Client` pushes `Job`s; `ConsumerBuilder` registers handlers and makes a `Consumer` that runs them. Each name is
+imported when it is first used: a program that only pushes does not pay for what runs jobs.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from .builder import ConsumerBuilder
-from .client import Batch, Client
-from .commands import JobFilter
-from .consumer import Consumer, Health, Summary
-from .context import JobContext, JobLogFilter, current_job
-from .errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectFailed,
-    ConnectionLost,
-    ConsumerTerminated,
-    Discard,
-    EnterpriseRequired,
-    FaktoryError,
-    HandshakeError,
-    InvalidJob,
-    JobCancelled,
-    JobCrashed,
-    JobTimeout,
-    NotUnique,
-    ProtocolError,
-    PushOutcomeUnknown,
-    Retry,
-    ServerError,
-    VersionMismatch,
-)
-from .job import Failure, Job
-from .lifecycle import State
-
 if TYPE_CHECKING:
     from .app import App
+    from .builder import ConsumerBuilder
+    from .client import Batch, Client
+    from .commands import JobFilter
+    from .consumer import Consumer, Health, Summary
+    from .context import JobContext, JobLogFilter, current_job
+    from .errors import (
+        AuthenticationError,
+        ConfigurationError,
+        ConnectFailed,
+        ConnectionLost,
+        ConsumerTerminated,
+        Discard,
+        EnterpriseRequired,
+        FaktoryError,
+        HandshakeError,
+        InvalidJob,
+        JobCancelled,
+        JobCrashed,
+        JobTimeout,
+        NotUnique,
+        ProtocolError,
+        PushOutcomeUnknown,
+        Retry,
+        ServerError,
+        VersionMismatch,
+    )
+    from .job import Failure, Job
+    from .lifecycle import State
     from .typed import TypedJob
 
 __version__ = "0.1.0"
@@ -77,15 +77,64 @@ __all__ = [
     "current_job",
 ]
 
-
-_LATE = {"App": ".app", "TypedJob": ".typed"}
+_NAMES = {
+    ".app": ("App",),
+    ".builder": ("ConsumerBuilder",),
+    ".client": (
+        "Batch",
+        "Client",
+    ),
+    ".commands": ("JobFilter",),
+    ".consumer": (
+        "Consumer",
+        "Health",
+        "Summary",
+    ),
+    ".context": (
+        "JobContext",
+        "JobLogFilter",
+        "current_job",
+    ),
+    ".errors": (
+        "AuthenticationError",
+        "ConfigurationError",
+        "ConnectFailed",
+        "ConnectionLost",
+        "ConsumerTerminated",
+        "Discard",
+        "EnterpriseRequired",
+        "FaktoryError",
+        "HandshakeError",
+        "InvalidJob",
+        "JobCancelled",
+        "JobCrashed",
+        "JobTimeout",
+        "NotUnique",
+        "ProtocolError",
+        "PushOutcomeUnknown",
+        "Retry",
+        "ServerError",
+        "VersionMismatch",
+    ),
+    ".job": (
+        "Failure",
+        "Job",
+    ),
+    ".lifecycle": ("State",),
+    ".typed": ("TypedJob",),
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import typed jobs when they are first asked for: whoever only pushes should not pay for them."""
-    if name not in _LATE:
+    """Import a public name."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+    found = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import faktory
+
 ROOT = Path(__file__).parent.parent / "faktory"
 
 # Who may import whom, besides `errors`. A package's own rooms may import one another as they are listed.
@@ -254,6 +256,7 @@ handlers = [signal.getsignal(s) for s in signal.valid_signals()]
 class Environ(dict):
     pass
 import faktory
+faktory.Client, faktory.ConsumerBuilder, faktory.current_job  # names are imported when they are used
 slow = {"asyncio", "ssl", "multiprocessing", "trio", "http", "ctypes", "urllib.parse", "pathlib", "difflib"}
 slow |= {"subprocess", "runpy", "decimal", "uuid", "faktory.app", "faktory.convert"}
 print(sorted(slow & set(sys.modules)))
@@ -280,3 +283,26 @@ def test_the_drawing_has_no_idle_lines() -> None:
         used.setdefault(room_of(path), set()).update(name for name, _ in ours(path))
     idle = {room: extra for room, allowed in LAW.items() if (extra := allowed - used.get(room, set()))}
     assert not idle
+
+
+def test_every_public_name_is_found_where_type_checkers_are_told() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    told = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    assert sorted(faktory.__all__) == sorted(told)
+    assert {name: home.lstrip(".") for name, home in faktory._HOMES.items()} == told
+    for name in faktory.__all__:
+        assert getattr(faktory, name) is not None
+        assert name in dir(faktory)
+    with pytest.raises(AttributeError, match="no attribute 'Clinet'"):
+        faktory.Clinet  # noqa: B018
+
+
+def test_who_only_pushes_does_not_import_what_runs_jobs() -> None:
+    probe = "import sys, faktory; faktory.Client, faktory.Job; print('faktory.consumer' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
