@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from faktory.server import Server
 from tests.programs import ROOT, Program
 from tests.real_server import BINARY, RealServer
 from tests.scripted import Peer, ScriptedServer
@@ -94,6 +95,14 @@ def contests(jobs: int) -> list[Contest]:
     ]
     return [
         *found,
+        Contest(
+            "asyncio beside our threads, 4 workers", "asyncio_drain", "drain", {"count": jobs, "threads": 4},
+            (JOBS.at_least(0.75), CPU), jobs,
+        ),
+        Contest(
+            "trio beside our threads, 4 workers", "trio_drain", "drain", {"count": jobs, "threads": 4},
+            (JOBS, CPU), jobs,
+        ),
         Contest("push", "push", "bare_push", {"count": jobs // 2}, (JOBS.at_least(0.92), CPU)),
         Contest(
             "bulk push",
@@ -124,7 +133,10 @@ def contests(jobs: int) -> list[Contest]:
             "idle, 10 threads", "idle", "bare_idle", {"threads": 10},
             (Figure("resident_mb", "MB resident").over_by_at_most(4),),
         ),
-        Contest("import faktory", "imports", None, {}, (Figure("ms", "ms").below(15),)),
+        Contest(
+            "import faktory", "imports", None, {},
+            (Figure("ms", "ms").below(15), Figure("all_ms", "ms, with all that a worker needs")),
+        ),
         Contest("parser", "parser", None, {"count": 200_000}, (Figure("cpu_us", "µs CPU a reply"),)),
         Contest("drain, 2 children", "isolated_drain", None, {"processes": 2, "count": jobs}, (JOBS,), jobs),
         Contest(
@@ -161,9 +173,33 @@ def time_to_fetch(url: str, subject: str) -> Result:
     return {"ms": (moments[0] - started) * 1e3}
 
 
+def instructions(url: str, subject: str) -> Result:
+    """Return the instructions that a job takes, as valgrind counts them, whatever else the machine does."""
+    counts: list[int] = []
+    for jobs in (100, 500):
+        queue = f"bench-{token_hex(4)}"
+        fill(url, queue, jobs + 100)
+        process = subprocess.run(
+            [
+                *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable),
+                *("-m", "tests.bench.subjects", subject, url, queue, json.dumps({"count": jobs, "threads": 1})),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        counts.append(int(process.stderr.rpartition("Collected :")[2].split()[0]))
+    return {"instructions": (counts[1] - counts[0]) / 400}
+
+
 @contextlib.contextmanager
-def a_server(*, real: bool) -> Iterator[tuple[str, str]]:
-    """Yield the URL of a server in a process of its own, and what it is."""
+def a_server(*, real: bool, smoke: bool) -> Iterator[tuple[str, str]]:
+    """Yield the URL of a server in a process of its own, and what it is. For a smoke test one without its 2 s waits."""
+    if smoke:
+        with Server(fetch_wait=0.05) as embedded:
+            yield embedded.url, "a hurried embedded server"
+        return
     if real:
         with RealServer() as server:
             yield server.url, "Faktory"
@@ -179,17 +215,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     rounds = 1 if options.smoke else options.rounds
     jobs = 200 if options.smoke else options.jobs
-    with a_server(real=BINARY is not None and not options.embedded) as (url, kind):
+    with a_server(real=BINARY is not None and not options.embedded, smoke=options.smoke) as (url, kind):
         chosen = [contest for contest in contests(jobs) if options.only in contest.name]
         start = Contest("start to first FETCH", "drain", "bare_drain", {}, (Figure("ms", "ms").over_by_at_most(40),))
-        for contest in [*chosen, *([start] if options.only in start.name else [])]:
+        count = Contest("drain, 1 thread", "drain", "bare_drain", {}, (Figure("instructions", "instructions a job"),))
+        ways: dict[int, Callable[[str, str], Result]] = {id(start): time_to_fetch, id(count): instructions}
+        if options.only in start.name:
+            chosen.append(start)
+        if options.instructions:
+            chosen = [count]
+        for contest in chosen:
             sides: dict[str, list[Result]] = {"ours": [], "bare": []}
             for number in range(rounds):
                 order = [("ours", contest.ours), ("bare", contest.bare)]
                 for side, subject in order if number % 2 else reversed(order):
                     if subject is not None:
-                        result = time_to_fetch(url, subject) if contest is start else contest.run(url, subject)
-                        sides[side].append(result)
+                        sides[side].append(ways.get(id(contest), contest.run)(url, subject))
             rows[contest.name] = {"figures": [vars(figure) for figure in contest.figures], **sides}
             print(table({contest.name: rows[contest.name]}, head=len(rows) == 1), flush=True)
     return {
@@ -206,9 +247,9 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def main() -> int:
-    if sys.argv[1:2] == ["compare"]:
-        before, after = (json.loads(Path(name).read_text()) for name in sys.argv[2:4])
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["compare"]:
+        before, after = (json.loads(Path(name).read_text()) for name in arguments[1:3])
         print(compare(before, after))
         return 0
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=sys.modules["tests.bench"].__doc__)
@@ -219,9 +260,10 @@ def main() -> int:
     parser.add_argument(
         "--embedded", action="store_true", help="against the embedded server, though a real one is there"
     )
+    parser.add_argument("--instructions", action="store_true", help="count a job's instructions alone (needs valgrind)")
     parser.add_argument("--json", type=Path, help="keep the results in this file, for `compare BEFORE AFTER`")
     parser.add_argument("--plot", type=Path, help="draw the drains (SVG or PNG; needs matplotlib)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     results = measure(options)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
@@ -232,4 +274,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
