@@ -103,5 +103,6 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes.set_xticks([x + 0.2 for x in range(len(names))], [name.split()[1] for name in names])
         axes.set_xlabel("threads")
         axes.set_title(title)
-        axes.legend(["faktory-sdk", "bare socket"])
+        if place == 1:
+            axes.legend(["faktory-sdk", "bare socket"])
     drawing.savefig(path)
