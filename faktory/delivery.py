@@ -58,6 +58,7 @@ class Delivery:
         self._find = find
         self._made: dict[str, Client] = {}
         self._backgrounds: dict[int, Background] = {}  # by process: threads do not survive a fork
+        self._closes_at_exit = False
 
     @property
     def address(self) -> str | Address | None:
@@ -98,6 +99,8 @@ class Delivery:
             return self.client().push(job)
         arrived = Job.decode(encode_job(job))  # the same journey as through a server
         if mode == "foreground":
+            if not self._closes_at_exit:
+                self._close_at_exit()
             self._perform(arrived)
         else:
             self._background().push(arrived)
@@ -137,6 +140,7 @@ class Delivery:
     def _close_at_exit(self) -> None:
         atexit.unregister(self.close)
         atexit.register(self.close)
+        self._closes_at_exit = True
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
         """Wait for the jobs in `background`; close the managed values that jobs here have made, and the own client."""

@@ -13,6 +13,7 @@ from faktory import Client, Job
 from faktory.delivery import Delivery, copy_for_later
 from faktory.managed import Managed
 from faktory.server import Server
+from tests.programs import ROOT
 
 
 def delivery(url: str | None = None, client: Client | None = None) -> Delivery:
@@ -89,3 +90,19 @@ def test_a_copy_of_a_job_with_a_strange_mark_starts_anew() -> None:
     for mark in ("text", {"runs": "many"}, {"runs": -1}, {}):
         job = Job("work", custom={"retried": mark})
         assert (copy_for_later(job, 1, 0).custom or {})["retried"] == {"jid": job.jid, "runs": 1}
+
+
+def test_values_made_by_jobs_in_the_foreground_are_closed_at_the_end_of_the_process() -> None:
+    program = (
+        "import faktory\n"
+        "class Value:\n"
+        "    def close(self): print('closed')\n"
+        "app = faktory.App(mode='foreground')\n"
+        "app.manage(Value, Value)\n"
+        "@app.job\n"
+        "def work(ctx: faktory.JobContext) -> None: ctx.get(Value)\n"
+        "work.enqueue()\n"
+        "print('end')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "end\nclosed\n"
