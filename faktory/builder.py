@@ -13,6 +13,7 @@ from .crew import Crew
 from .errors import ConfigurationError
 from .handshake import Identity
 from .hooks import FailureHook, Hook, Hooks
+from .isolation import check_can_isolate
 from .managed import Managed
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
 from .registry import Handler, HandlerFunction, Middleware, Registry, can_take, is_async, place_of
@@ -138,7 +139,8 @@ class ConsumerBuilder:
         A job that hangs past its time limit gets `JobTimeout` raised, out of waiting calls too, and its process is
         killed 2 s later; one that crashes, or is killed, fails alone. Handlers, middleware, `on_failure`, `on_death`
         and managed factories run in the children, which import them by name: what cannot be imported (a lambda, a
-        closure) is refused by `connect`. The other hooks run here.
+        closure) is refused by `connect`. The other hooks run here; so do `on_failure` and `on_death` for a job whose
+        process is gone.
 
         * `max_jobs_per_child`: replace a child after so many jobs; 1 is a fresh process for each job, None is never.
         * `max_rss_mb`: replace a child whose resident memory is above this after a job.
@@ -312,10 +314,10 @@ class ConsumerBuilder:
         return int(number)
 
     def _start_nursery(self) -> Nursery:
-        from .isolation.parent import Nursery, check_can_isolate
+        check_can_isolate()  # before what only POSIX systems can import
+        from .isolation.parent import Nursery
         from .isolation.program import describe
 
-        check_can_isolate()
         start, stop = tuple(self._child_start), tuple(self._child_stop)
         return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, self._limits))
 

@@ -141,9 +141,13 @@ class Connection:
 
         Saves one of two wake-ups for each job whose ACK leaves with the next FETCH: 15 µs of CPU with several threads.
         """
-        self._replies = replies
         # Not for recv itself: it takes the first reply, and then waits for as many bytes without that one.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if replies == 1 else replies * _SHORTEST_REPLY)
+        except OSError:  # a kernel that calls itself Linux and is none; or the socket is broken, as will be seen
+            self._can_await_several = False
+            return
+        self._replies = replies
         if self._poll is None:
             self._poll = _poll_of(sock)
 

@@ -117,7 +117,7 @@ class JobContext:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger of the function's module, whose records carry `jid`, `jobtype`, `queue` and `attempt`."""
-        return logging.LoggerAdapter(logging.getLogger(self._logger), _facts(self._run.job))
+        return logging.LoggerAdapter(logging.getLogger(self._logger), facts_of(self._run.job))
 
     @property
     def batch(self) -> Batch:
@@ -140,16 +140,21 @@ class JobLogFilter(logging.Filter):
     """Adds `jid`, `jobtype`, `queue` and `attempt` to each record of a running job, None outside: for a handler."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, with the facts of the job it belongs to."""
+        """Let every record pass, with the facts of the job it belongs to; one from a child process brings its own."""
         job = current_job()
-        for name, value in (_NO_FACTS if job is None else _facts(job)).items():
-            setattr(record, name, value)
+        if job is not None:
+            vars(record).update(facts_of(job))
+        else:
+            for name in NO_FACTS:
+                vars(record).setdefault(name, None)
         return True
 
 
-_NO_FACTS: Final[dict[str, Any]] = dict.fromkeys(("jid", "jobtype", "queue", "attempt"))
+NO_FACTS: Final[dict[str, Any]] = dict.fromkeys(("jid", "jobtype", "queue", "attempt"))
+"""What a log record says outside of jobs."""
 
 
-def _facts(job: Job) -> dict[str, Any]:
+def facts_of(job: Job) -> dict[str, Any]:
+    """Return what a log record says of a job."""
     attempt = job.attempt + runs_before(job)
     return {"jid": job.jid, "jobtype": job.jobtype, "queue": job.queue, "attempt": attempt}

@@ -230,7 +230,7 @@ class Worker:
         outcome, fetch = self.slot.outcome, self.shift.next_fetch()
         if outcome is None:
             return self._fetch(connection)
-        # One write, one round trip; the reply to the report does not wait for the FETCH.
+        # One write, one round trip, and one wake-up, when the FETCH is answered: the report has been acted on by then.
         connection.send(outcome.command.line + fetch.line, 2)
         self._take_answer(connection, outcome)
         return self._take_job(connection, fetch)
@@ -310,7 +310,7 @@ class Worker:
             running.set(run)
             self.may_be_interrupted = True
             if self._runner is not None:
-                self._runner.run(self._document, time_limit(job.reservation, handler.timeout))
+                self._runner.run(self._document, time_limit(job.reservation, handler.timeout), job.reservation)
             elif (result := handler.call(job)) is not None:
                 check_result(job.jobtype, result)
             crew.succeeded(self, Ack(job.jid))

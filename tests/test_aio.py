@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 import random
 import socket
 import threading
@@ -136,6 +137,8 @@ def test_what_goes_wrong_is_called_what_it_is_called_in_threads(loop: Loop, cert
             (f"tcp://127.0.0.1:{silent.getsockname()[1]}", {}),
             ("tcp://no-such-host.invalid", {}),
         ]
+        if os.environ.get("FAKTORY_TEST_LOOP") == "uvloop":
+            del cases[3]  # of an answer that is no TLS it tells no more than that the connection was reset
         for url, options in cases:
             with pytest.raises(Exception) as theirs:
                 Connection(url, connect_timeout=0.3, **options)

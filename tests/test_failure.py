@@ -20,6 +20,7 @@ from faktory.errors import JobCancelled, JobTimeout
 from faktory.failure import (
     Report,
     ReportedFailure,
+    account_of,
     describe,
     place_of,
     raised_by_code,
@@ -617,3 +618,11 @@ def test_a_report_made_elsewhere_is_carried_as_it_is() -> None:
     failure = ReportedFailure(report, JobTimeout("late"))
     assert (failure.report, str(failure), str(failure.error)) == (report, "no good", "late")
     assert ReportedFailure(report).error is None
+
+
+def test_the_hooks_are_told_of_a_failure_unless_they_were_elsewhere() -> None:
+    report, error = Report("OddError", "no good"), JobTimeout("late")
+    raised_here = raised(no)
+    assert account_of(job(), raised_here, limit=1.0, interrupted_by=None)[1] is raised_here
+    assert account_of(job(), ReportedFailure(report, error), limit=1.0, interrupted_by=None) == (report, error)
+    assert account_of(job(), ReportedFailure(report), limit=1.0, interrupted_by=None) == (report, None)

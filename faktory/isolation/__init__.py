@@ -9,6 +9,6 @@
 Nothing is pickled: a child gets jobs as JSON and finds handlers by name.
 """
 
-from .threads import forget_interrupt, interrupt_thread
+from .threads import check_can_isolate, forget_interrupt, interrupt_thread
 
-__all__ = ["forget_interrupt", "interrupt_thread"]
+__all__ = ["check_can_isolate", "forget_interrupt", "interrupt_thread"]

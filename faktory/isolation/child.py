@@ -9,19 +9,21 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
 from typing import Any, Final
 
-from ..context import Run, running
+from ..context import NO_FACTS, Run, facts_of, running
 from ..errors import JobTimeout
 from ..failure import Report, report_on
 from ..hooks import run as run_hooks
 from ..job import Job
+from ..options import CHILD_STOP_LIMIT
 from ..registry import check_result
-from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer
+from .frames import DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
 from .program import Program
 
 _UNREPORTED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -35,17 +37,26 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
     faulthandler.register(DUMP, file=2)
     child = Child(program, jobs)
     signal.signal(SOFT_LIMIT, child.interrupt)
+    os.register_at_fork(after_in_child=_hear_signals)
     _redirect_logs(LogPipe(child, log_pipe), program.levels)
     for hook in program.start:
         hook()  # a child that cannot start ends, and says why on stderr
     with suppress(ConnectionError):  # the parent has no more jobs, or is gone
         child.answer(Answer.READY)
         child.serve()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(CHILD_STOP_LIMIT))  # nobody waits for a child that has been replaced
     run_hooks(list(program.stop))
     of_apps = {getattr(handler.function, "managed", program.managed) for handler in program.handlers.values()}
     for managed in {program.managed, *of_apps}:
         managed.close()
     return 0
+
+
+def _hear_signals() -> None:
+    """Be killed by signals as usual, in what a job forks: a pool of processes ends its workers by SIGTERM."""
+    for signum in (*GROUP_SIGNALS, SOFT_LIMIT):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 class Child:
@@ -59,11 +70,30 @@ class Child:
         self._stream = jobs.makefile("rb")
         self._pid = os.getpid()
         self._is_armed = False
+        self._is_held = False
+        self._is_due = False  # did the limit come while it was put off?
         self._interrupted_by: type[BaseException] | None = None
+
+    @contextmanager
+    def undisturbed(self) -> Generator[None, None, None]:
+        """Put off the soft limit while something is written that must be whole; in other threads it never strikes."""
+        if threading.current_thread() is not threading.main_thread() or self._is_held:
+            yield
+            return
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            if self._is_due:
+                self._is_due = False
+                self.interrupt()
 
     def interrupt(self, *_: object) -> None:
         """Take the soft limit's signal: raise in the handler, and only there."""
-        if self._is_armed:
+        if self._is_held:
+            self._is_due = True
+        elif self._is_armed:
             self._is_armed = False
             self._interrupted_by = JobTimeout
             if self.run is not None:
@@ -152,17 +182,19 @@ class LogPipe(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, with the jid of the job that the process runs."""
-        try:
-            data = json.dumps(self._document(record), default=repr).encode() + b"\n"
-            while data:
-                data = data[os.write(self._pipe, data) :]
-        except Exception:  # logging must not fail a job
-            self.handleError(record)
+        with self._child.undisturbed():
+            try:
+                data = json.dumps(self._document(record), default=repr).encode() + b"\n"
+                while data:
+                    data = data[os.write(self._pipe, data) :]
+            except Exception:  # logging must not fail a job
+                self.handleError(record)
 
     def _document(self, record: logging.LogRecord) -> dict[str, Any]:
         run = self._child.run
         document = {key: value for key, value in vars(record).items() if key not in _UNREPORTED}
-        document.setdefault("jid", None if run is None else run.job.jid)
+        facts = NO_FACTS if run is None else facts_of(run.job)
+        document |= {key: value for key, value in facts.items() if document.get(key) is None}
         for key in ("name", "levelno", "levelname", "pathname", "filename", "module", "lineno", "funcName", "created"):
             document[key] = getattr(record, key)
         for key in ("msecs", "thread", "threadName", "process"):

@@ -20,6 +20,11 @@ NEWS: Final = Struct("!BQi")
 """Nursery to parent: a `News`, a child's number, and its pid, or its exit code (negative: the signal's number)."""
 
 
+GROUP_SIGNALS: Final = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
+"""What a terminal or a supervisor sends to a whole group of processes: the consumer's business alone."""
+
 SOFT_LIMIT: Final = signal.SIGXCPU
 """Has `JobTimeout` raised in the running handler, also out of a call that waits."""
 

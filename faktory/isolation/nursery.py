@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 
 from . import threads
 from .child import live
-from .frames import NEWS, ORDER, News, Order
+from .frames import DUMP, GROUP_SIGNALS, NEWS, ORDER, SOFT_LIMIT, News, Order
 from .program import Program, load
 
 _DESCRIPTORS: Final = 4
@@ -57,10 +57,11 @@ def main(descriptor: int) -> NoReturn:
 def _let_the_consumer_decide() -> None:
     """Do nothing at the signals that a terminal or a supervisor sends to a whole group of processes.
 
-    By a handler, not by SIG_IGN: programs that a job starts must not inherit it.
+    By a handler, not by SIG_IGN: programs that a job starts must not inherit it. Nor at those that are for a child,
+    before it has handlers of its own.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP", "SIGTTIN", "SIGTTOU"):
-        signal.signal(getattr(signal, name), _do_nothing)
+    for signum in (*GROUP_SIGNALS, SOFT_LIMIT, DUMP):
+        signal.signal(signum, _do_nothing)
 
 
 def _do_nothing(*_: object) -> None:
@@ -185,7 +186,8 @@ class Nursery:
                 return
             number = next((number for number, living in self._pids.items() if living == pid), None)
             if number is not None:
-                _kill_group(pid)  # what it leaves behind goes with it
+                with suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)  # what it leaves behind goes with it
                 del self._pids[number]
                 self._tell(News.EXITED, number, os.waitstatus_to_exitcode(status))
 
@@ -195,8 +197,9 @@ class Nursery:
 
 
 def _kill_group(pid: int) -> None:
-    with suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
+    for kill in (os.killpg, os.kill):  # it may have left its group
+        with suppress(OSError):
+            kill(pid, signal.SIGKILL)
 
 
 def _find_prctl() -> Callable[[int, int], int] | None:

@@ -11,33 +11,22 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from time import monotonic
 from typing import IO, Any, Final
 
 from ..errors import ConfigurationError
 from ..options import CHILD_START_LIMIT, CHILD_STOP_LIMIT, CHILD_TAIL
-from . import threads
 from .frames import NEWS, ORDER, News, Order
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
 
 _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 _LONGEST_LINE: Final = 64 * 1024
-
-
-def check_can_isolate() -> None:
-    """Raise `ConfigurationError` where no consumer can have children."""
-    if not hasattr(os, "fork"):
-        raise ConfigurationError("child processes need a POSIX system; leave out processes(...) to run jobs in threads")
-    if threads.is_child:
-        raise ConfigurationError(
-            "the program starts its consumer when it is imported, as a child process does; put that part of it under "
-            '`if __name__ == "__main__":`'
-        )
 
 
 class ChildProcess:
@@ -80,7 +69,7 @@ class Nursery:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # for starting and forking, one at a time
         self._numbers = count(1)
         self._selector = selectors.DefaultSelector()
         self._to_listen: deque[tuple[int | socket.socket, Callable[[bytes], None]]] = deque()
@@ -88,6 +77,7 @@ class Nursery:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._is_closing = False
         self._start()
+        _remember(self)
         self._thread = threading.Thread(target=self._listen, name="faktory-children", daemon=True)
         self._thread.start()
 
@@ -106,7 +96,7 @@ class Nursery:
                 [sys.executable, *flags, "-c", program], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
         self._control = ours
-        self._children: dict[int, ChildProcess] = {}  # the living of this nursery
+        self._children = _Living()
         levels = {"": logging.root.level} | {
             name: logger.level
             for name, logger in logging.root.manager.loggerDict.items()
@@ -127,13 +117,12 @@ class Nursery:
             ours.close()
             raise ConfigurationError(f"a child process could not import the application:\n{error}".rstrip())
         ours.settimeout(None)
-        self._to_listen.append((ours, _News(self._children, self._lock)))
+        self._to_listen.append((ours, _News(self._children)))
 
     def close(self) -> None:
         """Let the children end after what they have in hand, kill those that do not, and end the nursery."""
         limit = monotonic() + CHILD_STOP_LIMIT
-        with self._lock:
-            children = list(self._children.values())
+        children = self._children.all()
         for child in children:
             child.retire()
         for child in children:
@@ -150,36 +139,55 @@ class Nursery:
     # -- children ---------------------------------------------------------------------------------------------------
 
     def fork(self) -> ChildProcess:
-        """Ask for a child. Returns at once; whatever goes wrong is an end of that child."""
+        """Ask for a child, and return at once. A child that cannot be forked has ended.
+
+        Raises `OSError` without descriptors for one, and `ConfigurationError` when a new nursery cannot be started.
+        """
         with self._lock:
             if self._process.poll() is not None and not self._is_closing:
                 code = self._process.returncode
                 log.error("the process that forks children ended with exit code %d; it is started anew", code)
-                self._start()  # the thread that listens sees the end of the old one, and to it
-            ours, theirs = socket.socketpair()
+                self._start()  # the thread that listens sees the end of the old one, and to its children
+            control, living = self._control, self._children
+        with ExitStack() as theirs:
+            ours, end = socket.socketpair()
+            theirs.enter_context(end)
             child = ChildProcess(next(self._numbers), ours, self._signal)
             sinks: list[Callable[[bytes], None]] = [
                 _Lines(lambda lines: _print(sys.stdout, lines)),
                 _Lines(lambda lines: _note_errors(child, lines)),
                 _Lines(_log_records),
             ]
-            pipes = [os.pipe() for _ in sinks]
-            self._children[child.number] = child
-            for (reading, _), sink in zip(pipes, sinks, strict=True):
-                self._to_listen.append((reading, sink))
-            writing = [end for _, end in pipes]
+            reading: list[int] = []
+            writing: list[int] = []
+            try:
+                for _ in sinks:
+                    pipe = os.pipe()
+                    reading.append(pipe[0])
+                    writing.append(pipe[1])
+                    theirs.callback(os.close, pipe[1])
+            except OSError:
+                ours.close()
+                for descriptor in reading:
+                    os.close(descriptor)
+                raise
+            living.add(child)
+            self._to_listen.extend(zip(reading, sinks, strict=True))
             try:
                 order = ORDER.pack(Order.FORK, child.number, 0)
-                socket.send_fds(self._control, [order], [theirs.fileno(), *writing])
+                socket.send_fds(control, [order], [end.fileno(), *writing])
             except OSError:  # the nursery has just ended
-                del self._children[child.number]
-                child.note_end(1)
-            finally:
-                theirs.close()
-                for end in writing:
-                    os.close(end)
+                living.bury(child.number, 1)
         self._wake()
         return child
+
+    def forget(self) -> None:
+        """Let go of everything in the child of a fork: as long as it held the sockets, no child would see their end."""
+        with suppress(OSError):
+            self._control.close()
+        for child in self._children._found.values():
+            with suppress(OSError):
+                child.jobs.close()
 
     def _signal(self, number: int, signum: int) -> None:
         with suppress(OSError):  # without a nursery there are no children either
@@ -220,34 +228,62 @@ class Nursery:
         sink(data)
 
 
+class _Living:
+    """The living children of one nursery, by number. Thread-safe; its lock is never held while somebody waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[int, ChildProcess] = {}
+
+    def add(self, child: ChildProcess) -> None:
+        with self._lock:
+            self._found[child.number] = child
+
+    def all(self) -> list[ChildProcess]:
+        with self._lock:
+            return list(self._found.values())
+
+    def name(self, number: int, pid: int) -> None:
+        """Note a child's pid."""
+        with self._lock:
+            if number in self._found:
+                self._found[number].pid = pid
+
+    def bury(self, number: int, exit_code: int) -> None:
+        """Note a child's end."""
+        with self._lock:
+            child = self._found.pop(number, None)
+        if child is not None:
+            child.note_end(exit_code)
+
+
 class _News:
     """Notes what a nursery tells of its children."""
 
-    def __init__(self, children: dict[int, ChildProcess], lock: threading.Lock) -> None:
-        self._children = children
-        self._lock = lock
+    def __init__(self, living: _Living) -> None:
+        self._living = living
         self._rest = b""
 
     def __call__(self, data: bytes) -> None:
-        whole = len(self._rest + data) // NEWS.size * NEWS.size
-        data, self._rest = (self._rest + data)[:whole], (self._rest + data)[whole:]
-        with self._lock:
-            for news, number, value in NEWS.iter_unpack(data):
-                if news == News.FORKED:
-                    self._children[number].pid = value
-                else:
-                    self._children.pop(number).note_end(value)
-            if not data and not self._rest:
-                self._lose_them()
+        is_end = not data
+        data = self._rest + data
+        whole = len(data) // NEWS.size * NEWS.size
+        self._rest = data[whole:]
+        for news, number, value in NEWS.iter_unpack(data[:whole]):
+            if news == News.FORKED:
+                self._living.name(number, value)
+            else:
+                self._living.bury(number, value)
+        if is_end:
+            self._lose_them()
 
     def _lose_them(self) -> None:
         """Note that the nursery has ended: on Linux its children have with it, elsewhere they are killed now."""
-        for child in self._children.values():
+        for child in self._living.all():
             if child.pid:
                 with suppress(OSError):
                     os.killpg(child.pid, signal.SIGKILL)
-            child.note_end(-signal.SIGKILL)
-        self._children.clear()
+            self._living.bury(child.number, -signal.SIGKILL)
 
 
 class _Lines:
@@ -269,7 +305,9 @@ class _Lines:
 def _print(stream: IO[str] | None, lines: list[bytes]) -> None:
     if lines and stream is not None:
         with suppress(OSError, ValueError):  # closed: there is nobody to tell
-            stream.write("".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines))
+            text = "".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines)
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
 
 
@@ -290,3 +328,21 @@ def _log_records(lines: list[bytes]) -> None:
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
+
+
+# -- fork -------------------------------------------------------------------------------------------------------------
+
+_nurseries: weakref.WeakSet[Nursery] | None = None
+
+
+def _remember(nursery: Nursery) -> None:
+    global _nurseries
+    if _nurseries is None:
+        _nurseries = weakref.WeakSet()
+        os.register_at_fork(after_in_child=_forget_all)
+    _nurseries.add(nursery)
+
+
+def _forget_all() -> None:
+    for nursery in list(_nurseries or ()):
+        nursery.forget()

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final
 
 from ..backoff import Backoff
-from ..errors import JobCancelled, JobCrashed, JobTimeout
+from ..errors import ConfigurationError, JobCancelled, JobCrashed, JobTimeout
 from ..failure import Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer
@@ -57,7 +57,7 @@ class ChildRunner:
             if self._is_doubtful:
                 return False
             self._replace()
-        return self._is_started or not self._is_doubtful
+        return self._child is not None and (self._is_started or not self._is_doubtful)
 
     def _had_started(self, child: ChildProcess) -> bool:
         """Tell whether a child that has ended said before that it was ready."""
@@ -75,22 +75,34 @@ class ChildRunner:
         child = self._child
         if child is None or child.has_ended.is_set():
             child = self._replace()
+        if child is not None:
+            try:
+                self._await_ready(child)
+            except _Ended:
+                self._kill(child)
+                self._note_failed_start(child)
+
+    def _await_ready(self, child: ChildProcess) -> None:
+        """Wait until a child has started. Raises `_Ended`, also for one that takes too long and is killed."""
         try:
             self._receive(child, CHILD_START_LIMIT)
-            self._note_started()
         except TimeoutError:
             log.error("a child process did not start within %g s and is killed", CHILD_START_LIMIT)
-            self._kill(child)
-            self._note_failed_start(child)
-        except _Ended:
-            self._kill(child)
-            self._note_failed_start(child)
+            child.signal(DUMP)
+            child.has_ended.wait(STACK_PATIENCE)
+            child.signal(signal.SIGKILL)
+            raise _Ended from None
+        self._note_started()
 
-    def _replace(self) -> ChildProcess:
+    def _replace(self) -> ChildProcess | None:
+        """Start another child; None, and back-off, when that cannot be done."""
         self._drop()
         self._is_started = False
-        self._child = child = self._nursery.fork()
-        return child
+        try:
+            self._child = self._nursery.fork()
+        except (OSError, ConfigurationError) as exc:
+            self._put_off(f"cannot start a child process: {exc}")
+        return self._child
 
     def _note_started(self) -> None:
         self._is_started = True
@@ -99,11 +111,14 @@ class ChildRunner:
 
     def _note_failed_start(self, child: ChildProcess) -> None:
         """Put off the next child."""
+        self._put_off(f"{_how_it_ended(child)} while it started")
+        self._drop()
+
+    def _put_off(self, why: str) -> None:
         self._is_doubtful = True
         delay = self._backoff.next_delay()
         self._not_before = monotonic() + delay
-        log.error("%s while it started; the next one starts in %.1f s", _how_it_ended(child), delay)
-        self._drop()
+        log.error("%s; the next one starts in %.1f s", why, delay)
 
     def _drop(self) -> None:
         if self._child is not None:
@@ -118,24 +133,31 @@ class ChildRunner:
 
     # -- a job --------------------------------------------------------------------------------------------------------
 
-    def run(self, data: bytes, limit: float) -> None:
+    def run(self, data: bytes, limit: float, reservation: float) -> None:
         """Run a job, given as JSON, within `limit` seconds; then `JobTimeout` is raised in it, then it is killed.
 
-        Raises `ReportedFailure`, or `JobCancelled` after `cancel`.
+        The time a child takes to start does not count, but for the job's `reservation`, which it shortens. Raises
+        `ReportedFailure`, or `JobCancelled` after `cancel`.
         """
+        begun = monotonic()
         child = self._child
         if child is None or child.has_ended.is_set():
             child = self._replace()
         if self._is_cancelled:  # looked at after the child is known to `cancel`, which looks the other way round
             raise JobCancelled
+        if child is None:
+            raise _crashed("no child process could be started")
         child.tail.clear()
         try:
+            if not self._is_started:
+                self._await_ready(child)
+            limit = min(limit, max(1.0, reservation - KILL_GRACE - (monotonic() - begun)))
             self._hand_over(child, data, limit)
             answer, is_last, payload = self._await_answer(child, limit)
         except _Ended:
             raise self._crash(child) from None
         except TimeoutError:
-            raise self._overrun(child, limit) from None
+            answer, is_last, payload = self._overrun(child, limit)
         except BaseException:
             self._kill(child)  # Ctrl-C: what it does now would be nobody's
             self._drop()
@@ -143,8 +165,7 @@ class ChildRunner:
         if is_last:
             self._replace()  # starts while the outcome is reported
         if answer == Answer.FAILED:
-            document = json.loads(payload)
-            raise ReportedFailure(Report(**document | {"backtrace": tuple(document["backtrace"])}))
+            raise _reported(payload)
 
     def cancel(self) -> None:
         """Kill the child, now and for good: the consumer ends. Any thread may call it."""
@@ -173,17 +194,11 @@ class ChildRunner:
     def _await_answer(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Return the answer to the job; at the limit, first have the job end itself."""
         try:
-            return self._answer_to_job(child, limit)
+            return self._receive(child, limit)
         except TimeoutError:
             child.signal(SOFT_LIMIT)
-            return self._answer_to_job(child, KILL_GRACE)
-
-    def _answer_to_job(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
-        answer = self._receive(child, limit)
-        if answer[0] == Answer.READY:
-            self._note_started()
-            answer = self._receive(child, limit)
-        return answer
+            answer, _, payload = self._receive(child, KILL_GRACE)
+            return answer, True, payload  # its last job: the signal may be on its way still, and would hit the next
 
     def _receive(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Return the next whole answer. Raises `TimeoutError`, `_Ended`."""
@@ -226,22 +241,27 @@ class ChildRunner:
         last = next((line for line in reversed(tail) if not line.startswith(_STACK)), None)
         if last is not None:
             message += f"; it said last: {last.strip()}"
-        return ReportedFailure(Report(JobCrashed.__name__, message, tail), JobCrashed(message))
+        return _crashed(message, tail)
 
-    def _overrun(self, child: ChildProcess, limit: float) -> Exception:
-        """Kill a child whose job did not end at its time limit, and return what to raise."""
+    def _overrun(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
+        """Kill a child whose job did not end at its time limit. Returns its answer, if that came after all."""
         child.signal(DUMP)
         child.has_ended.wait(STACK_PATIENCE)
         self._kill(child)
         if self._is_cancelled:
             self._drop()
-            return JobCancelled()
-        self._replace()
-        message = (
-            f"the job ran past its time limit of {limit:g} s, did not end within {KILL_GRACE:g} s more, and its "
-            "process was killed"
-        )
-        return ReportedFailure(Report(JobTimeout.__name__, message, _user_lines(child)), JobTimeout(message))
+            raise JobCancelled
+        try:
+            answer, _, payload = self._receive(child, STACK_PATIENCE)
+        except (TimeoutError, _Ended):
+            self._replace()
+            message = (
+                f"the job ran past its time limit of {limit:g} s, did not end within {KILL_GRACE:g} s more, and its "
+                "process was killed"
+            )
+            report = Report(JobTimeout.__name__, message, _user_lines(child))
+            raise ReportedFailure(report, JobTimeout(message)) from None
+        return answer, True, payload
 
     def _kill(self, child: ChildProcess) -> None:
         """Make sure that it is gone, and that all it wrote has been read."""
@@ -264,4 +284,13 @@ def _how_it_ended(child: ChildProcess) -> str:
 
 def _user_lines(child: ChildProcess) -> tuple[str, ...]:
     """Return what it wrote last to stderr, without our frames in the stacks."""
-    return tuple(line for line in child.tail if line.strip() and not line.startswith(_OURS))
+    return tuple(line for line in list(child.tail) if line.strip() and not line.startswith(_OURS))
+
+
+def _crashed(message: str, tail: tuple[str, ...] = ()) -> ReportedFailure:
+    return ReportedFailure(Report(JobCrashed.__name__, message, tail), JobCrashed(message))
+
+
+def _reported(payload: bytes) -> ReportedFailure:
+    document = json.loads(payload)
+    return ReportedFailure(Report(**document | {"backtrace": tuple(document["backtrace"])}))

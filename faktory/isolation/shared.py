@@ -44,17 +44,25 @@ class IsolatedCall:
         self._children = children
         self._job = job
         self._limit = limit
+        self._lock = threading.Lock()  # a runner is cancelled only while this call has it
         self._runner: ChildRunner | None = None
         self._is_cancelled = threading.Event()
 
     def carry_out(self) -> None:
         """Run the job. Raises what `ChildRunner.run` raises."""
-        self._runner = runner = self._children.borrow()
+        runner = self._children.borrow()
         try:
+            with self._lock:
+                if self._is_cancelled.is_set():
+                    raise JobCancelled
+                self._runner = runner
             self._await_child(runner)
-            runner.run(json.dumps(self._job._received).encode(), self._limit)
+            runner.run(json.dumps(self._job._received).encode(), self._limit, self._job.reservation)
         finally:
-            if self._is_cancelled.is_set():
+            with self._lock:
+                was_cancelled = self._runner is not None and self._is_cancelled.is_set()
+                self._runner = None
+            if was_cancelled:
                 runner.close()
             else:
                 self._children.give_back(runner)
@@ -73,7 +81,8 @@ class IsolatedCall:
         """Kill the child at a shutdown; time limits are the runner's own business. Returns True when it is killed."""
         if exc_type is not JobCancelled:
             return False
-        self._is_cancelled.set()
-        if self._runner is not None:
-            self._runner.cancel()
+        with self._lock:
+            self._is_cancelled.set()
+            if self._runner is not None:
+                self._runner.cancel()
         return True

@@ -6,8 +6,23 @@ lock, a socket without a time limit) gets it only when it comes back, and a hand
 
 from __future__ import annotations
 
+import os
+
+from ..errors import ConfigurationError
+
 is_child = False
 """True in the nursery and in its children, where no consumer with children of its own is started."""
+
+
+def check_can_isolate() -> None:
+    """Raise `ConfigurationError` where no consumer can have children."""
+    if not hasattr(os, "fork"):
+        raise ConfigurationError("child processes need a POSIX system; leave out processes(...) to run jobs in threads")
+    if is_child:
+        raise ConfigurationError(
+            "the program starts its consumer when it is imported, as a child process does; put that part of it under "
+            '`if __name__ == "__main__":`'
+        )
 
 
 def interrupt_thread(thread_id: int, exc_type: type[Exception]) -> None:

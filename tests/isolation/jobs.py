@@ -9,6 +9,7 @@ import collections
 import ctypes
 import itertools
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -224,3 +225,20 @@ def exit_at_first_start() -> None:
 def fail_to_start() -> None:
     note(os.environ["TEST_JOURNAL"], "child-start", time.monotonic())
     raise OddError("never")
+
+
+def slow_start() -> None:
+    time.sleep(0.5)
+
+
+def pool(job: Job) -> None:
+    """What a process pool does at its end is to terminate its workers by SIGTERM."""
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as workers:
+        assert workers.map(abs, [-1, -2]) == [1, 2]
+
+
+def log_for_ever(job: Job) -> None:
+    while True:
+        log.debug("still at it")
+        log.info("on and on")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from faktory import Client, ConfigurationError, Consumer, ConsumerBuilder, Failure, Job, Summary
+from faktory import Client, ConfigurationError, Consumer, ConsumerBuilder, Failure, Job, JobLogFilter, Summary
 from faktory.isolation import runner
 from faktory.server import Server
 from tests.conftest import until
@@ -221,6 +221,9 @@ def test_what_children_print_and_log_comes_out_of_the_parent(
     info, error = [record for record in caplog.records if record.name == "tests.jobs"]
     assert (info.message, info.levelname, info.funcName) == ("at work on the table", "INFO", "say")
     assert vars(info)["jid"] == vars(error)["jid"] == jid
+    assert (vars(info)["jobtype"], vars(info)["queue"], vars(info)["attempt"]) == ("say", "default", 1)
+    JobLogFilter().filter(info)  # in the parent, where no job runs
+    assert vars(info)["jid"] == jid
     assert vars(info)["colour"] == "blue"
     assert info.process != os.getpid()
     assert error.exc_text is not None
@@ -332,6 +335,73 @@ def test_a_nursery_that_is_killed_is_started_anew(
     assert "is started anew" in caplog.text
     ((_, pid),) = journal.words("start")
     assert not is_alive(int(pid))
+
+
+def test_the_time_a_child_takes_to_start_is_not_its_jobs(server: Server, client: Client, journal: Journal) -> None:
+    client.push(Job("work", [journal.path], retry=3))
+    builder = ConsumerBuilder().register("work", jobs.work, timeout=0.2)
+    summary = run(server, builder.processes(1, on_child_start=jobs.slow_start))
+    assert (summary.succeeded, summary.failed) == (1, 0)
+
+
+def test_a_job_that_ended_itself_at_its_limit_was_the_last_of_its_child(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """The signal that told it could be late, and hit the next one."""
+    client.push(Job("work", [journal.path]))
+    client.push(Job("sleep", [journal.path], retry=3))
+    client.push(Job("work", [journal.path]))
+    builder = ConsumerBuilder().register("work", jobs.work).register("sleep", jobs.sleep, timeout=0.2)
+    run(server, builder.processes(1))
+    before, after = (words[1] for words in journal.words("work"))
+    assert before != after
+
+
+def test_no_descriptors_for_a_child_are_a_reason_to_wait(
+    server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+    pipe = os.pipe
+
+    def exhausted() -> tuple[int, int]:
+        tries.append(1)
+        if len(tries) in (2, 3):
+            raise OSError(24, "Too many open files")
+        return pipe()
+
+    client.push(Job("work", [journal.path], retry=3))
+    with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
+        monkeypatch.setattr(os, "pipe", exhausted)
+        summary = consumer.drain(["default"])
+    assert (summary.succeeded, summary.failed) == (1, 0)
+    assert "cannot start a child process: [Errno 24] Too many open files; the next one starts in" in caplog.text
+
+
+def test_a_job_may_end_a_pool_of_processes(server: Server, client: Client) -> None:
+    client.push(Job("pool", retry=3))
+    summary = run(server, ConsumerBuilder().register("pool", jobs.pool, timeout=10).processes(1))
+    assert (summary.succeeded, summary.failed) == (1, 0)
+
+
+def test_a_job_that_only_logs_is_interrupted_all_the_same(server: Server, client: Client) -> None:
+    jid = client.push(Job("log", retry=3))
+    logging.getLogger("tests.jobs").setLevel(logging.INFO)
+    try:
+        run(server, ConsumerBuilder().register("log", jobs.log_for_ever, timeout=0.2).processes(1))
+    finally:
+        logging.getLogger("tests.jobs").setLevel(logging.NOTSET)
+    assert failure_of(server, jid).message == "the job ran past its time limit of 0.2 s"
+
+
+def test_a_fork_of_the_worker_does_not_keep_its_children_alive(server: Server, journal: Journal) -> None:
+    """P11, W7."""
+    with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
+        nursery = consumer._crew.nursery
+        assert nursery is not None
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if nursery._control.fileno() == -1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_child_killed_between_two_jobs_harms_none(server: Server, client: Client, journal: Journal) -> None:

@@ -94,14 +94,14 @@ def test_children_end_within_a_second_of_their_parents_death(server: Server, cli
 
 
 def test_stacks_are_dumped_with_the_childs(server: Server, client: Client) -> None:
-    jid = client.push(Job("nap", [0.5]))
-    with Program(WORKER, server.url, "default") as worker:
+    jid = client.push(Job("stubborn", retry=5))
+    with Program(WORKER, server.url, "default", "--timeout", 0.1) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTTIN)
-        until(lambda: f"writes its stacks to stderr, job {jid!r}" in worker.errors and "in nap" in worker.errors)
+        until(lambda: f"writes its stacks to stderr, job {jid!r}" in worker.errors and "in stubborn" in worker.errors)
         worker.signal(signal.SIGTERM)
         wait_for_jobs(server, worker)
-        assert worker.wait() == 0
+        assert worker.wait() == 1
 
 
 def test_handlers_of_a_script_work(server: Server, client: Client) -> None:
