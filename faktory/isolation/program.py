@@ -67,7 +67,9 @@ def describe(
         "path": sys.path,
         "argv": sys.argv,
     }
-    is_main_needed = any(reference.startswith("__main__:") for reference in references)
+    # An app's jobs may stand in a module, and its middleware and managed values be added in the main file.
+    is_of_app = any(hasattr(function, "managed") for _, function, _ in registry.entries())
+    is_main_needed = is_of_app or any(reference.startswith("__main__:") for reference in references)
     return document | {"main": main_of_program() if is_main_needed else None}
 
 

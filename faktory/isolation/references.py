@@ -44,7 +44,9 @@ def main_of_program() -> tuple[str, str] | None:
     if spec is not None and spec.name != "__main__":
         return "module", spec.name
     path = getattr(main, "__file__", None)
-    return None if path is None else ("path", os.path.abspath(path))  # noqa: PTH100  # pathlib is slow to import
+    if path is None or not os.path.exists(path):  # noqa: PTH110  # "<stdin>"
+        return None
+    return ("path", os.path.abspath(path))  # noqa: PTH100  # pathlib is slow to import
 
 
 def _hindrance(thing: Any) -> str | None:

@@ -159,3 +159,32 @@ def test_a_module_that_fails_in_the_child_is_told_of(server: Server, tmp_path: P
     )
     assert "ConfigurationError: a child process could not import the application" in done.stderr
     assert "RuntimeError: not here" in done.stderr
+
+
+def test_what_the_main_file_adds_to_an_app_is_there_in_children(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "shop_jobs.py").write_text(
+        "from faktory import App, JobContext\n"
+        "class Db: pass\n"
+        "app = App()\n"
+        "@app.job(needs=(Db,), retry=0)\n"
+        "def needy(ctx: JobContext) -> None: print('got', type(ctx.get(Db)).__name__)\n"
+    )
+    (tmp_path / "shop_worker.py").write_text(
+        "from shop_jobs import Db, app, needy\n"
+        "app.manage(Db, Db)\n"
+        "@app.use\n"
+        "def around(ctx, call_next):\n"
+        "    print('around')\n"
+        "    return call_next()\n"
+        "if __name__ == '__main__':\n"
+        "    needy.enqueue()\n"
+        "    with app.consumer().processes(1).connect() as consumer: consumer.run_one(['default'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "shop_worker.py"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "FAKTORY_URL": server.url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "around\ngot Db\n"
