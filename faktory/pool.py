@@ -9,7 +9,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from .connection import Connection
-from .errors import ConfigurationError, ConnectFailed
+from .errors import ConfigurationError, ConnectFailed, ConnectionLost
+from .lending import LendingPolicy
 from .options import POOL_TIMEOUT
 
 _pools: weakref.WeakSet[Pool] | None = None
@@ -29,8 +30,10 @@ class Loan:
         self._connection = connection = self._pool._take(self)
         return connection
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         connection, self._connection = self._connection, None
+        if kind is not None and issubclass(kind, ConnectionLost):
+            self._pool._policy.note_loss(monotonic())
         if self._lock is self._pool._lock:  # a fork inside the block has made them the parent's business
             self._pool._release(self, connection if connection is not None and connection.is_open else None)
 
@@ -43,9 +46,7 @@ class Pool:
     """
 
     def __init__(self, connect: Callable[[], Connection], size: int) -> None:
-        if type(size) is not int or not 1 <= size <= 1_000:
-            raise ConfigurationError(f"pool_size must be an integer from 1 to 1,000, got {size!a}")
-        self.size = size
+        self._policy = LendingPolicy(size)
         self._connect = connect
         self._closed = False
         self._reset()
@@ -73,10 +74,12 @@ class Pool:
             idle = self._idle.pop() if self._idle else None
             self._loans.add(loan)
         try:
-            if idle is not None:
-                if idle.is_usable():
+            while idle is not None:
+                if self._policy.may_lend(idle.last_used) and idle.is_usable():
                     return idle
                 idle.abort()  # no END: it would be one more write to a peer that is gone
+                with self._lock:
+                    idle = self._idle.pop() if self._idle else None
             return self._connect()
         except BaseException:
             self._release(loan, None)
@@ -84,11 +87,11 @@ class Pool:
 
     def _wait_for_room(self) -> None:
         limit = monotonic() + POOL_TIMEOUT
-        while not self._closed and not self._idle and len(self._loans) >= self.size:
+        while not self._closed and not self._idle and len(self._loans) >= self._policy.size:
             if not self._returned.wait(limit - monotonic()):
                 raise ConnectFailed(
-                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self.size} are in use, "
-                    "raise pool_size"
+                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in "
+                    "use, raise pool_size"
                 )
         if self._closed:
             raise ConfigurationError("the client is closed; make a new one")

@@ -19,6 +19,7 @@ PURE = (
     "handshake",
     "commands",
     "lifecycle",
+    "lending",
     "slot",
     "outbox",
     "backoff",

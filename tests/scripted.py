@@ -93,3 +93,31 @@ class ScriptedServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class Firewall:
+    """A script behind a firewall: connections that were open when it is `restarted` get no answer any more.
+
+    The first pushes are answered when so many as `together` have come, each over a connection of its own.
+    """
+
+    def __init__(self, together: int) -> None:
+        self._barrier = threading.Barrier(together)
+        self._generation = 0
+        self.pushes = 0
+
+    def restart(self) -> None:
+        self._generation += 1
+
+    def __call__(self, peer: Peer) -> None:
+        born = self._generation
+        peer.greet()
+        is_first = born == 0
+        while (line := peer.line()).startswith(b"PUSHB"):
+            self.pushes += 1
+            if is_first:
+                self._barrier.wait(10)
+                is_first = False
+            if born == self._generation:
+                peer.say(b"$2\r\n{}\r\n")
+        assert not line or line == b"END"

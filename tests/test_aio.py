@@ -15,13 +15,23 @@ from typing import Any
 
 import pytest
 
-from faktory import Client, ConfigurationError, ConnectionLost, ConsumerBuilder, Job, JobTimeout, current_job
+from faktory import (
+    Client,
+    ConfigurationError,
+    ConnectionLost,
+    ConsumerBuilder,
+    Job,
+    JobTimeout,
+    PushOutcomeUnknown,
+    current_job,
+)
 from faktory.commands import Info, QueueLatency
 from faktory.connection import Connection
 from faktory.server import Server
 
 from .conftest import Certificates
 from .loops import LOOPS, Loop
+from .scripted import Firewall, ScriptedServer
 
 
 @pytest.fixture(params=LOOPS, ids=lambda loop: loop.name)
@@ -91,6 +101,26 @@ def test_a_dead_pooled_connection_is_replaced_before_use(loop: Loop) -> None:
                 await client.push(Job("work"))
 
     loop.run(main)
+
+
+@pytest.mark.slow
+def test_connections_that_died_silently_cost_one_push(loop: Loop) -> None:
+    """N14: twin of the test in test_client.py."""
+    firewall = Firewall(together=5)
+
+    async def main(server: ScriptedServer) -> None:
+        async with loop.Client(server.url, timeout=0.3) as client:
+            await loop.all(*[lambda: client.push(Job("work")) for _ in range(5)])
+            assert (server.connections, firewall.pushes) == (5, 5)
+            firewall.restart()
+            with pytest.raises(PushOutcomeUnknown, match=r"no reply from .* within 0.3 s"):
+                await client.push(Job("work"))
+            for _ in range(5):
+                await client.push(Job("work"))
+            assert (server.connections, firewall.pushes) == (6, 5 + 1 + 5)
+
+    with ScriptedServer(firewall) as server:
+        loop.run(lambda: main(server))
 
 
 def test_clients_and_consumers_speak_tls(loop: Loop, certificates: Certificates) -> None:

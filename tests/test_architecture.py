@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
 # * `aio` takes from `crew` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
+# * `lending` decides for both pools which connections may be lent.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
 LAW: dict[str, set[str]] = {
@@ -42,6 +43,7 @@ LAW: dict[str, set[str]] = {
     "backoff": {"options"},
     "queues": set(),
     "registry": {"job"},
+    "lending": set(),
     "outbox": {"commands"},
     "slot": {"job", "options", "outbox"},
     "failure": {"commands", "job", "options"},
@@ -52,7 +54,7 @@ LAW: dict[str, set[str]] = {
     # ring 3, blocking
     "diagnosis": {"address", "options"},
     "connection": {"address", "commands", "diagnosis", "handshake", "options", "wire"},
-    "pool": {"connection", "options"},
+    "pool": {"connection", "lending", "options"},
     "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
     "isolation": {"backoff", "context", "failure", "hooks", "job", "managed", "options", "registry"},
     "hooks": {"job"},
@@ -73,8 +75,8 @@ LAW: dict[str, set[str]] = {
     # ring 3, async
     "aio": {
         "address", "backoff", "client", "commands", "connection", "consumer", "context", "crew", "diagnosis", "failure",
-        "handshake", "heart", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outage", "outbox",
-        "queues", "registry", "slot", "wire",
+        "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle", "managed", "options", "outage",
+        "outbox", "queues", "registry", "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},

@@ -31,7 +31,7 @@ from faktory.server import Server
 
 from .conftest import until
 from .real_server import RealServer, needs_own_server
-from .scripted import OK, Peer, ScriptedServer
+from .scripted import OK, Firewall, Peer, ScriptedServer
 
 
 def test_push_stores_a_job_and_returns_its_jid(server: Server, client: Client) -> None:
@@ -205,6 +205,32 @@ def test_a_socket_that_died_in_the_pool_costs_nothing(server: Server, client: Cl
     server.start()
     client.push(Job("work"))
     assert len(server.queue("default")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retries", [0, 3])
+def test_connections_that_died_silently_cost_one_push(retries: int) -> None:
+    """N14: a firewall was started anew; of five idle connections none works, and nothing says so."""
+    firewall = Firewall(together=5)
+    with (
+        ScriptedServer(firewall) as server,
+        Client(server.url, timeout=0.3, push_retries=retries) as client,
+    ):
+        threads = [threading.Thread(target=client.push, args=[Job("work")]) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (server.connections, firewall.pushes) == (5, 5)
+        firewall.restart()
+        if retries == 0:
+            with pytest.raises(PushOutcomeUnknown, match=r"no reply from .* within 0.3 s"):
+                client.push(Job("work"))
+        else:
+            client.push(Job("work"))
+        for _ in range(5):
+            client.push(Job("work"))
+        assert (server.connections, firewall.pushes) == (6, 5 + 1 + (retries > 0) + 5)
 
 
 def test_a_command_refused_in_a_shutdown_is_tried_on_a_new_connection() -> None:

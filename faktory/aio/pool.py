@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from ..errors import ConfigurationError, ConnectFailed
+from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
+from ..lending import LendingPolicy
 from ..options import POOL_TIMEOUT
 from .connection import Connection
 from .kit import Event, Kit
@@ -20,9 +21,7 @@ class Pool:
     """
 
     def __init__(self, kit: Kit, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
-        if type(size) is not int or not 1 <= size <= 1_000:
-            raise ConfigurationError(f"pool_size must be an integer from 1 to 1,000, got {size!a}")
-        self.size = size
+        self._policy = LendingPolicy(size)
         self._kit = kit
         self._connect = connect
         self._idle: list[Connection] = []
@@ -39,12 +38,15 @@ class Pool:
         try:
             while self._idle and connection is None:
                 connection = self._idle.pop()
-                if not connection.is_usable():
+                if not (self._policy.may_lend(connection.last_used) and connection.is_usable()):
                     connection.abort()  # no END: it would be one more write to a peer that is gone
                     connection = None
             if connection is None:
                 connection = await self._connect()
             yield connection
+        except ConnectionLost:
+            self._policy.note_loss(monotonic())
+            raise
         finally:
             self._lent -= 1
             if connection is not None and connection.is_open:
@@ -56,7 +58,7 @@ class Pool:
 
     async def _wait_for_room(self) -> None:
         limit = monotonic() + POOL_TIMEOUT
-        while not self._closed and self._lent >= self.size:
+        while not self._closed and self._lent >= self._policy.size:
             event = self._kit.event()
             self._waiting.append(event)
             try:
@@ -70,8 +72,8 @@ class Pool:
                     self._waiting.remove(event)
             if not has_happened:
                 raise ConnectFailed(
-                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self.size} are in use, "
-                    "raise pool_size"
+                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in "
+                    "use, raise pool_size"
                 )
         if self._closed:
             raise ConfigurationError("the client is closed; make a new one")
