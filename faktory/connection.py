@@ -19,6 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from .address import Address
+from .blotting import keep_secret
 from .commands import END, Command
 from .diagnosis import no_handshake, no_server, no_tls, reason, unusable
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
@@ -71,6 +72,7 @@ class Connection:
         self.address: Address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not self.address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
+        keep_secret(self.address.password)
         self.timeout: float = timeout
         self._limit = monotonic() + connect_timeout
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from opcode import opmap
 from types import TracebackType
 
+from .blotting import blot
 from .commands import Fail, cut
 from .errors import FaktoryError, JobTimeout
 from .job import Job
@@ -33,7 +34,8 @@ class Report:
 
     def command(self, jid: str) -> Fail:
         """Return the FAIL of the job."""
-        return Fail(jid, self.errtype, self.message, self.backtrace)
+        message = blot(self.message[:_MAX_PART])  # cut later: half a password would not be found
+        return Fail(jid, blot(self.errtype), message, [blot(line) for line in self.backtrace])
 
 
 class ReportedFailure(Exception):

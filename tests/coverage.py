@@ -19,6 +19,7 @@ PURE = (
     "handshake",
     "commands",
     "lifecycle",
+    "blotting",
     "lending",
     "slot",
     "outbox",

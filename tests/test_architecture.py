@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
 # * `aio` takes from `crew` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
+# * `blotting` keeps passwords out of reports and of log lines.
 # * `lending` decides for both pools which connections may be lent.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
@@ -43,17 +44,18 @@ LAW: dict[str, set[str]] = {
     "backoff": {"options"},
     "queues": set(),
     "registry": {"job"},
+    "blotting": set(),
     "lending": set(),
     "outbox": {"commands"},
     "slot": {"job", "options", "outbox"},
-    "failure": {"commands", "job", "options"},
+    "failure": {"blotting", "commands", "job", "options"},
     "scalars": set(),
     "shapes": {"scalars"},
     "convert": {"scalars", "shapes"},
     "signature": {"convert", "scalars", "shapes"},
     # ring 3, blocking
     "diagnosis": {"address", "options"},
-    "connection": {"address", "commands", "diagnosis", "handshake", "options", "wire"},
+    "connection": {"address", "blotting", "commands", "diagnosis", "handshake", "options", "wire"},
     "pool": {"connection", "lending", "options"},
     "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
     "isolation": {"backoff", "context", "failure", "hooks", "job", "managed", "options", "registry"},
@@ -74,9 +76,9 @@ LAW: dict[str, set[str]] = {
     "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "worker"},
     # ring 3, async
     "aio": {
-        "address", "backoff", "client", "commands", "connection", "consumer", "context", "crew", "diagnosis", "failure",
-        "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle", "managed", "options", "outage",
-        "outbox", "queues", "registry", "slot", "wire",
+        "address", "backoff", "blotting", "client", "commands", "connection", "consumer", "context", "crew",
+        "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle", "managed",
+        "options", "outage", "outbox", "queues", "registry", "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},
@@ -129,8 +131,8 @@ OWNERS: dict[str, set[str]] = {
     "random": {"backoff", "queues", "server"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
-        "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "outage", "consumer", "server", "cli",
-        "aio", "context", "typed", "app", "background",
+        "blotting", "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "outage", "consumer",
+        "server", "cli", "aio", "context", "typed", "app", "background",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
 
 from ..address import Address
+from ..blotting import keep_secret
 from ..commands import END, Command
 from ..connection import default_context, is_ip, local_hostname, resolve, warn_of_password
 from ..diagnosis import no_handshake, no_server, no_tls, reason, unusable
@@ -58,6 +59,7 @@ class Connection:
         address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {address} is without TLS; write tcp+tls://")
+        keep_secret(address.password)
         connection = cls(address, timeout, max_bulk)
         limit = monotonic() + connect_timeout
         try:

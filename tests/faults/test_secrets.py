@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import traceback
@@ -62,6 +63,38 @@ def test_no_secret_in_the_logs_and_errors_of_a_hard_day(caplog: pytest.LogCaptur
     assert "no good" in everything  # it does look at what was told
     for secret in (PASSWORD, "p4ss-w0rd", ARGUMENT):
         assert secret not in everything
+
+
+@pytest.mark.parametrize("front", ["threads", "asyncio"])
+def test_a_handler_that_raises_with_the_url_does_not_tell_the_password(
+    front: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """N10: neither in the report, which the Web UI shows, nor in the log with its traceback."""
+    caplog.set_level(logging.DEBUG)
+    secret = "s3cret/\u00fcnique"
+
+    def work(job: Job) -> None:
+        raise ValueError(f"cannot read {job.args[0]}, nor {secret}")
+
+    with Server(password=secret, seed=1) as server, Client(server.url) as client:
+        client.push(Job("work", [server.url], retry=2, backtrace=20))
+        builder = ConsumerBuilder().register("work", work)
+        if front == "threads":
+            with builder.connect(server.url) as consumer:
+                consumer.drain(["default"])
+        else:
+            asyncio.run(drain(builder, server.url))
+        (job,) = server.retries
+        assert job.failure is not None
+        told = f"{job.failure.errtype} {job.failure.message} {job.failure.backtrace} {caplog.text}"
+    assert told.count("cannot read tcp://:[password]@127.0.0.1") >= 3
+    for part in ("s3cret", "nique"):
+        assert part not in told
+
+
+async def drain(builder: ConsumerBuilder, url: str) -> None:
+    async with await builder.connect_asyncio(url) as consumer:
+        await consumer.drain(["default"])
 
 
 def test_neither_hash_nor_salt_is_told(caplog: pytest.LogCaptureFixture) -> None:
