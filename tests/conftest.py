@@ -63,8 +63,11 @@ def no_thread_is_left() -> Iterator[None]:
     assert not [thread.name for thread in left if thread.is_alive()]
 
 
-def until(condition: Callable[[], object], patience: float = 20.0) -> None:
-    """Wait for something that has no event to wait for; fail when it does not come."""
+def until(condition: Callable[[], object], patience: float = 10.0) -> None:
+    """Wait for something that has no event to wait for; fail when it does not come.
+
+    Never as long as a beat (15 s), which repairs most of what a test should notice.
+    """
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

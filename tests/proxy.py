@@ -37,6 +37,8 @@ class Proxy:
         self.refuse = False
         self.connections = 0
         self.resets = 0
+        self.watch: Callable[[int, bool, bytes], None] | None = None
+        """Told of each piece as it comes: the connection's number from 1, whether a client sent it, and the bytes."""
         self._target = port
         self._random = random.Random(seed)
         self._links: set[_Link] = set()
@@ -106,10 +108,11 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close their sockets one round after they are aborted
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        link = _Link(self, writer)
+        link = _Link(self, writer, self.connections)
         self._links.add(link)
         try:
             if not self.refuse:
@@ -138,9 +141,10 @@ class Proxy:
 class _Link:
     """A client's connection and the one to the server behind it."""
 
-    def __init__(self, proxy: Proxy, client: asyncio.StreamWriter) -> None:
+    def __init__(self, proxy: Proxy, client: asyncio.StreamWriter, number: int) -> None:
         self._proxy = proxy
         self._client = client
+        self._number = number
         self._server: asyncio.StreamWriter | None = None
         self._left = proxy.limit
 
@@ -161,6 +165,8 @@ class _Link:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool) -> None:
         while data := await reader.read(65536):
+            if self._proxy.watch is not None:
+                self._proxy.watch(self._number, not counts, data)
             if counts and self._left is not None:
                 data = data[: self._left]
                 self._left -= len(data)

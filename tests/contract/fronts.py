@@ -14,8 +14,8 @@ from tests.loops import run_asyncio
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
-"""Seconds after which a test gives up; nothing here waits that long when it works."""
+PATIENCE = 10.0
+"""Seconds after which a test gives up: before the next beat (15 s), which repairs what it should have noticed."""
 
 
 class Running(Protocol):
@@ -53,6 +53,7 @@ class ThreadRun:
             self._result = self.consumer.run(queues)
         except BaseException as exc:
             self._error = exc
+            self.consumer.close()
 
     def wait(self) -> int:
         self._thread.join(PATIENCE)
@@ -99,7 +100,11 @@ class AsyncRun:
         async def main() -> None:
             self.consumer = await self._front.connect(builder, url)
             self._ready.set()
-            self._result = await self.consumer.run(queues)
+            try:
+                self._result = await self.consumer.run(queues)
+            except BaseException:
+                await self.consumer.close()
+                raise
 
         try:
             self._front.run(main)
