@@ -16,14 +16,15 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
-from .crew import Crew, Shift, as_lost
+from .crew import Crew
 from .dialler import Dialler
 from .errors import ConfigurationError, ConsumerTerminated
 from .heart import Heart
 from .hooks import run as run_hooks
 from .lifecycle import State
-from .options import FETCH_WATCH, FORCED_EXIT, WIND_DOWN
+from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
+from .shift import Shift, as_lost, raise_for
 from .worker import Worker
 
 T = TypeVar("T")
@@ -183,16 +184,15 @@ class Consumer:
         def age(moment: float | None) -> float | None:
             return None if moment is None else max(0.0, now - moment)
 
-        busy, fetch_age = crew.busy(), age(crew.fetched_at)
-        is_fetching = fetch_age is not None and fetch_age < FETCH_WATCH and not self._dialler.is_down
+        busy = crew.busy()
+        is_full = busy == crew.options.workers
+        is_consuming = crew.is_consuming() and not self._dialler.is_down
         return Health(
             state=self.state,
-            is_ready=self.state is State.RUNNING
-            and self._at_work.locked()
-            and (is_fetching or busy == crew.options.workers),
+            is_ready=self.state is State.RUNNING and self._at_work.locked() and (is_consuming or is_full),
             workers=crew.options.workers,
             busy=busy,
-            last_fetch_age=fetch_age,
+            last_fetch_age=age(crew.fetched_at),
             last_beat_age=age(self._heart.beaten_at),
             last_report_age=age(crew.reported_at),
             reconnects=self._dialler.reconnects,
@@ -410,9 +410,3 @@ class Consumer:
                 "" if job is None else f", job {job.jid!a} ({job.jobtype!a})",
                 "".join(traceback.format_stack(frame)),
             )
-
-
-def raise_for(shift: Shift) -> None:
-    """Raise what ended a shift early, as the error that `run` and `drain` promise."""
-    if shift.error is not None:
-        raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error

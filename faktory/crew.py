@@ -11,18 +11,19 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .commands import Ack, Fail, Fetch
+from .commands import Ack, Fail
 from .connection import Connection
-from .errors import ConnectionLost, JobCancelled, JobTimeout
+from .errors import JobCancelled, JobTimeout
 from .failure import CUT_OFF
 from .hooks import Hooks
 from .job import Job
 from .lifecycle import Lifecycle
 from .managed import Managed
-from .options import FETCH_WATCH, MANY_WORKERS, ConsumerOptions
+from .options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from .outbox import Outbox, Outcome
-from .queues import Order
+from .overdue import FetchWatch
 from .registry import Handler
+from .shift import Shift, log_given_up, log_late
 from .slot import Alarm, Lookouts, Slot, Step
 
 if TYPE_CHECKING:
@@ -30,38 +31,6 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
-
-
-class Shift:
-    """One call of `run`, `drain` or `run_to_completion`: what its threads work on, and how it ends."""
-
-    def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
-        self._order = order
-        self._fetches: dict[tuple[str, ...], Fetch] = {}
-        self.is_persistent = is_persistent
-        """True to reconnect for ever, False to end with the first lost connection."""
-        self.until_empty = until_empty
-        self.is_stopping = False
-        """True once its threads should end after what they have in hand."""
-        self.error: Exception | None = None
-        self.succeeded = 0
-        self.failed = 0
-        self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
-
-    @property
-    def total(self) -> int:
-        """Jobs done so far, whatever became of them."""
-        return self.succeeded + self.failed
-
-    def next_fetch(self) -> Fetch:
-        """Return the next FETCH; the few different ones are made once."""
-        names = self._order.next_names()
-        fetch = self._fetches.get(names)
-        if fetch is None:
-            if len(self._fetches) > 1_000:  # orders of many weighted queues
-                self._fetches.clear()
-            fetch = self._fetches[names] = Fetch(names)
-        return fetch
 
 
 class Crew:
@@ -104,6 +73,7 @@ class Crew:
         """When the last FETCH was answered, with or without a job; None before the first of a shift."""
         self.reported_at: float | None = None
         """When the server last confirmed an outcome."""
+        self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
         self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
         self._parked: deque[Worker] = deque()
         self.cut_off: int = 0
@@ -139,7 +109,7 @@ class Crew:
             )
             if step is Step.FETCH or step is Step.REPORT_AND_FETCH:
                 self._lookouts.sent(slot.index, now)
-                slot.is_fetching = True
+                slot.is_fetching, slot.sent_at = True, None
             elif slot.is_woken:
                 self._lookouts.answered(slot.index)  # it was woken for a FETCH, and sends none
             slot.is_woken = False
@@ -409,7 +379,8 @@ class Crew:
         """Return the seconds until the heart has something to do, at most `beat_in`."""
         now = monotonic()
         with self.lock:
-            self._heart_until = min([now + beat_in, *(worker.slot.alarm_at for worker in self.workers)])
+            alarms = [worker.slot.alarm_at for worker in self.workers]
+            self._heart_until = min([now + beat_in, self._watch.next_look(self._sent()), *alarms])
             return max(0.0, self._heart_until - now)
 
     def sound_alarms(self) -> None:
@@ -429,23 +400,34 @@ class Crew:
             log_late(alarm, job, seconds)
 
     def watch_fetches(self) -> None:
-        """Recover from what must not happen: free workers, jobs wanted, and no FETCH answered for long (P13)."""
+        """Recover from what must not happen: a FETCH that hangs, or idle workers that nobody wakes (P13)."""
         now = monotonic()
         with self.lock:
-            free = [worker for worker in self.workers if worker.slot.job is None and not worker.has_ended]
-            since = self.fetched_at
-            if not free or not self.lifecycle.may_fetch or since is None or now - since < FETCH_WATCH:
-                return
-            if any(worker.is_dialling for worker in free):
-                return  # it is known that there is no server
-            self.fetched_at = now
-            stuck = [worker for worker in free if worker.slot.is_fetching]
-            woken = self._unpark(now) if self._parked and not stuck else None
-        log.error("no FETCH was answered for %.0f s; starting over with new connections", now - since)
+            sent = self._sent()
+            hanging = self._watch.overdue(sent, now) if self.lifecycle.may_fetch else []
+            stuck = [worker for worker in self.workers if worker.slot.index in hanging]
+            is_idle = bool(self._parked) and self.lifecycle.may_fetch and not any(map(_may_wake, self.workers))
+            woken = self._unpark(now) if self._watch.is_neglected(now, is_idle=is_idle) else None
         for worker in stuck:
+            log.error("a FETCH was not answered for %.0f s; cutting its connection", now - sent[worker.slot.index])
             worker.interrupt()
         if woken is not None:
+            log.error("no worker has sent a FETCH for %.0f s, though jobs are wanted", self.options.fetch_watch)
             woken.wake.set()
+
+    def _sent(self) -> dict[int, float]:
+        """Return when each FETCH under way was sent, by slot."""
+        slots = [worker.slot for worker in self.workers]
+        return {slot.index: slot.sent_at for slot in slots if slot.is_fetching and slot.sent_at is not None}
+
+    def is_consuming(self) -> bool:
+        """Tell whether jobs are taken, or no worker is free to take one."""
+        now = monotonic()
+        with self.lock:
+            is_anyone_free = bool(self._parked) or any(worker.is_dialling for worker in self.workers)
+            return self._watch.is_consuming(
+                self._sent(), is_anyone_free=is_anyone_free, answered_at=self.fetched_at, now=now
+            )
 
     def _interrupt(self, worker: Worker, exc_type: type[Exception]) -> None:
         """Raise in a worker's handler, at most once a job. The lock is held, so the handler cannot end meanwhile."""
@@ -456,29 +438,6 @@ class Crew:
             worker.interrupt_job(exc_type)
 
 
-def log_given_up(outcome: Outcome) -> None:
-    """Say which outcome could not be reported in time, so that the server will have that job run again."""
-    log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
-
-
-def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
-    """Say which job has run for long."""
-    if alarm is Alarm.LIMIT:
-        log.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
-    else:
-        log.warning(
-            "job %a (%a) has run for %.0f s of the %d s of its reservation",
-            job.jid,
-            job.jobtype,
-            seconds,
-            job.reservation,
-        )
-
-
-def as_lost(error: Exception) -> ConnectionLost:
-    """Return `error` as the one that `run` promises for a broken or unopened connection."""
-    if isinstance(error, ConnectionLost):
-        return error
-    lost = ConnectionLost(str(error), maybe_executed=False)
-    lost.__cause__ = error
-    return lost
+def _may_wake(worker: Worker) -> bool:
+    """Tell whether a worker sends a FETCH now, is about to, or tries to: a job that comes wakes others."""
+    return worker.slot.is_fetching or worker.slot.is_woken or worker.is_dialling

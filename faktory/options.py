@@ -54,7 +54,9 @@ LOOKOUT_PATIENCE_LIMIT: Final = 0.5
 MANY_WORKERS: Final = 200
 """From so many threads on, two idle FETCHes wait at the server instead of one."""
 FETCH_WATCH: Final = 30.0
-"""Seconds without a completed FETCH, while jobs are wanted and a worker is free, after which something is amiss."""
+"""Seconds after which a FETCH that was sent and not answered hangs, and idle workers without one are woken ..."""
+FETCH_WATCH_PATIENCE: Final = 1.0
+"""... but not before the second look, so many seconds later."""
 WIND_DOWN: Final = 2.5
 """Seconds given, when the shutdown timeout is over, to a FETCH in flight and to the reports of the jobs cut off."""
 FORCED_EXIT: Final = 1.0
@@ -98,6 +100,7 @@ class ConsumerOptions:
     workers: int = 1
     shutdown_timeout: float = 25.0
     heartbeat_interval: float = 15.0
+    fetch_watch: float = FETCH_WATCH
 
     def __post_init__(self) -> None:
         if type(self.workers) is not int or not 1 <= self.workers <= 10_000:

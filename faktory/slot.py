@@ -60,6 +60,7 @@ class Slot:
         "is_woken",
         "job",
         "outcome",
+        "sent_at",
         "started_at",
     )
 
@@ -70,6 +71,8 @@ class Slot:
         self.outcome: Outcome | None = None
         """The outcome not yet confirmed."""
         self.is_fetching: bool = False
+        self.sent_at: float | None = None
+        """When the FETCH under way was sent; None before."""
         self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
         self.is_cut: bool = False

@@ -30,10 +30,11 @@ from .slot import Slot, Step, time_limit
 from .wire import Reply
 
 if TYPE_CHECKING:
-    from .crew import Crew, Shift
+    from .crew import Crew
     from .dialler import Dialler
     from .isolation.parent import Nursery
     from .isolation.runner import ChildRunner
+    from .shift import Shift
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -231,6 +232,7 @@ class Worker:
         if outcome is None:
             return self._fetch(connection)
         # One write, one round trip, and one wake-up, when the FETCH is answered: the report has been acted on by then.
+        self.slot.sent_at = monotonic()
         connection.send(outcome.command.line + fetch.line, 2)
         self._take_answer(connection, outcome)
         return self._take_job(connection, fetch)
@@ -244,6 +246,7 @@ class Worker:
 
     def _fetch(self, connection: Connection) -> None:
         fetch = self.shift.next_fetch()
+        self.slot.sent_at = monotonic()
         connection.send(fetch.line)
         self._take_job(connection, fetch)
 

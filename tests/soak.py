@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from faktory import Client, ConsumerBuilder, Job, JobFilter
-from faktory.crew import Shift
 from faktory.heart import resident_kb
 from faktory.queues import order_of
+from faktory.shift import Shift
 
 from .programs import Program
 from .proxy import Proxy

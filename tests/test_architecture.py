@@ -18,13 +18,14 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # Who may import whom, besides `errors`. A package's own rooms may import one another as they are listed.
 # Rooms beyond the first drawing, and why:
 # * `options` is imported by rings 1 and 3 too: it is the one place for limits and defaults.
-# * the consumer is four rooms, not one: `consumer` (the public face), `crew` (what the threads share, under the lock),
-#   `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
+# * the consumer is several rooms, not one: `consumer` (the public face), `shift` (one call of `run`), `crew` (what the
+#   threads share, under the lock), `overdue` (which FETCH hangs, for both crews and for `health`), `worker`
+#   (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
 # * typed jobs are rooms, not one: `scalars`, `shapes` and `convert` take values through JSON by their annotations,
 #   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
 #   FAKTORY_MODE), `background` the mode without a server, `app` the door to all of it.
 # * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
-# * `aio` takes from `crew` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
+# * `aio` takes from `shift` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
 # * `blotting` keeps passwords out of reports and of log lines.
 # * `lending` decides for both pools which connections may be lent.
@@ -48,6 +49,7 @@ LAW: dict[str, set[str]] = {
     "lending": set(),
     "outbox": {"commands"},
     "slot": {"job", "options", "outbox"},
+    "overdue": set(),
     "failure": {"blotting", "commands", "job", "options"},
     "scalars": set(),
     "shapes": {"scalars"},
@@ -64,21 +66,22 @@ LAW: dict[str, set[str]] = {
     "context": {"client", "job", "managed"},
     "crew": {
         "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outbox",
-        "queues", "registry", "slot",
+        "overdue", "registry", "shift", "slot",
     },
+    "shift": {"commands", "job", "outbox", "queues", "slot"},
     "outage": {"backoff", "options"},
     "dialler": {"connection", "outage"},
     "worker": {
         "backoff", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options", "outbox",
-        "registry", "slot", "wire",
+        "registry", "shift", "slot", "wire",
     },
     "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options"},
-    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "worker"},
+    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "shift", "worker"},
     # ring 3, async
     "aio": {
-        "address", "backoff", "blotting", "client", "commands", "connection", "consumer", "context", "crew",
-        "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle", "managed",
-        "options", "outage", "outbox", "queues", "registry", "slot", "wire",
+        "address", "backoff", "blotting", "client", "commands", "connection", "consumer", "context", "diagnosis",
+        "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle", "managed", "options",
+        "outage", "outbox", "overdue", "queues", "registry", "shift", "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},
@@ -131,8 +134,8 @@ OWNERS: dict[str, set[str]] = {
     "random": {"backoff", "queues", "server"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
-        "blotting", "connection", "hooks", "managed", "isolation", "crew", "worker", "heart", "outage", "consumer",
-        "server", "cli", "aio", "context", "typed", "app", "background",
+        "blotting", "connection", "hooks", "managed", "isolation", "crew", "shift", "worker", "heart", "outage",
+        "consumer", "server", "cli", "aio", "context", "typed", "app", "background",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

@@ -522,8 +522,8 @@ def test_a_summary_counts() -> None:
 
 
 def test_a_shift_forgets_orders_it_has_seen_too_many_of() -> None:
-    from faktory.crew import Shift
     from faktory.queues import order_of
+    from faktory.shift import Shift
 
     shift = Shift(order_of({f"q{n}": 1.0 for n in range(8)}), is_persistent=False, until_empty=False)
     for _ in range(3000):

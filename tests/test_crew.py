@@ -11,10 +11,10 @@ from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job,
 from faktory import crew as module
 from faktory.commands import Ack, Fail
 from faktory.connection import Connection
-from faktory.crew import Shift, as_lost
 from faktory.outbox import Outcome
 from faktory.queues import order_of
 from faktory.server import Server
+from faktory.shift import Shift
 from faktory.worker import Worker
 
 from .conftest import until
@@ -97,14 +97,6 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
         assert worker is not None
         consumer._crew.lost(worker, ConnectionLost("again"))
         server.start()
-
-
-def test_an_unopened_connection_is_a_lost_one_to_run() -> None:
-    error = ConnectFailed("no server", retry_after=1)
-    lost = as_lost(error)
-    assert type(lost) is ConnectionLost
-    assert (str(lost), lost.maybe_executed, lost.__cause__) == ("no server", False, error)
-    assert as_lost(lost) is lost
 
 
 def test_a_failure_that_could_not_be_reported_in_time_is_not_sent_late(

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from faktory import Client, Consumer, ConsumerBuilder, Job
-from faktory.crew import Shift
 from faktory.queues import order_of
 from faktory.server import Server
+from faktory.shift import Shift
 
 from .conftest import until
 
@@ -19,10 +19,11 @@ from .conftest import until
 class Persistent:
     """What `run_to_completion` does, without the end of the process."""
 
-    def __init__(self, server: Server, workers: int = 4) -> None:
+    def __init__(self, server: Server, workers: int = 4, builder: ConsumerBuilder | None = None) -> None:
         self.done: list[str] = []
         self.handler: Callable[[Job], object] | None = None
-        self.consumer: Consumer = ConsumerBuilder().register("work", self._work).workers(workers).connect(server.url)
+        builder = (builder or ConsumerBuilder()).register("work", self._work).workers(workers)
+        self.consumer: Consumer = builder.connect(server.url)
         self._shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -72,8 +72,8 @@ def test_a_worker_the_server_has_forgotten_says_hello_again(server: Server, clie
         .connect(server.url)
     )
     # What `run_to_completion` does, without the end of the process.
-    from faktory.crew import Shift
     from faktory.queues import order_of
+    from faktory.shift import Shift
 
     shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
     thread = threading.Thread(target=consumer._work, args=[shift])

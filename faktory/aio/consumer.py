@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 from ..address import Address
 from ..connection import Connection as BlockingConnection
-from ..consumer import HANDLED, Health, Queues, Summary, raise_for
-from ..crew import Shift, as_lost
+from ..consumer import HANDLED, Health, Queues, Summary
 from ..errors import ConfigurationError, ConsumerTerminated
 from ..handshake import Identity
 from ..heart import Heart
 from ..hooks import Hooks
 from ..lifecycle import State
 from ..managed import Managed
-from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCH_WATCH, FETCHERS, FORCED_EXIT, WIND_DOWN, ConsumerOptions
+from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
 from ..registry import Registry
+from ..shift import Shift, as_lost, raise_for
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler
@@ -205,15 +205,15 @@ class Consumer:
         def age(moment: float | None) -> float | None:
             return None if moment is None else max(0.0, now - moment)
 
-        busy, fetch_age = crew.busy(), age(crew.fetched_at)
-        outage = self._dialler.outage
-        is_fetching = fetch_age is not None and fetch_age < FETCH_WATCH and not outage.is_down
+        busy, outage = crew.busy(), self._dialler.outage
+        is_full = busy == crew.options.workers
+        is_consuming = crew.is_consuming() and not outage.is_down
         return Health(
             state=self.state,
-            is_ready=self.state is State.RUNNING and self._at_work and (is_fetching or busy == crew.options.workers),
+            is_ready=self.state is State.RUNNING and self._at_work and (is_consuming or is_full),
             workers=crew.options.workers,
             busy=busy,
-            last_fetch_age=fetch_age,
+            last_fetch_age=age(crew.fetched_at),
             last_beat_age=age(self._heart.beaten_at),
             last_report_age=age(crew.reported_at),
             reconnects=outage.reconnects,

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from ..commands import Ack, Fail
 from ..connection import Connection as BlockingConnection
 from ..context import Run
-from ..crew import Shift, log_given_up, log_late
 from ..errors import JobCancelled, JobTimeout
 from ..failure import CUT_OFF
 from ..job import Job
 from ..lifecycle import Lifecycle, State
 from ..managed import Managed
-from ..options import FETCH_WATCH, MANY_WORKERS, REPORT_BATCH, ConsumerOptions
+from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, REPORT_BATCH, ConsumerOptions
 from ..outbox import Outbox, Outcome
+from ..overdue import FetchWatch
+from ..shift import Shift, log_given_up, log_late
 from ..slot import Alarm, Lookouts, Slot, Step, time_limit
 from .kit import Bell, Event, Kit
 from .work import AsyncHandler, Work
@@ -69,6 +70,7 @@ class Crew:
         """When the last FETCH was answered, with or without a job; None before the first of a shift."""
         self.reported_at: float | None = None
         """When the server last confirmed an outcome."""
+        self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
         self.cut_off: int = 0
         """Jobs given up by `cancel_running` so far."""
         self.stuck = 0
@@ -110,7 +112,7 @@ class Crew:
         has_slot = self.free > 0
         if wants_jobs and has_slot and self._may_fetch(fetcher, now, was_woken=was_woken):
             self._lookouts.sent(fetcher.index, now)
-            fetcher.is_fetching = True
+            fetcher.is_fetching, fetcher.sent_at = True, None
             self._fetching += 1
             return Step.FETCH
         self._lookouts.answered(fetcher.index)
@@ -351,7 +353,8 @@ class Crew:
         """Return the seconds until the heart has something to do, at most `beat_in`."""
         now = monotonic()
         with self.lock:
-            self._heart_until = min([now + beat_in, *(work.slot.alarm_at for work in self.works)])
+            alarms = [work.slot.alarm_at for work in self.works]
+            self._heart_until = min([now + beat_in, self._watch.next_look({}), *alarms])
             return max(0.0, self._heart_until - now)
 
     def sound_alarms(self) -> None:
@@ -369,15 +372,25 @@ class Crew:
                 work.interrupt(JobTimeout)
 
     def watch_fetches(self) -> None:
-        """Recover from what must not happen: free slots, jobs wanted, and no FETCH under way for long (P13)."""
-        now, since = monotonic(), self.fetched_at
-        if since is None or now - since < FETCH_WATCH or not self.lifecycle.may_fetch or self.free <= 0:
-            return
-        if any(fetcher.is_fetching or fetcher.is_dialling for fetcher in self.fetchers):
-            return  # it has a time limit of its own
-        self.fetched_at = now
-        log.error("no FETCH was sent for %.0f s; starting over", now - since)
-        self.post(self.look_again)
+        """Recover from what must not happen: idle fetchers that nobody wakes (P13).
+
+        A FETCH that hangs is left to its connection, whose time limit needs no heartbeat.
+        """
+        fetchers = list(self.fetchers)
+        under_way = any(each.is_fetching or each.is_woken or each.is_dialling for each in fetchers)
+        is_idle = bool(self._parked) and not under_way and self.lifecycle.may_fetch and self.free > 0
+        if self._watch.is_neglected(monotonic(), is_idle=is_idle):
+            log.error("no FETCH was sent for %.0f s, though jobs are wanted", self.options.fetch_watch)
+            self.post(self.look_again)
+
+    def is_consuming(self) -> bool:
+        """Tell whether jobs are taken, or no slot is free for one. Any thread may call it."""
+        fetchers = list(self.fetchers)
+        sent = {each.index: each.sent_at for each in fetchers if each.is_fetching and each.sent_at is not None}
+        is_anyone_free = bool(self._parked) or any(fetcher.is_dialling for fetcher in fetchers)
+        return self._watch.is_consuming(
+            sent, is_anyone_free=is_anyone_free, answered_at=self.fetched_at, now=monotonic()
+        )
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ from time import monotonic
 
 from ..backoff import Backoff
 from ..commands import Ack, Fail, Fetch
-from ..crew import Shift
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, InvalidJob, ProtocolError, ServerError
 from ..job import Job
 from ..options import UNKNOWN_DELAY
 from ..outbox import Outcome
 from ..registry import unknown_jobtype
+from ..shift import Shift
 from ..slot import Step
 from ..wire import Reply
 from .connection import Connection
@@ -43,6 +43,8 @@ class Fetcher:
         self.shift = shift
         self.wake: Event = crew.kit.event()
         self.is_fetching = False
+        self.sent_at: float | None = None
+        """When the FETCH under way was sent; None before."""
         self.is_dialling: bool = False
         self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
@@ -159,7 +161,7 @@ class Fetcher:
 
     async def _fetch(self, connection: Connection, outcomes: list[Outcome]) -> None:
         fetch = self.shift.next_fetch()
-        asked_at = monotonic()
+        self.sent_at = asked_at = monotonic()
         if outcomes:
             await exchange_reports(self._crew, connection, outcomes, behind=fetch.line)
         else:

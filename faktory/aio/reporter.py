@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from ..crew import Shift
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from ..outbox import Outcome
+from ..shift import Shift
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Ack
-from ..crew import Shift
 from ..failure import account_of
 from ..hooks import Hooks
 from ..job import Job
+from ..shift import Shift
 from ..slot import time_limit
 from .crew import Crew
 from .kit import Group

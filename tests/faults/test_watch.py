@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job
-from faktory import crew as crew_module
+from faktory.consumer import Health
+from faktory.options import ConsumerOptions
 from faktory.server import Server
 from tests.conftest import until
+from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
 from tests.programs import Program
 from tests.test_consumer import InThread, end
 from tests.test_dialler import Persistent
@@ -64,34 +67,82 @@ def test_health_is_not_ready_in_an_outage(server: Server) -> None:
     run.join()
 
 
-def test_a_fetch_that_is_never_answered_starts_over(
-    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """P13."""
-    monkeypatch.setattr(crew_module, "FETCH_WATCH", 0.2)
-    server.faults.delay("FETCH", seconds=8)  # shorter than the time limit of a reply
-    run = Persistent(server, workers=2)
-    until(lambda: server.workers)
-    client.push(Job("work", queue="default"))
-    time.sleep(0.3)
-    started = time.monotonic()
-    run.consumer._crew.heart_wake.set()
-    server.clock.advance(1801, beating=True)
-    server.clock.advance(60, beating=True)
-    until(lambda: run.done)
-    assert time.monotonic() - started < 5
-    assert "no FETCH was answered" in caplog.text
-    run.consumer.terminate()
-    server.clock.advance(2.1)
-    run.join()
+class Watched(ConsumerBuilder):
+    """A builder whose consumers have less patience with a FETCH."""
+
+    def _options(self, processes: int | None) -> ConsumerOptions:
+        return replace(super()._options(processes), fetch_watch=0.5)
 
 
-def test_parked_workers_that_nobody_wakes_are_woken(
-    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.slow
+def test_a_fetch_that_hangs_is_cut_and_sent_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """P13: cut well before the time limit of its connection, which nothing but the watch could do."""
+    with Server(fetch_wait=0.05) as server, Client(server.url) as client:
+        server.faults.delay("FETCH", seconds=8)  # shorter than the time limit of a reply
+        started = time.monotonic()
+        run = Persistent(server, workers=2, builder=Watched().heartbeat_interval(0.1))
+        until(lambda: "a FETCH was not answered" in caplog.text)
+        client.push(Job("work"))
+        until(lambda: run.done)
+        assert time.monotonic() - started < 6
+        assert caplog.text.count("cutting its connection") == 1
+        run.consumer.terminate()
+        run.join()
+
+
+FRONTS = pytest.mark.parametrize(
+    "front", [ThreadFront(), AsyncioFront(), TrioFront()], ids=["threads", "asyncio", "trio"]
+)
+
+
+@FRONTS
+@pytest.mark.slow
+def test_no_healthy_fetch_is_cut_after_jobs_longer_than_the_watch(
+    front: Front, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """P13: 200 jobs of just over the limit, at all phases of the beats; what counts is when the FETCH was sent."""
+    caplog.set_level("WARNING")
+    done: list[int] = []
+    with Server(fetch_wait=0.1) as server, Client(server.url) as client:
+
+        def drain(queue: str) -> None:
+            builder = Watched().register("work", lambda job: time.sleep(job.args[0])).heartbeat_interval(0.07)
+            done.append(front.drain(builder, server.url, [queue]).succeeded)
+
+        queues = [f"queue-{number}" for number in range(40)]
+        for number, queue in enumerate(queues):
+            client.push_bulk(Job("work", [0.5 + number / 400], queue=queue) for _ in range(5))
+        runs = [threading.Thread(target=drain, args=(queue,)) for queue in queues]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join(60)
+        assert done == [5] * 40
+        assert len(server.working) == 0
+    assert "FETCH" not in caplog.text
+
+
+@FRONTS
+def test_a_consumer_is_ready_all_the_while_after_a_job_longer_than_the_watch(front: Front) -> None:
+    """P13: its FETCH waits at an empty queue, and the last one was answered long ago."""
+    with Server() as server, Client(server.url) as client:
+        builder = Watched().register("work", lambda job: time.sleep(job.args[0])).heartbeat_interval(0.07)
+        client.push(Job("work", [0.6]))
+        run = front.start(builder, server.url, ["default"])
+        until(lambda: run.consumer.health().busy == 1)
+        seen: list[Health] = []
+        until(lambda: seen.append(run.consumer.health()) or (server.waiting == 1 and len(server.working) == 0))  # type: ignore[func-returns-value]
+        seen.append(run.consumer.health())
+        assert [health for health in seen if not health.is_ready] == []
+        assert (seen[-1].last_fetch_age or 0) > 0.5
+        run.consumer.terminate()
+        server.clock.advance(2.1)
+        run.wait()
+
+
+def test_parked_workers_that_nobody_wakes_are_woken(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     """P13: what a lost wake-up would look like."""
-    monkeypatch.setattr(crew_module, "FETCH_WATCH", 0.2)
-    run = Persistent(server, workers=2)
+    run = Persistent(server, workers=2, builder=Watched().heartbeat_interval(0.1))
     until(lambda: server.waiting == 1)
     crew = run.consumer._crew
     with crew.lock:
@@ -100,9 +151,9 @@ def test_parked_workers_that_nobody_wakes_are_woken(
         crew._lookouts._waiting = {98: 0.0, 99: 0.0}  # two that do not exist
     server.clock.advance(2.1)
     until(lambda: server.waiting == 0)
-    time.sleep(0.3)
-    until(lambda: crew.heart_wake.set() or server.waiting == 1)  # type: ignore[func-returns-value]
-    assert "no FETCH was answered" in caplog.text
+    assert not run.consumer.health().is_ready or run.consumer.health().last_fetch_age < 0.5  # type: ignore[operator]
+    until(lambda: server.waiting == 1)
+    assert "no worker has sent a FETCH" in caplog.text
     run.consumer.terminate()
     server.clock.advance(2.1)
     run.join()

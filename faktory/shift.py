@@ -1,0 +1,80 @@
+"""One call of `run`, `drain` or `run_to_completion`, and what is said of its jobs and its end in every front end."""
+
+from __future__ import annotations
+
+import logging
+
+from .commands import Fetch
+from .errors import ConnectionLost
+from .job import Job
+from .outbox import Outcome
+from .queues import Order
+from .slot import Alarm
+
+log: logging.Logger = logging.getLogger("faktory.consumer")
+
+
+class Shift:
+    """One call of `run`, `drain` or `run_to_completion`: what its threads work on, and how it ends."""
+
+    def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
+        self._order = order
+        self._fetches: dict[tuple[str, ...], Fetch] = {}
+        self.is_persistent = is_persistent
+        """True to reconnect for ever, False to end with the first lost connection."""
+        self.until_empty = until_empty
+        self.is_stopping = False
+        """True once its threads should end after what they have in hand."""
+        self.error: Exception | None = None
+        self.succeeded = 0
+        self.failed = 0
+        self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
+
+    @property
+    def total(self) -> int:
+        """Jobs done so far, whatever became of them."""
+        return self.succeeded + self.failed
+
+    def next_fetch(self) -> Fetch:
+        """Return the next FETCH; the few different ones are made once."""
+        names = self._order.next_names()
+        fetch = self._fetches.get(names)
+        if fetch is None:
+            if len(self._fetches) > 1_000:  # orders of many weighted queues
+                self._fetches.clear()
+            fetch = self._fetches[names] = Fetch(names)
+        return fetch
+
+
+def log_given_up(outcome: Outcome) -> None:
+    """Say which outcome could not be reported in time, so that the server will have that job run again."""
+    log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+
+
+def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
+    """Say which job has run for long."""
+    if alarm is Alarm.LIMIT:
+        log.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
+    else:
+        log.warning(
+            "job %a (%a) has run for %.0f s of the %d s of its reservation",
+            job.jid,
+            job.jobtype,
+            seconds,
+            job.reservation,
+        )
+
+
+def as_lost(error: Exception) -> ConnectionLost:
+    """Return `error` as the one that `run` promises for a broken or unopened connection."""
+    if isinstance(error, ConnectionLost):
+        return error
+    lost = ConnectionLost(str(error), maybe_executed=False)
+    lost.__cause__ = error
+    return lost
+
+
+def raise_for(shift: Shift) -> None:
+    """Raise what ended a shift early, as the error that `run` and `drain` promise."""
+    if shift.error is not None:
+        raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error

@@ -1,0 +1,66 @@
+"""`faktory.shift`: what a call of `run` counts, fetches and raises, and what is said of late jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from faktory import ConnectFailed, ConnectionLost, Job
+from faktory.commands import Ack
+from faktory.outbox import Outcome
+from faktory.queues import order_of
+from faktory.shift import Shift, as_lost, log_given_up, log_late, raise_for
+from faktory.slot import Alarm
+
+
+def shift(queues: list[str] | dict[str, float]) -> Shift:
+    return Shift(order_of(queues), is_persistent=False, until_empty=False)
+
+
+def test_a_fetch_is_made_once_for_each_order_of_queues() -> None:
+    strict = shift(["critical", "default"])
+    assert strict.next_fetch() is strict.next_fetch()
+    assert strict.next_fetch().line == b"FETCH critical default\r\n"
+
+
+def test_the_memory_of_fetches_is_bounded() -> None:
+    weighted = shift({f"queue-{n}": 1.0 for n in range(30)})
+    for _ in range(3_000):
+        weighted.next_fetch()
+    assert len(weighted._fetches) <= 1_001
+
+
+def test_jobs_done_are_those_that_succeeded_and_those_that_failed() -> None:
+    some = shift(["default"])
+    some.succeeded, some.failed = 3, 2
+    assert some.total == 5
+
+
+def test_what_ended_a_shift_is_raised_as_run_promises() -> None:
+    ended = shift(["default"])
+    raise_for(ended)
+    ended.error = ConnectFailed("no server")
+    with pytest.raises(ConnectionLost, match="no server"):
+        raise_for(ended)
+    ended.error = ValueError("of ours")
+    with pytest.raises(ValueError, match="of ours"):
+        raise_for(ended)
+
+
+def test_late_jobs_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    job = Job("work", jid="job-late-1", reserve_for=60)
+    log_late(Alarm.LIMIT, job, 40.0)
+    log_late(Alarm.WARNING, job, 48.0)
+    log_given_up(Outcome(Ack("job-late-1"), 60.0))
+    assert caplog.messages == [
+        "job 'job-late-1' ('work') ran past its time limit; interrupting it after 40.0 s",
+        "job 'job-late-1' ('work') has run for 48 s of the 60 s of its reservation",
+        "could not report job 'job-late-1' before its reservation ended; the server has it run again",
+    ]
+
+
+def test_an_unopened_connection_is_a_lost_one_to_run() -> None:
+    error = ConnectFailed("no server", retry_after=1)
+    lost = as_lost(error)
+    assert type(lost) is ConnectionLost
+    assert (str(lost), lost.maybe_executed, lost.__cause__) == ("no server", False, error)
+    assert as_lost(lost) is lost
