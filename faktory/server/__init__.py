@@ -20,7 +20,22 @@ It answers what Faktory 1.10.0 answers, except for this:
 * a restart keeps all jobs, and what FLUSH left in memory as well;
 * there is no web page, no `cron`, no configuration file.
 
-Enterprise features follow what is documented and what others' tests have seen; their refusals' wording is ours.
+* MUTATE requeue of several jobs keeps the order of their time; the real server's is arbitrary, so do not rely on it;
+* a reservation whose job broke us (a mistake of ours) ends in the dead set, and is logged.
+
+Enterprise features follow what is documented and what others' tests have seen; their refusals' wording is ours. Where
+the documentation is silent:
+
+* a job that was thrown away (it expired when it was fetched, was discarded, cleared, or removed with its queue) is for
+  its batch one that failed and is no longer pending, so that *complete* comes and *success* does not; its track is
+  "unknown"; its lock is free, but, as documented, not that of a job removed from the retries;
+* a job killed by MUTATE is for its batch one that failed, its track is "dead", its lock is free; one that died of its
+  failures keeps its lock until the time is over, as does one with `retry` 0 that failed;
+* BATCH NEW refuses a callback that PUSH would refuse whenever it came; one that is refused when it is due (it is not
+  unique, say) is logged, never comes, and its state stays "";
+* batches that are over, tracks and locks are forgotten after their time (30 minutes for the former two);
+* `expires_in` beyond the year 9999 is refused; a `unique_for`, `expires_in` or `expires_at` that means nothing, such as
+  "600" as text, is ignored with a warning in the log.
 """
 
 from __future__ import annotations

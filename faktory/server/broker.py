@@ -89,16 +89,16 @@ class Broker:
     def serve(self, now: float) -> None:
         """Hand the jobs that came in to those who wait for them, earliest first."""
         store, waiters = self.store, self.waiters
-        pushed = store.take_pushed()
-        if not waiters:
-            return
-        for name in pushed:
-            while (waiter := waiters.first(name)) is not None:
-                text = store.fetch((name,), waiter.wid, now)
-                if text is None:
-                    break
-                waiters.leave(waiter)
-                waiter.answer(text)
+        while pushed := store.take_pushed():  # to fetch may push: a batch's callback, when its last job has expired
+            if not waiters:
+                return
+            for name in pushed:
+                while (waiter := waiters.first(name)) is not None:
+                    text = store.fetch((name,), waiter.wid, now)
+                    if text is None:
+                        break
+                    waiters.leave(waiter)
+                    waiter.answer(text)
 
     def end_waits(self, clock: float) -> None:
         """Answer those who have waited long enough."""
@@ -115,16 +115,20 @@ class Broker:
     def sweep(self, now: float) -> None:
         """Run the tasks whose turn it is: each at the multiples of its interval, as in the real server."""
         for name, due in self._due.items():
-            if due <= now:
-                self._due[name] = _next(now, _EVERY[name])
+            every = _EVERY[name]
+            if due <= now or due > now + every:  # the latter when somebody has put the clock back
+                self._due[name] = _next(now, every)
                 self._run(name, now)
         self.serve(now)
 
     def catch_up(self, now: float) -> None:
-        """Run every task at once: after this nothing is overdue."""
-        for name in ("Busy", "Scheduled", "Retries", "Dead", "Workers"):
-            self._due[name] = _next(now, _EVERY[name])
+        """Run every task at once, jobs in the order of their time: after this nothing is overdue."""
+        for name, done in self.store.catch_up(now).items():
+            self._cycles[name] += 1
+            self._counts[name] += done
+        for name in ("Dead", "Workers"):
             self._run(name, now)
+        self._due = {name: _next(now, every) for name, every in _EVERY.items()}
         self.serve(now)
 
     def _run(self, name: str, now: float) -> None:
@@ -136,6 +140,8 @@ class Broker:
             done = store.enqueue_due(store.retries, now)
         elif name == "Dead":
             done = store.purge_dead(now)
+            if self.enterprise is not None:
+                self.enterprise.forget(now)
         elif name == "Busy":
             done = store.expire_reservations(now)
         else:

@@ -19,8 +19,8 @@ from .broker import FETCH_WAIT, MAX_CONNECTIONS, Broker
 from .clock import Clock
 from .faults import Faults
 from .listener import Listener
+from .rules import Reservation
 from .sorted_set import SortedSet
-from .store import Reservation
 from .views import Jobs, ReservationView, WorkerView
 from .workers import Worker, WorkerState
 

@@ -176,7 +176,7 @@ def _typed(item: Any, kind: str, place: str) -> Any:
         if type(item) is str:
             return clean(item)
     elif kind in ("*int", "int", "uint8"):
-        number = _integer(item)
+        number = integer(item)
         if number is not None and (0 <= number <= 255 if kind == "uint8" else -_INT64 <= number < _INT64):
             return number
         kind = kind.removeprefix("*")
@@ -188,12 +188,20 @@ def _typed(item: Any, kind: str, place: str) -> Any:
     raise DocumentError(f"json: cannot unmarshal {_kind(item)} into Go struct field {place} of type {kind}")
 
 
-def _integer(item: object) -> int | None:
+def integer(item: object) -> int | None:
+    """Return the integer that `parse` has read; None for anything else, also for one written as a float."""
     if type(item) is int:
         return item
     if isinstance(item, _Number) and len(item.source) <= 20 and item.source.removeprefix("-").isdigit():
         return int(item.source)
     return None
+
+
+def number(item: object) -> float | None:
+    """Return the number that `parse` has read; None for anything else."""
+    if isinstance(item, _Number):
+        return float(item.source)
+    return float(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else None
 
 
 def _kind(value: object) -> str:

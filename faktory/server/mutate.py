@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from .documents import JobDocument
 from .gojson import parse, quote, read_fields
+from .rules import Refusal
 from .sorted_set import SortedSet
-from .store import DEAD_FOR, Refusal, Store
+from .store import Store
 
 _OPERATION: Final = {"filter": "object", "cmd": "string", "target": "string"}
 _FILTER: Final = {"regexp": "string", "jobtype": "string", "jids": "[]string"}
@@ -37,26 +37,23 @@ def mutate(store: Store, payload: bytes, now: float) -> None:
 
 
 def _clear(store: Store, target: SortedSet, chosen: dict[str, Any] | None, now: float) -> None:  # noqa: ARG001
-    target.clear()  # the filter is ignored, as in the real server
+    for text in target:  # the filter is ignored, as in the real server
+        store.discard(target, text, now)
 
 
 def _kill(store: Store, target: SortedSet, chosen: dict[str, Any] | None, now: float) -> None:
     for text in filter(_matcher(chosen), target):
-        target.remove(text)
-        store.dead.add(text, now + DEAD_FOR)
+        store.kill(target, text, now)
 
 
-def _discard(store: Store, target: SortedSet, chosen: dict[str, Any] | None, now: float) -> None:  # noqa: ARG001
+def _discard(store: Store, target: SortedSet, chosen: dict[str, Any] | None, now: float) -> None:
     for text in filter(_matcher(chosen), target):
-        target.remove(text)
+        store.discard(target, text, now)
 
 
-def _requeue(store: Store, target: SortedSet, chosen: dict[str, Any] | None, now: float) -> None:  # noqa: ARG001
+def _requeue(store: Store, target: SortedSet, chosen: dict[str, Any] | None, now: float) -> None:
     for text in filter(_matcher(chosen), target):
-        queue = JobDocument.load(text).queue
-        store.check_queue_name(queue)
-        store.enqueue_text(queue, text)  # as it is: a scheduled job gets no enqueued_at
-        target.remove(text)
+        store.requeue(target, text, now)
 
 
 _ACTS: Final = {"clear": _clear, "kill": _kill, "discard": _discard, "requeue": _requeue}

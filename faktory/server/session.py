@@ -22,7 +22,7 @@ from .broker import Broker
 from .documents import JobDocument
 from .gojson import DocumentError, encode, is_object, parse, read_fields, read_list
 from .mutate import mutate
-from .store import Refusal
+from .rules import Refusal
 from .workers import Worker, WorkerState
 
 _HELLO: Final = {
@@ -235,7 +235,12 @@ class Session:
             if names == ["*"]:
                 raise Refusal("QUEUE LATENCY does not support wildcards")
             return encode_bulk(encode({name: store.latency(name, now) or 0 for name in names}).encode())
-        act = {"PAUSE": store.pause, "RESUME": store.resume, "REMOVE": store.remove_queue}.get(word)
+        acts: dict[str, Callable[[str], None]] = {
+            "PAUSE": store.pause,
+            "RESUME": store.resume,
+            "REMOVE": lambda name: store.remove_queue(name, now),
+        }
+        act = acts.get(word)
         if act is None:
             raise Refusal(f"no such QUEUE subcommand: {word}")
         if not names:

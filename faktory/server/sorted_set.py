@@ -37,14 +37,22 @@ class SortedSet:
         """Take `text` out; False when it is not there."""
         return self._scores.pop(text, None) is not None
 
-    def pop_due(self, now: float) -> Iterator[bytes]:
-        """Take out and yield every text whose score is `now` or lower, lowest first."""
+    @property
+    def first_score(self) -> float | None:
+        """The lowest score; None when the set is empty."""
         heap, scores = self._heap, self._scores
-        while heap and heap[0][0] <= now:
-            score, text = heapq.heappop(heap)
-            if scores.get(text) == score:
-                del scores[text]
-                yield text
+        while heap and scores.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def pop_due(self, now: float) -> bytes | None:
+        """Take out and return the first text whose score is `now` or lower; None when there is none."""
+        score = self.first_score
+        if score is None or score > now:
+            return None
+        _, text = heapq.heappop(self._heap)
+        del self._scores[text]
+        return text
 
     def clear(self) -> None:
         """Take everything out."""

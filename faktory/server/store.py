@@ -7,24 +7,28 @@ Sources: manager/*.go and storage/*.go of contribsys/faktory. Where the real ser
 
 * a job pushed without `retry` gets 25, not the last `retry` anybody pushed (server/commands.go `push`);
 * each fetch of a duplicate jid has a reservation of its own, and each can be settled (manager/working.go).
+
+A job that ends without success, however it does, is told to `rules` at one place, `_ended`, and always after it has
+left where it was: what the rules do then (the callback of a batch, say) cannot keep it there, or lose it.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
+import logging
 import random
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final, ParamSpec
 
 from .documents import DEFAULT_RETRY, FailureDocument, JobDocument
-from .gojson import clean, parse, quote
+from .gojson import clean, integer, parse, quote
+from .rules import End, Refusal, Reservation, Rules
 from .sorted_set import SortedSet
-from .timestamps import parse_timestamp, timestamp
+from .timestamps import LATEST, parse_timestamp, timestamp
 
 DEAD_FOR: Final = 180 * 86_400.0
 """How long dead jobs are kept, in seconds (manager/manager.go)."""
@@ -34,54 +38,9 @@ MAX_RESERVE: Final = 86_400
 MIN_JID_BYTES: Final = 8
 _QUEUE_NAME: Final = re.compile(r"[a-zA-Z0-9._-]+")
 _SPACES: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-_LATEST: Final = 253_402_300_799.0  # the last second of year 9999, the last one that can be written
+P = ParamSpec("P")
 
-
-class Refusal(Exception):
-    """What the server says no to: the text of the error reply, and its code."""
-
-    def __init__(self, text: str, code: str = "ERR") -> None:
-        super().__init__(text)
-        self.text = text
-        self.code = code
-
-    @property
-    def in_bulk(self) -> str:
-        """The text in PUSHB's reply, where only codes other than ERR are written."""
-        return self.text if self.code == "ERR" else f"{self.code} {self.text}"
-
-
-@dataclass(slots=True, eq=False)
-class Reservation:
-    """A job in the hands of a worker. Times are seconds since 1970."""
-
-    jid: str
-    text: bytes
-    wid: str
-    since: float
-    expires: float
-    extended: float = 0.0
-    is_stored: bool = True  # False after FLUSH, which forgets the job but not that it may be acknowledged
-
-
-class Rules(Protocol):
-    """What Faktory Enterprise adds at the stations of a job's life; `server/enterprise.py` has them."""
-
-    def admit(self, job: JobDocument, now: float) -> None:
-        """Called before a pushed job is stored; may raise `Refusal`."""
-
-    def fetched(self, job: dict[str, Any], now: float) -> bool:
-        """Called when a job leaves its queue; False throws it away."""
-        ...
-
-    def acknowledged(self, job: dict[str, Any], now: float) -> None:
-        """Called after a job succeeded."""
-
-    def failed(self, job: JobDocument, now: float, will_retry: bool) -> None:
-        """Called after a job failed."""
-
-    def flushed(self) -> None:
-        """Called when everything was wiped."""
+_log = logging.getLogger("faktory.server")
 
 
 class Store:
@@ -108,8 +67,8 @@ class Store:
 
     # -- pushing --------------------------------------------------------------------------------------------
 
-    def push(self, job: JobDocument, now: float) -> None:
-        """Check a job and store it: in its queue, or in the scheduled set when its `at` is later than `now`."""
+    def check(self, job: JobDocument, now: float) -> float | None:
+        """Refuse what no push may store, and fill in what was left out; when the job is due, None for at once."""
         if len(job.jid) < MIN_JID_BYTES and len(job.jid.encode()) < MIN_JID_BYTES:
             raise Refusal("jobs must have a reasonable jid parameter")
         if not job.jobtype:
@@ -128,10 +87,20 @@ class Store:
             raise Refusal(f"invalid timestamp for 'at': {quote(job.at)}: {exc}") from None
         if due is None or due <= now:
             self._check_queue(job.queue)  # a bad name of a scheduled job shows only when it is due
-        text = job.encode() if due is not None and due > now else None
+            return None
+        return due
+
+    def push(self, job: JobDocument, now: float) -> None:
+        """Check a job and store it: in its queue, or in the scheduled set when its `at` is later than `now`."""
+        due = self.check(job, now)
+        if self.rules is None and due is None:
+            self.enqueue(job, now)
+            return
+        text = job.encode()  # refuses what cannot be written, before anything is changed
         if self.rules is not None:
             self.rules.admit(job, now)
-        if due is not None and text is not None:
+            text = job.encode()
+        if due is not None:
             self.scheduled.add(text, due)
         else:
             self.enqueue(job, now)
@@ -181,15 +150,19 @@ class Store:
             jobs = self._queues.get(name)
             while jobs:
                 text = jobs.popleft()
-                if self._reserve(text, wid, now):
-                    return text
+                try:
+                    if self._reserve(text, wid, now):
+                        return text
+                except Exception:
+                    self._bury_broken(text, now)
         return None
 
     def _reserve(self, text: bytes, wid: str, now: float) -> bool:
         job = json.loads(text) if self.rules is None else parse(text)
-        if self.rules is not None and not self.rules.fetched(job, now):
+        if self.rules is not None and not self.rules.may_run(job, now):
+            self._ended(text, "expired", now)
             return False
-        seconds = job.get("reserve_for", 0) or DEFAULT_RESERVE
+        seconds = integer(job.get("reserve_for", 0)) or DEFAULT_RESERVE
         seconds = min(max(seconds, MIN_RESERVE), MAX_RESERVE)
         reservation = Reservation(job["jid"], text, wid, now, now + seconds)
         self._reservations.setdefault(reservation.jid, []).append(reservation)
@@ -208,7 +181,7 @@ class Store:
             return False
         self.processed += 1
         if self.rules is not None:
-            self.rules.acknowledged(parse(reservation.text), now)
+            self._tell(self.rules.acknowledged, parse(reservation.text), now)
         return True
 
     def fail(self, jid: str, errtype: str, message: str, backtrace: list[str], now: float) -> None:
@@ -252,16 +225,18 @@ class Store:
             failure.remaining -= failure.remaining > 0
         failure.errtype, failure.message, failure.backtrace = errtype, message, backtrace
         will_retry = failure.retry_count < retry and retry != 0
-        if self.rules is not None:
-            self.rules.failed(job, now, will_retry)
         if will_retry:
             number = failure.retry_count
             delay = number**4 + 15 + self._jitter.randrange(30) * (number + 1)
-            due = max(0.0, min(now + delay, _LATEST))
+            due = max(0.0, min(now + delay, LATEST))
             failure.next_at = timestamp(due)
             self.retries.add(job.encode(), due)
         elif retry != 0:
             self.dead.add(job.encode(), now + DEAD_FOR)
+        if self.rules is not None:
+            self._tell(self.rules.failed, job, now, will_retry)
+        if retry == 0:
+            self._ended(reservation.text, "dropped", now)
 
     def extend(self, jid: str, until: float) -> None:
         """Prolong a reservation; an earlier time or an unknown jid changes nothing (manager/working.go)."""
@@ -269,46 +244,132 @@ class Store:
         if held and held[-1].expires < until:
             held[-1].extended = until
 
+    # -- the end of a job without success -------------------------------------------------------------------
+
+    def discard(self, target: SortedSet, text: bytes, now: float) -> None:
+        """Throw away a job of the retries, scheduled or dead set."""
+        if target.remove(text):
+            # Manually removing the job from the retry queue will not remove the lock: the wiki page Ent-Unique-Jobs.
+            self._ended(text, "removed", now, frees_lock=target is not self.retries)
+
+    def kill(self, target: SortedSet, text: bytes, now: float) -> None:
+        """Move a job to the dead set."""
+        was_dead = target is self.dead
+        target.remove(text)
+        self.dead.add(text, now + DEAD_FOR)
+        if not was_dead:
+            self._ended(text, "killed", now)
+
+    def requeue(self, target: SortedSet, text: bytes, now: float) -> None:
+        """Put a job of a set back into its queue, as it is: a scheduled one gets no `enqueued_at`."""
+        queue = JobDocument.load(text).queue
+        self.check_queue_name(queue)
+        self.enqueue_text(queue, text)
+        target.remove(text)
+        if self.rules is not None:
+            self._tell(self.rules.requeued, parse(text), now)
+
+    def remove_queue(self, name: str, now: float) -> None:
+        """Drop a queue with its jobs, and its pause."""
+        jobs = self._queues.pop(name, ())
+        self._paused.pop(name, None)
+        for text in jobs:
+            self._ended(text, "removed", now)
+
+    def _ended(self, text: bytes, how: End, now: float, frees_lock: bool = True) -> None:
+        """Tell the rules of a job that has ended without success: every way there is leads through here."""
+        if self.rules is not None:
+            # One that failed keeps its lock until its time is over, as documented.
+            self._tell(self.rules.ended, parse(text), how, frees_lock and how != "dropped", now)
+
+    def _tell(self, station: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call a rule. What goes wrong there must not touch the job, which has its place already."""
+        try:
+            station(*args, **kwargs)
+        except Exception:
+            _log.exception("the embedded server could not finish %s", getattr(station, "__name__", station))
+
+    def _bury_broken(self, text: bytes, now: float) -> None:
+        """Put a job that broke us among the dead, rather than lose it, and go on with the others."""
+        _log.exception("a job broke the embedded server, and is now among the dead: %.200r", text)
+        self.dead.add(text, now + DEAD_FOR)
+
     # -- the passing of time --------------------------------------------------------------------------------
 
     def enqueue_due(self, waiting: SortedSet, now: float) -> int:
-        """Move what is due in `scheduled` or `retries` to its queue; how many (manager/scheduler.go).
-
-        A job whose queue has a bad name is lost, as in the real server: PUSH did not check it.
-        """
+        """Move what is due in `scheduled` or `retries` to its queue; how many (manager/scheduler.go)."""
         moved = 0
-        for text in waiting.pop_due(now):
-            try:
-                self.enqueue(JobDocument.load(text), now)
-            except Refusal:
-                continue
-            moved += 1
+        while (text := waiting.pop_due(now)) is not None:
+            moved += self._enqueue_waiting(text, now)
         return moved
+
+    def _enqueue_waiting(self, text: bytes, now: float) -> bool:
+        """Queue a job whose time has come. One whose queue has a bad name is lost, as in the real server."""
+        try:
+            self.enqueue(JobDocument.load(text), now)
+        except Refusal:  # PUSH did not check the name of a scheduled one
+            self._ended(text, "dropped", now)
+            return False
+        except Exception:
+            self._bury_broken(text, now)
+            return False
+        return True
 
     def expire_reservations(self, now: float) -> int:
         """Fail every job whose reservation has run out; how many (manager/working.go `ReapExpiredJobs`)."""
         expired = 0
         while self._expiries and self._expiries[0][0] <= now:
-            reservation = heapq.heappop(self._expiries)[2]
-            if not reservation.is_stored:
-                continue
-            self._stored_reservations -= 1
-            if reservation.extended > now:
-                reservation.expires = reservation.extended
-                self._keep(reservation)
-                continue
-            reservation.is_stored = False
-            held = self._reservations[reservation.jid]
-            held.remove(reservation)
-            if not held:
-                del self._reservations[reservation.jid]
-            self._failed(reservation, "ReservationExpired", "Faktory job reservation expired", [], now)
-            expired += 1
+            expired += self._expire_first(now)
         return expired
+
+    def _expire_first(self, now: float) -> bool:
+        """Look at the reservation that ends first; True when its job was failed."""
+        reservation = heapq.heappop(self._expiries)[2]
+        if not reservation.is_stored:
+            return False
+        self._stored_reservations -= 1
+        if reservation.extended > now:
+            reservation.expires = reservation.extended
+            self._keep(reservation)
+            return False
+        reservation.is_stored = False
+        held = self._reservations[reservation.jid]
+        held.remove(reservation)
+        if not held:
+            del self._reservations[reservation.jid]
+        try:
+            self._failed(reservation, "ReservationExpired", "Faktory job reservation expired", [], now)
+        except Exception:
+            self._bury_broken(reservation.text, now)
+        return True
+
+    def catch_up(self, now: float) -> dict[str, int]:
+        """Do all that is due by `now` in the order of its time, as the tasks do it; how many, by task."""
+        done = {"Busy": 0, "Scheduled": 0, "Retries": 0}
+        while True:
+            expiry = self._expiries[0][0] if self._expiries else None
+            firsts = (
+                ("Busy", expiry),
+                ("Scheduled", self.scheduled.first_score),
+                ("Retries", self.retries.first_score),
+            )
+            due = [(when, task) for task, when in firsts if when is not None and when <= now]
+            if not due:
+                return done
+            task = min(due, key=lambda each: each[0])[1]
+            if task == "Busy":
+                done[task] += self._expire_first(now)
+            else:
+                text = (self.scheduled if task == "Scheduled" else self.retries).pop_due(now)
+                done[task] += text is not None and self._enqueue_waiting(text, now)
 
     def purge_dead(self, now: float) -> int:
         """Drop the dead jobs whose time is over; how many."""
-        return sum(1 for _ in self.dead.pop_due(now))
+        purged = 0
+        while (text := self.dead.pop_due(now)) is not None:
+            self._ended(text, "dropped", now)
+            purged += 1
+        return purged
 
     # -- queues and the whole -------------------------------------------------------------------------------
 
@@ -321,11 +382,6 @@ class Store:
         """Undo `pause`; an unknown queue is ignored."""
         if name in self._queues:
             self._paused.pop(name, None)
-
-    def remove_queue(self, name: str) -> None:
-        """Drop a queue with its jobs, and its pause."""
-        self._queues.pop(name, None)
-        self._paused.pop(name, None)
 
     def latency(self, name: str, now: float) -> float:
         """Return how long the oldest job of a queue has waited, in seconds. 0.0 for an empty or unknown one."""

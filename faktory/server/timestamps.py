@@ -14,6 +14,8 @@ from typing import Final
 _RFC3339: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
+LATEST: Final = 253_402_300_799.0
+"""The last second of the year 9999, the last one that can be written."""
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _CYCLE_DAYS: Final = 146_097  # the calendar repeats every 400 years
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .gojson import encode, parse, read_fields
-from .store import Refusal, Store
+from .rules import Refusal
+from .store import Store
 from .timestamps import parse_timestamp, timestamp
 
 KEPT_FOR: Final = 1_800.0
@@ -53,6 +54,14 @@ class Tracking:
             return None
         raise Refusal(f"no such TRACK subcommand: {word.decode('utf-8', 'replace')}")
 
+    def forget(self, jid: str) -> None:
+        """Forget one job."""
+        self._tracks.pop(jid, None)
+
+    def forget_old(self, now: float) -> None:
+        """Forget what has not changed for long."""
+        self._tracks = {jid: track for jid, track in self._tracks.items() if track.updated_at + KEPT_FOR >= now}
+
     def clear(self) -> None:
         """Forget everything."""
         self._tracks.clear()
@@ -87,7 +96,4 @@ class Tracking:
 
     def _known(self, jid: str, now: float) -> Track | None:
         track = self._tracks.get(jid)
-        if track is not None and track.updated_at + KEPT_FOR < now:
-            del self._tracks[jid]
-            return None
-        return track
+        return None if track is not None and track.updated_at + KEPT_FOR < now else track

@@ -9,7 +9,8 @@ import pytest
 from faktory.server.documents import JobDocument
 from faktory.server.gojson import DocumentError
 from faktory.server.mutate import glob, mutate
-from faktory.server.store import Refusal, Store
+from faktory.server.rules import Refusal
+from faktory.server.store import Store
 
 NOW = 1_000_000_000.0
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from faktory.server.documents import JobDocument
-from faktory.server.store import DEAD_FOR, Refusal, Store
+from faktory.server.rules import Refusal
+from faktory.server.store import DEAD_FOR, Store
 
 NOW = 1_000_000_000.0
 WEEK = 7 * 86_400.0
@@ -253,8 +254,8 @@ def test_only_known_queues_can_be_paused(store: Store) -> None:
 def test_removing_a_queue_drops_its_jobs_and_its_pause(store: Store) -> None:
     store.push(job(queue="q"), NOW)
     store.pause("q")
-    store.remove_queue("q")
-    store.remove_queue("q")
+    store.remove_queue("q", NOW)
+    store.remove_queue("q", NOW)
     assert (store.sizes, store.paused, store.is_idle) == ({}, (), True)
 
 
