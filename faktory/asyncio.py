@@ -13,7 +13,7 @@ from .aio.client import Batch
 from .aio.client import Client as AnyClient
 from .aio.connection import Connection as AnyConnection
 from .aio.consumer import Consumer as AnyConsumer
-from .aio.kit import Cut, Event, Group, Scope, Stream
+from .aio.kit import Cut, Event, Group, Scope, Stream, more_time
 from .connection import is_readable, tune
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _MOST_UNREAD = 1024 * 1024
 """Bytes that a peer may send before they are asked for."""
 _INSIST = 1.0
 """Seconds after which a task that goes on is cancelled again."""
+_NEVER = 86_400.0
 
 
 class _Pipe(asyncio.Protocol):
@@ -127,6 +128,9 @@ class _Pipe(asyncio.Protocol):
         if not self._closed.done():
             self._transport.abort()
 
+    def forget(self) -> None:
+        pass  # its own destructor closes it: all else would be scheduled
+
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:
     if waiting is not None and not waiting.done():
@@ -137,16 +141,80 @@ async def _settled(waiting: asyncio.Future[None], limit: float) -> None:
     """Wait for a future. Cheaper than `asyncio.timeout`, which matters for every reply."""
     if waiting.done():
         return
+    loop = waiting.get_loop()
+    due = loop.time() + limit
+    alarm: asyncio.TimerHandle
+
+    def look_again() -> None:
+        nonlocal alarm
+        alarm = loop.call_later(more_time(loop.time() - due), give_up)
 
     def give_up() -> None:
         if not waiting.done():
             waiting.set_exception(TimeoutError("timed out"))
 
-    alarm = waiting.get_loop().call_later(limit, give_up)
+    alarm = loop.call_later(limit, look_again)
     try:
         await waiting
     finally:
         alarm.cancel()
+
+
+async def _within(limit: float, call: Awaitable[_Pipe]) -> _Pipe:
+    """Await a pipe in the making. Whatever happens, none is left open that nobody gets."""
+    task = asyncio.ensure_future(call)
+    due = asyncio.get_running_loop().time() + limit
+    try:
+        await asyncio.wait([task], timeout=limit)
+        if not task.done():
+            await asyncio.wait([task], timeout=more_time(asyncio.get_running_loop().time() - due))
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    except BaseException:
+        task.cancel()
+        task.add_done_callback(_abort_made)
+        raise
+    if task.cancelled():
+        raise TimeoutError("timed out")
+    return task.result()
+
+
+def _abort_made(task: asyncio.Future[_Pipe]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().abort()
+
+
+class _Event:
+    """An `Event`. Its waiters have time limits without `asyncio.timeout`, whose cancellation can hit another's."""
+
+    __slots__ = ("_is_set", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def set(self) -> None:
+        self._is_set = True
+        for waiting in self._waiting:
+            _wake(waiting)
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    async def wait(self, seconds: float = float("inf")) -> None:
+        if self._is_set:
+            return
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_future()
+        self._waiting.add(waiting)
+        alarm = None if seconds == float("inf") else loop.call_later(max(0.0, seconds), _wake, waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+            if alarm is not None:
+                alarm.cancel()
 
 
 class _Tasks:
@@ -232,48 +300,60 @@ class _Scope:
 class AsyncioKit:
     """The kit of asyncio."""
 
+    def here(self) -> object | None:
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+
+    def has_ended(self, loop: object) -> bool:
+        return cast(asyncio.AbstractEventLoop, loop).is_closed()
+
     async def open(self, host: str, port: int, limit: float) -> Stream:
         loop = asyncio.get_running_loop()
+
+        async def connect() -> _Pipe:
+            transport, pipe = await loop.create_connection(_Pipe, host, port)
+            sock: socket.socket = transport.get_extra_info("socket")
+            tune(sock)
+            return pipe
+
         try:
-            async with asyncio.timeout(limit):
-                transport, pipe = await loop.create_connection(_Pipe, host, port)
-        except TimeoutError:
-            raise TimeoutError("timed out") from None
+            return await _within(limit, connect())
         except OSError as exc:
             if exc.errno is None:
                 raise
             raise OSError(exc.errno, os.strerror(exc.errno)) from exc  # asyncio puts its own text there
-        sock: socket.socket = transport.get_extra_info("socket")
-        tune(sock)
-        return pipe
 
     async def wrap(self, stream: Stream, context: SSLContext, name: str, limit: float) -> Stream:
         loop = asyncio.get_running_loop()
-        pipe = _Pipe()
-        try:
+
+        async def shake_hands() -> _Pipe:
+            pipe = _Pipe()
             transport = await loop.start_tls(
                 cast(_Pipe, stream)._transport,
                 pipe,
                 context,
                 server_hostname=name,
-                ssl_handshake_timeout=limit,
+                ssl_handshake_timeout=_NEVER,  # ours is the one that counts
                 ssl_shutdown_timeout=_INSIST,
             )
+            if transport is None:
+                raise ConnectionResetError("the connection was closed")
+            pipe.connection_made(transport)
+            return pipe
+
+        try:
+            return await _within(limit, shake_hands())
         except BaseException:
             stream.abort()
             raise
-        if transport is None:
-            raise ConnectionResetError("the connection was closed")
-        pipe.connection_made(transport)
-        return pipe
 
     def event(self) -> Event:
-        return asyncio.Event()
+        return _Event()
 
     async def wait(self, event: Event, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if seconds == float("inf") else max(0.0, seconds)):
-                await event.wait()
+        await cast(_Event, event).wait(seconds)
         return event.is_set()
 
     async def sleep(self, seconds: float) -> None:
@@ -321,7 +401,7 @@ class Connection(AnyConnection):
 
 
 class Client(AnyClient):
-    """Async twin of `faktory.Client`, for asyncio. Belongs to one event loop at a time."""
+    """Async twin of `faktory.Client`, for asyncio. Each event loop has a pool of its own, as long as it runs."""
 
     _kit = KIT
     _connection = Connection

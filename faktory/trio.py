@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -13,7 +14,7 @@ from .aio.client import Batch
 from .aio.client import Client as AnyClient
 from .aio.connection import Connection as AnyConnection
 from .aio.consumer import Consumer as AnyConsumer
-from .aio.kit import Cut, Event, Group, Scope, Stream
+from .aio.kit import Cut, Event, Group, Scope, Stream, more_time
 from .connection import is_readable, tune
 
 if TYPE_CHECKING:
@@ -23,27 +24,39 @@ __all__ = ["Batch", "Client", "Connection", "Consumer"]
 
 T = TypeVar("T")
 
+_AT_ONCE = 16 * 1024
+"""Bytes that a socket has room for, but after a long silence of its peer."""
+
 
 class _Pipe:
-    """A `Stream` over trio's."""
+    """A `Stream` over trio's; `sock` is what lies beneath."""
 
-    def __init__(self, raw: trio.SocketStream, stream: trio.abc.Stream) -> None:
+    def __init__(self, sock: socket.socket, raw: trio.SocketStream, stream: trio.abc.Stream) -> None:
+        self.sock = sock
         self.raw = raw
         self._stream = stream
 
     async def send(self, data: bytes, limit: float) -> None:
-        with _raising_os_errors(), trio.move_on_after(limit):
-            await self._stream.send_all(data)
-            return
-        raise TimeoutError("timed out")
+        with _raising_os_errors():
+            if len(data) <= _AT_ONCE:
+                # What the system takes at once it takes before the deadline is looked at.
+                with trio.move_on_after(limit):
+                    await self._stream.send_all(data)
+                    return
+                raise TimeoutError("timed out")
+            await _within(limit, lambda: self._stream.send_all(data))
 
     async def receive(self, limit: float) -> bytes:
-        with _raising_os_errors(), trio.move_on_after(limit):
-            return bytes(await self._stream.receive_some())
+        due = trio.current_time() + limit
+        with _raising_os_errors():
+            with trio.move_on_after(limit):
+                return bytes(await self._stream.receive_some())
+            with trio.move_on_after(more_time(trio.current_time() - due)):
+                return bytes(await self._stream.receive_some())
         raise TimeoutError("timed out")
 
     def is_readable(self) -> bool:
-        return self.raw.socket.fileno() < 0 or is_readable(self.raw.socket.fileno())
+        return self.sock.fileno() < 0 or is_readable(self.sock.fileno())
 
     async def close(self, goodbye: bytes, limit: float) -> None:
         try:
@@ -54,6 +67,30 @@ class _Pipe:
 
     def abort(self) -> None:
         self.raw.socket.close()
+
+    def forget(self) -> None:
+        self.sock.close()
+
+
+async def _within(limit: float, call: Callable[[], Awaitable[T]]) -> T:
+    """Await `call()`, for what cannot be begun a second time."""
+    due = trio.current_time() + limit
+    scope = trio.CancelScope()
+    watch_scope = trio.CancelScope()
+
+    async def watch() -> None:
+        with watch_scope:
+            await trio.sleep_until(due)
+            await trio.sleep(more_time(trio.current_time() - due))
+            scope.cancel()
+
+    trio.lowlevel.spawn_system_task(watch)  # a nursery would put what is raised into a group
+    try:
+        with scope:
+            return await call()
+    finally:
+        watch_scope.cancel()
+    raise TimeoutError("timed out")
 
 
 class _raising_os_errors:  # noqa: N801  # reads as a clause
@@ -109,41 +146,50 @@ class _Scope:
         raise Cut from cancelled
 
 
+def _nothing() -> None:
+    pass
+
+
 class TrioKit:
     """The kit of trio."""
 
-    async def open(self, host: str, port: int, limit: float) -> Stream:
-        sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET)
+    def here(self) -> object | None:
         try:
-            with trio.move_on_after(limit):
-                await sock.connect((host, port))
-                raw = trio.SocketStream(sock)
-                tune(sock)  # type: ignore[arg-type]  # it has the one method that is used
-                return _Pipe(raw, raw)
-        except OSError as exc:
-            sock.close()
-            if exc.errno is None:
-                raise
-            raise OSError(exc.errno, os.strerror(exc.errno)) from exc  # trio puts its own text there
-        except BaseException:
-            sock.close()
+            return trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            return None
+
+    def has_ended(self, loop: object) -> bool:
+        try:
+            cast(trio.lowlevel.TrioToken, loop).run_sync_soon(_nothing)
+        except trio.RunFinishedError:
+            return True
+        return False
+
+    async def open(self, host: str, port: int, limit: float) -> Stream:
+        plain = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            sock = trio.socket.from_stdlib_socket(plain)
+            await _within(limit, lambda: sock.connect((host, port)))
+            raw = trio.SocketStream(sock)
+            tune(plain)
+        except BaseException as exc:
+            plain.close()
+            if isinstance(exc, OSError) and exc.errno is not None:
+                raise OSError(exc.errno, os.strerror(exc.errno)) from exc  # trio puts its own text there
             raise
-        sock.close()
-        raise TimeoutError("timed out")
+        return _Pipe(plain, raw, raw)
 
     async def wrap(self, stream: Stream, context: SSLContext, name: str, limit: float) -> Stream:
-        raw = cast(_Pipe, stream).raw
-        tls = trio.SSLStream(raw, context, server_hostname=name, https_compatible=True)
+        pipe = cast(_Pipe, stream)
+        tls = trio.SSLStream(pipe.raw, context, server_hostname=name, https_compatible=True)
         try:
-            with trio.move_on_after(limit):
-                with _raising_os_errors():
-                    await tls.do_handshake()
-                return _Pipe(raw, tls)
+            with _raising_os_errors():
+                await _within(limit, tls.do_handshake)
         except BaseException:
             stream.abort()
             raise
-        stream.abort()
-        raise TimeoutError("timed out")
+        return _Pipe(pipe.sock, pipe.raw, tls)
 
     def event(self) -> Event:
         return trio.Event()
@@ -215,7 +261,7 @@ class Connection(AnyConnection):
 
 
 class Client(AnyClient):
-    """Async twin of `faktory.Client`, for trio. Belongs to one `trio.run` at a time."""
+    """Async twin of `faktory.Client`, for trio. Each `trio.run` has a pool of its own."""
 
     _kit = KIT
     _connection = Connection

@@ -112,7 +112,8 @@ LAZY = {("builder", "asyncio"), ("builder", "trio")}
 SERVER_MAY = {"errors", "job", "wire"}
 
 OWNERS: dict[str, set[str]] = {
-    "socket": {"connection", "isolation", "server", "asyncio"},
+    # trio: to close a socket when its loop has ended
+    "socket": {"connection", "isolation", "server", "asyncio", "trio"},
     # aio, trio, builder and client: for the type alone
     "ssl": {"connection", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio"},
     "select": {"connection", "isolation"},

@@ -1,6 +1,7 @@
 """Async twin of `faktory.connection`: one conversation with a server.
 
-Any interruption between the first byte sent and the reply read, a cancellation too, closes the connection.
+Any interruption between the first byte sent and the reply read, a cancellation too, closes the connection. It belongs
+to the event loop and the process that made it: elsewhere it is dropped without a word on the wire.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, Protocol
 from ..handshake import Greeting, Identity, accept, hello
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
 from ..wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+from .home import Home
 from .kit import Kit, Stream
 from .threads import aside
 
@@ -29,17 +31,21 @@ T = TypeVar("T")
 _GOOD_PIECE = 64 * 1024
 _GOODBYE_LIMIT = 0.2
 
+_of_parents: list[Stream] = []
+"""What a fork has copied. Kept for good: even its destructor would reach for the parent's loop."""
+
 
 class Connection:
     """Async twin of `faktory.connection.Connection`, made by `await Connection.open(...)`. For one task at a time."""
 
     _kit: ClassVar[Kit]
 
-    __slots__ = ("_parser", "_stream", "address", "last_used", "timeout")
+    __slots__ = ("_home", "_parser", "_stream", "address", "last_used", "timeout")
 
     def __init__(self, address: Address, timeout: float, max_bulk: int) -> None:
         self.address: Address = address
         self.timeout: float = timeout
+        self._home = Home(self._kit)
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
         self._stream: Stream | None = None
         self.last_used: float = monotonic()
@@ -92,6 +98,11 @@ class Connection:
         stream = self._stream
         if stream is None:
             raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+        if not self._home.is_here:
+            self.abort()
+            raise ConnectionLost(
+                f"the connection to {self.address} belongs to another event loop or process", maybe_executed=False
+            )
         if not self._parser.is_empty:
             self._refuse_unasked()
         try:
@@ -148,7 +159,7 @@ class Connection:
             now = monotonic()
             started = started or now
             received += len(data)
-            if now - started > self.timeout:
+            if now - started > self.timeout and not stream.is_readable():
                 if received < _GOOD_PIECE:
                     raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
                 started, received = now, 0
@@ -229,10 +240,15 @@ class Connection:
         stream = self._stream
         if stream is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
             return False
+        if not self._home.is_here:
+            return False
         return not stream.is_readable()
 
     async def close(self) -> None:
         """Async twin of `close`."""
+        if not self._home.is_here:
+            self.abort()
+            return
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.close(END, _GOODBYE_LIMIT)
@@ -240,8 +256,17 @@ class Connection:
     def abort(self) -> None:
         """Async twin of `abort`."""
         stream, self._stream = self._stream, None
-        if stream is not None:
+        if stream is None:
+            return
+        home = self._home
+        if home.is_here:
             stream.abort()
+        elif home.is_in_another_process:
+            _of_parents.append(stream)
+        elif home.has_ended:
+            stream.forget()
+        else:
+            home.post(stream.abort)
 
     async def __aenter__(self) -> Self:
         return self
@@ -254,7 +279,4 @@ class Connection:
 
 
 def _left(limit: float) -> float:
-    left = limit - monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
+    return max(0.0, limit - monotonic())  # at 0, too, what has come already is taken

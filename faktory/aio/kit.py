@@ -2,18 +2,34 @@
 
 Limits are seconds from the call on; past one a `TimeoutError` is raised. What breaks a stream is raised as `OSError`.
 But for the function that `poster` gives, everything is called in the scheduler's own thread.
+
+After a freeze (SIGSTOP, a suspended machine, a handler that blocked the loop) a limit fires together with
+what it waits for, and often first. So a stream looks once more before it gives up, for `more_time` seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 T = TypeVar("T")
+
+_A_ROUND: Final = 0.001
+"""Seconds, not zero: a scheduler that has nothing to wait for need not ask the system what has come."""
+_LATE: Final = 0.1
+_AFTER_A_FREEZE: Final = 1.0
+
+
+def more_time(late: float) -> float:
+    """Return the seconds to go on waiting after a limit whose alarm came so many seconds `late`.
+
+    On time, one more look at what has come will do. Late, the process stood still: all that waits gets its turn.
+    """
+    return _AFTER_A_FREEZE if late > _LATE else _A_ROUND
 
 
 class Cut(Exception):
@@ -41,6 +57,10 @@ class Stream(Protocol):
 
     def abort(self) -> None:
         """Close without a word. Can be called twice."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of it when its scheduler has ended: nothing is scheduled, and nobody is told."""
         ...
 
 
@@ -80,6 +100,14 @@ class Scope(Protocol):
 
 class Kit(Protocol):
     """A scheduler."""
+
+    def here(self) -> object | None:
+        """Return what stands for the running loop; None where none runs. Two at a time are never equal."""
+        ...
+
+    def has_ended(self, loop: object) -> bool:
+        """Tell whether a loop will never run again. Any thread may call it."""
+        ...
 
     async def open(self, host: str, port: int, limit: float) -> Stream:
         """Connect to an IP address."""

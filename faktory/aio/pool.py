@@ -1,4 +1,8 @@
-"""Async twin of `faktory.pool`: connections lent to one task at a time."""
+"""Async twin of `faktory.pool`: connections lent to one task at a time, first come, first served.
+
+Each event loop has connections of its own, as many as `size`: nothing of a loop outlives it. A place that is given back
+goes to the one who has waited longest, and never past it to the task that gave it back.
+"""
 
 from __future__ import annotations
 
@@ -11,85 +15,177 @@ from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from ..lending import LendingPolicy
 from ..options import POOL_TIMEOUT
 from .connection import Connection
-from .kit import Event, Kit
+from .home import Home
+from .kit import Event, Kit, more_time
 
 
 class Pool:
-    """Async twin of `Pool`: at most `size` connections, made by `connect` as they are needed.
+    """Async twin of `Pool`: at most `size` connections for each event loop, made by `connect` as they are needed.
 
     A connection goes back only after a whole exchange; one that was interrupted has closed itself.
     """
 
     def __init__(self, kit: Kit, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
-        self._policy = LendingPolicy(size)
+        LendingPolicy(size)  # checks it
+        self._size = size
         self._kit = kit
         self._connect = connect
-        self._idle: list[Connection] = []
-        self._lent = 0
-        self._waiting: deque[Event] = deque()
+        self._shares: dict[object, _Share] = {}  # by event loop; those of a fork's parent stay, and are not touched
         self._closed = False
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[Connection, None]:
         """Async twin of `lend`."""
-        await self._wait_for_room()
-        self._lent += 1
+        share = await self._share()
+        await share.enter()
         connection: Connection | None = None
         try:
-            while self._idle and connection is None:
-                connection = self._idle.pop()
-                if not (self._policy.may_lend(connection.last_used) and connection.is_usable()):
-                    connection.abort()  # no END: it would be one more write to a peer that is gone
-                    connection = None
+            connection = share.take_idle()
             if connection is None:
                 connection = await self._connect()
             yield connection
         except ConnectionLost:
-            self._policy.note_loss(monotonic())
+            share.note_loss()
             raise
         finally:
-            self._lent -= 1
-            if connection is not None and connection.is_open:
-                if self._closed:
-                    connection.abort()
-                else:
-                    self._idle.append(connection)
-            self._wake_one()
+            share.leave(connection)
 
-    async def _wait_for_room(self) -> None:
-        limit = monotonic() + POOL_TIMEOUT
-        while not self._closed and self._lent >= self._policy.size:
-            event = self._kit.event()
-            self._waiting.append(event)
-            try:
-                has_happened = await self._kit.wait(event, limit - monotonic())
-            except BaseException:
-                if event.is_set():
-                    self._wake_one()  # the place is another's
-                raise
-            finally:
-                if not event.is_set():
-                    self._waiting.remove(event)
-            if not has_happened:
-                raise ConnectFailed(
-                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in "
-                    "use, raise pool_size"
-                )
+    async def _share(self) -> _Share:
+        """Return what belongs to the running loop."""
         if self._closed:
-            raise ConfigurationError("the client is closed; make a new one")
+            raise _closed()
+        loop = self._kit.here()
+        share = self._shares.get(loop)
+        if share is None:
+            share = self._shares[loop] = _Share(self._kit, LendingPolicy(self._size))
+            self._forget_ended()
+            await share.await_the_end()
+        elif share.home.is_in_another_process:
+            raise ConfigurationError("this process was forked while its event loop ran; run a loop of its own in it")
+        return share
 
-    def _wake_one(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().set()
+    def _forget_ended(self) -> None:
+        for loop, share in list(self._shares.items()):
+            if not share.home.is_in_another_process and share.home.has_ended:
+                self._shares.pop(loop, None)
+                share.drop_idle()
 
     async def close(self) -> None:
         """Async twin of `close`."""
         self._closed = True
-        while self._waiting:
-            self._wake_one()
+        self._forget_ended()
+        for share in list(self._shares.values()):
+            if share.home.is_here:
+                await share.close()
+            elif not share.home.is_in_another_process:
+                share.home.post(share.end)
+
+
+class _Share:
+    """The connections of one event loop, and who waits for them there."""
+
+    def __init__(self, kit: Kit, policy: LendingPolicy) -> None:
+        self.home = Home(kit)
+        self._kit = kit
+        self._policy = policy
+        self._idle: list[Connection] = []
+        self._lent = 0
+        self._waiting: deque[Event] = deque()  # never anybody while a place is free
+        self._has_ended = False
+        self._end_of_loop: AsyncGenerator[None, None] | None = None
+
+    async def await_the_end(self) -> None:
+        """Have the connections dropped when the loop ends: it is about to, once it closes its asynchronous generators.
+
+        Nobody could do it afterwards without a warning.
+        """
+        self._end_of_loop = waiting = self._wait_for_the_end()
+        await anext(waiting)
+
+    async def _wait_for_the_end(self) -> AsyncGenerator[None, None]:
         try:
-            while self._idle:
-                await self._idle.pop().close()
+            yield
         finally:
-            for connection in self._idle:
+            self.drop_idle()
+
+    async def enter(self) -> None:
+        """Take a place. Raises `ConnectFailed` when none is free for 30 s."""
+        if self._lent < self._policy.size:
+            self._lent += 1
+            return
+        event = self._kit.event()
+        self._waiting.append(event)
+        try:
+            has_place = await self._wait(event)
+        except BaseException:
+            if event.is_set():
+                self.leave(None)  # the place was ours already, and is another's now
+            else:
+                self._waiting.remove(event)
+            raise
+        if self._has_ended:
+            raise _closed()
+        if not has_place:
+            self._waiting.remove(event)
+            raise ConnectFailed(
+                f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in use, "
+                "raise pool_size"
+            )
+
+    async def _wait(self, event: Event) -> bool:
+        limit = monotonic() + POOL_TIMEOUT
+        return await self._kit.wait(event, POOL_TIMEOUT) or await self._kit.wait(event, more_time(monotonic() - limit))
+
+    def take_idle(self) -> Connection | None:
+        """Return a connection that looks alive, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if self._policy.may_lend(connection.last_used) and connection.is_usable():
+                return connection
+            connection.abort()  # no END: it would be one more write to a peer that is gone
+        return None
+
+    def leave(self, connection: Connection | None) -> None:
+        """Give a place back, and a connection if it is open: to the first one who waits."""
+        if connection is not None and connection.is_open:
+            if self._has_ended:
+                connection.abort()
+            else:
+                self._idle.append(connection)
+        if self._waiting:
+            self._waiting.popleft().set()
+        else:
+            self._lent -= 1
+
+    def note_loss(self) -> None:
+        """Note that an exchange was lost."""
+        self._policy.note_loss(monotonic())
+
+    def drop_idle(self) -> None:
+        """Close the idle connections without a word."""
+        while self._idle:
+            self._idle.pop().abort()
+
+    def end(self) -> None:
+        """Close what is idle now, and the rest when it comes back."""
+        self._has_ended = True
+        self.drop_idle()
+        while self._waiting:
+            self._waiting.popleft().set()
+
+    async def close(self) -> None:
+        """Do what `end` does, and say goodbye."""
+        idle, self._idle = self._idle, []
+        self.end()
+        try:
+            while idle:
+                await idle.pop().close()
+        finally:
+            for connection in idle:
                 connection.abort()  # cancelled in the midst of it
+        if self._end_of_loop is not None:
+            await self._end_of_loop.aclose()
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("the client is closed; make a new one")

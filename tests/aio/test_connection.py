@@ -1,0 +1,51 @@
+"""The async connection: what happens at its limits."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from typing import Any
+
+import pytest
+
+from faktory import ConnectFailed
+from tests.conftest import Certificates
+from tests.loops import Loop
+from tests.test_aio import sockets
+
+
+async def count_sockets() -> int:
+    return sockets()
+
+
+def test_time_that_runs_out_between_tcp_and_tls_leaves_no_socket(
+    loop: Loop, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warnings are errors: one that the collector found would fail this test."""
+    kit: Any = loop.Connection._kit
+    opened: list[str] = []
+
+    async def open_slowly(host: str, port: int, limit: float) -> Any:
+        stream = await fast(host, port, limit)
+        opened.append(host)
+        await loop.sleep(limit)
+        return stream
+
+    async def main() -> None:
+        for _ in range(5):
+            with pytest.raises(ConnectFailed):
+                await loop.Connection.open(
+                    f"tcp+tls://127.0.0.1:{silent.getsockname()[1]}",
+                    connect_timeout=0.02,
+                    ssl_context=certificates.client_context(),
+                )
+        await loop.sleep(0.01)
+        assert sockets() == before
+
+    fast = kit.open
+    monkeypatch.setattr(type(kit), "open", staticmethod(open_slowly))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        before = loop.run(count_sockets)
+        loop.run(main)
+    gc.collect()
+    assert len(opened) == 5
