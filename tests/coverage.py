@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.rooms import ROOMS, ROOT, Room
+
 PURE = (
     "job",
     "address",

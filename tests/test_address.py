@@ -71,7 +71,7 @@ def test_a_url_is_read(url: str, expected: Address) -> None:
     ],
 )
 def test_a_password_is_percent_decoded(written: str, password: str) -> None:
-    """FAULTS 4: other clients forget to, or turn + into a space."""
+    """Other clients forget to, or turn + into a space."""
     assert Address.parse(f"tcp://:{written}@host:7").password == password
 
 

@@ -492,7 +492,7 @@ def test_what_is_accepted_arrives_unchanged(steady: tuple[Server, Client], args:
 
 @needs_own_server
 def test_the_retry_of_another_producer_never_leaks_into_ours() -> None:
-    """T19, in small: FAULTS facts 1 and 2. Concurrent producers with retry 25 and 0, each stored as it was pushed."""
+    """T19, in small. Concurrent producers with retry 25 and 0, each stored as it was pushed."""
     with RealServer() as real, Client(real.url) as client:
 
         def push(retry: int) -> None:

@@ -154,7 +154,7 @@ def test_network_errors_are_caught_as_connection_errors(kind: type[FaktoryError]
     ],
 )
 def test_control_characters_of_a_server_reach_no_terminal_or_log(text: str, shown: str) -> None:
-    """FAULTS 1.22: error lines echo raw input; the text is escaped, the attribute is not."""
+    """Error lines echo raw input; the text is escaped, the attribute is not."""
     error = ServerError("ERR", text)
     assert str(error) == shown
     assert error.text == text

@@ -189,7 +189,7 @@ def test_an_identity_is_a_value() -> None:
 
 
 def test_the_hash_is_the_servers() -> None:
-    """FAULTS 4: the first round over the text, further ones over the raw digest; hex once at the end."""
+    """The first round over the text, further ones over the raw digest; hex once at the end."""
     digest = hashlib.sha256(b"hunter2" + SALT.encode()).digest()
     for _ in range(4_094):
         digest = hashlib.sha256(digest).digest()

@@ -75,7 +75,7 @@ def test_a_jid_of_96_random_bits_is_made_up() -> None:
 
 
 def test_retry_is_always_sent_and_what_is_not_set_is_not() -> None:
-    """FAULTS 1.1: without it the server stores the last `retry` that anybody pushed."""
+    """Without it the server stores the last `retry` that anybody pushed."""
     document = Job("t", [1], jid=JID).to_document()
     assert document == {"jid": JID, "jobtype": "t", "args": [1], "queue": "default", "retry": 25}
 
@@ -704,7 +704,7 @@ def test_a_received_job_that_is_no_object_is_refused(data: bytes, kind: str) -> 
 
 
 def test_the_text_of_a_job_that_cannot_be_read_holds_none_of_its_arguments() -> None:
-    """FAULTS 4: the text is logged and sent in a FAIL."""
+    """The text is logged and sent in a FAIL."""
     for data in (
         b'{"jid":"jid-0123456789","jobtype":"t","args":["hunter2"',
         b'{"jid":"jid-0123456789","jobtype":"t","args":{"password":"hunter2"}}',

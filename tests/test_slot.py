@@ -74,7 +74,7 @@ def test_a_free_slot_ends_when_the_consumer_does() -> None:
 
 
 def test_an_outcome_is_reported_with_the_next_fetch_behind_it() -> None:
-    """FAULTS 3.2: one write, one round trip."""
+    """One write, one round trip."""
     slot = Slot(0)
     slot.outcome = outcome()
     assert ask(slot) is Step.REPORT_AND_FETCH
@@ -96,7 +96,7 @@ def test_an_outcome_is_reported_before_the_end() -> None:
 
 
 def test_after_a_cut_the_outcome_goes_alone() -> None:
-    """J3, J4, FAULTS 3.2: a FETCH behind it would be another job to lose."""
+    """J3, J4: a FETCH behind it would be another job to lose."""
     slot = Slot(0)
     slot.outcome = outcome()
     slot.is_cut = True

@@ -216,7 +216,7 @@ def test_quiet_lets_running_jobs_end_and_takes_no_more(front: Front, backend: Ba
 
 @pytest.mark.parametrize("wanted", ["quiet", "terminate"])
 def test_the_server_ends_a_worker_by_its_beat(front: Front, backend: Backend, wanted: Any) -> None:
-    """J13, and fact 8 of FAULTS: only we can make all our connections stop fetching."""
+    """J13: the server enforces it on one connection only, so only we can make all our connections stop fetching."""
     go_on = threading.Event()
     handler = Recorder(lambda job: go_on.wait(PATIENCE))
     backend.push("work", 1)

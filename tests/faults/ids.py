@@ -1,33 +1,26 @@
-"""Which test proves which row of the fault matrix: `python -m tests.faults.ids` rewrites the table in the README here.
+"""Which test proves which row of the fault matrix: `python -m tests.faults.ids [ID …]` lists them.
 
-A test carries a row's id in its docstring or its name.
+The rows are those of the README here. A test carries a row's id in its docstring or its name.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
 README = Path(__file__).parent / "README.md"
-ROWS = {
-    "N": ("reaching the server", range(1, 17)),
-    "H": ("a hostile or broken server", range(1, 11)),
-    "J": ("FETCH, run, ACK, FAIL, BEAT", range(1, 17)),
-    "W": ("handlers", range(1, 11)),
-    "D": ("payloads and names", range(1, 11)),
-    "P": ("process, threads, signals", range(1, 16)),
-    "T": ("figures to reach", range(1, 21)),
-}
-LATER = {
-    "T4": "run by hand: `python -m tests.chaos --real --crashes 20`",
-    "T5": "run by hand: the server and its Redis killed together",
-    "T11": "run by hand: `python -m tests.soak`",
-}
 _ID = re.compile(r"\b([NHJWDPT])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
 _NAME_ID = re.compile(r"(?:^|_)([nhjwdpt])(\d{1,2})(?=_|$)")
+_ROW = re.compile(r"^\| ([NHJWDPT]\d{1,2}) \| (.+) \| (.+) \|$", re.MULTILINE)
+
+
+def rows() -> dict[str, bool]:
+    """Return the ids of the page, and whether each is proven by hand."""
+    return {row: done.startswith("By hand") for row, _fault, done in _ROW.findall(README.read_text())}
 
 
 def found_in(text: str, pattern: re.Pattern[str] = _ID) -> set[str]:
@@ -53,25 +46,10 @@ def proofs_by_id() -> dict[str, list[str]]:
     return found
 
 
-def table() -> str:
-    found = proofs_by_id()
-    lines: list[str] = []
-    for letter, (title, numbers) in ROWS.items():
-        lines += [f"## {letter}: {title}", "", "| id | tests |", "|---|---|"]
-        for number in numbers:
-            row = f"{letter}{number}"
-            names = found.get(row, [])
-            shown = ", ".join(f"`{name}`" for name in names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
-            if row in LATER:
-                shown = f"{LATER[row]}{'; ' + shown if shown else ''}"
-            lines.append(f"| {row} | {shown} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
 def main() -> None:
-    head, _, _ = README.read_text().partition("## N:")
-    README.write_text(head + table())
+    found = proofs_by_id()
+    for row in sys.argv[1:] or rows():
+        print(f"{row}:", *found.get(row, ["no test"]), sep="\n  ")
 
 
 if __name__ == "__main__":
