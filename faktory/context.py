@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from .client import Batch, Client
 from .errors import ConfigurationError, JobCancelled, JobTimeout
@@ -19,18 +19,43 @@ RETRIED: Final = "retried"
 """Where a job pushed again by `Retry` keeps, in `custom`, the first one's jid and the number of runs before it."""
 
 
+class Life(Protocol):
+    """What a run can know of its worker: a `Lifecycle`, where there is one."""
+
+    @property
+    def is_ending(self) -> bool:
+        """True from terminate on."""
+        ...
+
+
+class _Endless:
+    is_ending = False
+
+
+ENDLESS: Final[Life] = _Endless()
+"""The life of what nobody tells to end: jobs run by their caller."""
+
+
 class Run:
     """One run of a job. Made by the consumer, which also sets `is_cancelled`."""
 
-    __slots__ = ("deadline", "is_cancelled", "job", "managed")
+    __slots__ = ("_life", "deadline", "is_cancelled", "is_settled", "job", "managed")
 
-    def __init__(self, job: Job, deadline: float, managed: Managed) -> None:
+    def __init__(self, job: Job, deadline: float, managed: Managed, life: Life = ENDLESS) -> None:
         self.job: Job = job
         self.deadline: float = deadline
         """When the job has to end, in monotonic seconds."""
         self.managed: Managed = managed
         self.is_cancelled: bool = False
         """True once the job is past its time limit, or cut off by a shutdown."""
+        self.is_settled: bool = False
+        """True once a typed job has answered its exception itself, by a copy for later or by letting go."""
+        self._life = life
+
+    @property
+    def stopping(self) -> bool:
+        """True once the worker was told to end; the job has until the shutdown's deadline."""
+        return self._life.is_ending
 
 
 running: Final[ContextVar[Run | None]] = ContextVar("faktory_running", default=None)
@@ -90,6 +115,11 @@ class JobContext:
     def cancelled(self) -> bool:
         """True once the job is past its deadline, or cut off by a shutdown."""
         return self._run.is_cancelled or monotonic() >= self._run.deadline
+
+    @property
+    def stopping(self) -> bool:
+        """True once the worker was told to end: a long job may save its state and return, before it is cut off."""
+        return self._run.stopping
 
     def raise_if_cancelled(self) -> None:
         """Raise `JobTimeout` past the deadline, `JobCancelled` when cut off; for long loops."""

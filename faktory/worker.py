@@ -309,7 +309,7 @@ class Worker:
         try:
             if not crew.begin(self, job, handler.timeout):
                 raise JobCancelled("the worker is stopping and had no time left to run the job")
-            self.current = run = Run(job, self.slot.ends_at, crew.managed)
+            self.current = run = Run(job, self.slot.ends_at, crew.managed, crew.lifecycle)
             running.set(run)
             self.may_be_interrupted = True
             if self._runner is not None:

@@ -19,6 +19,7 @@ from faktory import (
     current_job,
 )
 from faktory.context import Run, running
+from faktory.lifecycle import Lifecycle
 from faktory.managed import Managed
 from faktory.server import Server
 
@@ -98,6 +99,23 @@ def test_a_long_job_can_look_whether_it_should_end() -> None:
     assert late.cancelled
     with pytest.raises(JobTimeout):
         late.raise_if_cancelled()
+
+
+def test_a_job_of_nobodys_is_never_told_to_end() -> None:
+    ctx, run = context()
+    assert not ctx.stopping
+    assert not run.stopping
+
+
+def test_a_job_learns_that_its_worker_ends() -> None:
+    life = Lifecycle(shutdown_timeout=1.0, heartbeat_interval=15.0, now=0.0)
+    run = Run(Job("work"), time.monotonic() + 60, Managed(), life)
+    ctx = JobContext(run, None, "tests.jobs")
+    life.quiet(1.0)
+    assert not ctx.stopping
+    life.terminate(2.0)
+    assert ctx.stopping
+    assert not ctx.cancelled
 
 
 def test_managed_values_are_got_by_type() -> None:

@@ -135,7 +135,8 @@ class Crew:
         now = monotonic()
         slot = Slot(0)
         slot.begin(job, timeout, now)
-        work = Work(self.kit, self.post, slot, Run(job, now + time_limit(job.reservation, timeout), self.managed))
+        run = Run(job, now + time_limit(job.reservation, timeout), self.managed, self.lifecycle)
+        work = Work(self.kit, self.post, slot, run)
         with self.lock:
             self._answered(fetcher, now)
             fetcher.has_just_fetched = True

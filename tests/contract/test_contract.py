@@ -12,6 +12,7 @@ import pytest
 from faktory import ConsumerBuilder, ConsumerTerminated, Job, JobFilter, JobTimeout
 from faktory.commands import Ack, Beat, Fetch
 from faktory.connection import Connection
+from faktory.context import running
 
 from .conftest import Backend
 from .fronts import PATIENCE, Front
@@ -285,6 +286,29 @@ def test_a_job_that_outlasts_the_shutdown_is_failed_and_its_result_discarded(fro
     failure = failure_of(backend, jid)
     assert failure.errtype == "JobCancelled"
     assert "had to stop" in failure.message
+
+
+def test_a_running_job_learns_from_terminate_on_that_its_worker_ends(front: Front, backend: Backend) -> None:
+    """P1."""
+    before: list[bool] = []
+
+    def work(job: Job) -> None:
+        found = running.get()
+        assert found is not None
+        before.append(found.stopping)
+        limit = time.monotonic() + PATIENCE
+        while not found.stopping:
+            assert time.monotonic() < limit
+            time.sleep(0.005)
+
+    handler = Recorder(work)
+    backend.push("work", retry=0)
+    run = front.start(ConsumerBuilder().register("work", handler), backend.url, [backend.queue])
+    handler.wait()
+    run.consumer.terminate()
+    assert run.wait() == 0
+    assert before == [False]
+    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
 def test_a_job_past_its_time_limit_is_interrupted(front: Front, backend: Backend) -> None:
