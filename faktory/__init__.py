@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .context import JobContext, JobLogFilter, current_job
     from .errors import (
         AuthenticationError,
+        ChildStartFailed,
         ConfigurationError,
         ConnectFailed,
         ConnectionLost,
@@ -44,6 +45,7 @@ __all__ = [
     "App",
     "AuthenticationError",
     "Batch",
+    "ChildStartFailed",
     "Client",
     "ConfigurationError",
     "ConnectFailed",
@@ -97,6 +99,7 @@ _NAMES = {
     ),
     ".errors": (
         "AuthenticationError",
+        "ChildStartFailed",
         "ConfigurationError",
         "ConnectFailed",
         "ConnectionLost",

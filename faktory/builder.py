@@ -144,7 +144,9 @@ class ConsumerBuilder:
 
         * `max_jobs_per_child`: replace a child after so many jobs; 1 is a fresh process for each job, None is never.
         * `max_rss_mb`: replace a child whose resident memory is above this after a job.
-        * `on_child_start()`, `on_child_stop()`: called in each child before its first and after its last job.
+        * `on_child_start()`, `on_child_stop()`: called in each child before its first and after its last job. No job is
+          fetched for a child before `on_child_start` has returned; when it raises, another child is tried after a
+          while. `run`, `run_one` and `drain` raise `ChildStartFailed` after five tries in a row.
 
         The environment variables FAKTORY_ISOLATION=process and FAKTORY_PROCESSES=n do the same for a program that does
         not call this; without the latter there are as many children as `workers`.

@@ -422,6 +422,8 @@ class Crew:
 
     def is_consuming(self) -> bool:
         """Tell whether jobs are taken, or no worker is free to take one."""
+        if self.nursery is not None and not self.nursery.can_run_jobs:
+            return False
         now = monotonic()
         with self.lock:
             is_anyone_free = bool(self._parked) or any(worker.is_dialling for worker in self.workers)

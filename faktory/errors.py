@@ -20,6 +20,7 @@
     ├── JobCancelled                         a job was cut off by a shutdown
     ├── Retry                                raised by a typed job: run me again later
     ├── Discard                              raised by a typed job: drop me, this is no failure
+    ├── ChildStartFailed                     child processes end before they are ready
     └── ConsumerTerminated                   the consumer has ended and cannot run again
 
 The facts are attributes; the text is for people. All of them can be pickled.
@@ -150,6 +151,14 @@ class JobCrashed(FaktoryError):
 
 class JobCancelled(FaktoryError):
     """Reported for a job that was cut off because its worker had to stop."""
+
+
+class ChildStartFailed(FaktoryError):
+    """Child processes end again and again before they are ready, so that no job can be run. None was fetched for it.
+
+    Raised by `run`, `run_one` and `drain` after some tries, and by their next call when it has not healed by then;
+    `run_to_completion` goes on trying.
+    """
 
 
 class Retry(FaktoryError):

@@ -73,6 +73,8 @@ STACK_PATIENCE: Final = 0.2
 """Time for a child to write its stacks before it is killed."""
 CHILD_START_LIMIT: Final = 60.0
 """Longest time to import the application, and for a child to start."""
+CHILD_START_TRIES: Final = 5
+"""Starts that fail in a row, with none that succeeds between, after which `run`, `run_one` and `drain` give up."""
 CHILD_STOP_LIMIT: Final = 5.0
 """Longest time for children to end when they are told to, before they are killed."""
 CHILD_TAIL: Final = 50

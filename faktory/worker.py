@@ -100,6 +100,8 @@ class Worker:
                 return False
             if self.slot.outcome is not None:
                 self._report(connection)
+            if not self._has_child():
+                return False
             self._fetch(connection)
             while self.slot.outcome is not None:
                 self._report(connection)
@@ -195,19 +197,34 @@ class Worker:
             self._connection = None
         return None
 
+    def _has_child(self) -> bool:
+        """Wait for a child that can take a job, if jobs run in children. Returns False when none is wanted any more."""
+        while self._runner is not None and not self._runner.make_ready():
+            if not self._crew.lifecycle.may_fetch:
+                return False
+            if not self._await_child(self._runner) and self.shift.error is not None:
+                raise self.shift.error
+        return True
+
     def _await_child(self, runner: ChildRunner) -> bool:
-        """Wait for a child that can take a job, then ask for the step anew: much may have changed."""
+        """Wait for a child that can take a job, then ask for the step anew: much may have changed.
+
+        Returns False to end, when children do not start and the shift does not go on for ever.
+        """
         self.is_dialling = True
         self._crew.step_aside(self)
         try:
             wait = runner.start_in()
             if wait > 0:
                 self._dialler.pause(self, wait)
-            else:
-                runner.await_start()
+                return True
+            runner.await_start()
         finally:
             self.is_dialling = False
-        return True
+        trouble = None if self.shift.is_persistent else runner.trouble()
+        if trouble is not None:
+            self._crew.stop(self.shift, trouble)
+        return trouble is None
 
     def _dial(self) -> bool:
         """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""

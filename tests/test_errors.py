@@ -14,6 +14,7 @@ import faktory
 from faktory import errors
 from faktory.errors import (
     AuthenticationError,
+    ChildStartFailed,
     ConfigurationError,
     ConnectFailed,
     ConnectionLost,
@@ -57,6 +58,7 @@ EXAMPLES: list[tuple[FaktoryError, str, dict[str, object]]] = [
     (JobCrashed("signal 9"), "signal 9", {}),
     (JobCancelled("stopping"), "stopping", {}),
     (ConsumerTerminated("ended"), "ended", {}),
+    (ChildStartFailed("no database"), "no database", {}),
     (Retry(in_=60), "the job wants to run again in 60", {"in_": 60}),
     (Retry(), "the job wants to run again", {"in_": None}),
     (Discard("too old"), "too old", {"reason": "too old"}),

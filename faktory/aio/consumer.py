@@ -57,9 +57,8 @@ class Consumer:
     _kit: ClassVar[Kit]
     _connection: ClassVar[type[Connection]]
 
-    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler, children: Children | None) -> None:
+    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler) -> None:
         self._crew = crew
-        self._children = children
         self._hooks = hooks
         self._threads = threads
         self._dialler = dialler
@@ -104,8 +103,8 @@ class Consumer:
         else:
             children = await cls._start_children(start_nursery)
             handlers = in_children(registry.build(), children, threads)
-        crew = Crew(cls._kit, options, handlers, managed, connect_heart)
-        consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect), children)
+        crew = Crew(cls._kit, options, handlers, managed, connect_heart, children)
+        consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect))
         try:
             await consumer._connect_heart()
         except BaseException:
@@ -405,8 +404,8 @@ class Consumer:
         if self.state is State.TERMINATED:
             return
         self._crew.lifecycle.finish()
-        if self._children is not None:
-            await aside(self._kit, self._children.close)
+        if self._crew.children is not None:
+            await aside(self._kit, self._crew.children.close)
         if self._has_started:
             await self._tell_quiet()
             await run_hooks(self._hooks.shutdown)

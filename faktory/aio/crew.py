@@ -26,6 +26,7 @@ from .kit import Bell, Event, Kit
 from .work import AsyncHandler, Work
 
 if TYPE_CHECKING:
+    from ..isolation.shared import Children
     from .fetcher import Fetcher
     from .reporter import Reporter
 
@@ -42,7 +43,10 @@ class Crew:
         handlers: Mapping[str, AsyncHandler],
         managed: Managed,
         connect: Callable[[float], BlockingConnection],
+        children: Children | None = None,
     ) -> None:
+        self.children = children
+        """Where jobs run; None for the loop and its threads."""
         self.kit = kit
         self.options = options
         self.handlers = handlers
@@ -169,6 +173,10 @@ class Crew:
         if fetcher.is_fetching:
             fetcher.is_fetching = False
             self._fetching -= 1
+
+    def leave_lookout(self, fetcher: Fetcher) -> None:
+        """Note that a fetcher sends no FETCH yet, and keeps its slot: it waits for a child to run the job."""
+        self._lookouts.answered(fetcher.index)
 
     def give_place(self) -> None:
         """Let a parked fetcher that has a connection look out in the place of one that has none."""
@@ -386,6 +394,8 @@ class Crew:
 
     def is_consuming(self) -> bool:
         """Tell whether jobs are taken, or no slot is free for one. Any thread may call it."""
+        if self.children is not None and not self.children.can_run_jobs:
+            return False
         fetchers = list(self.fetchers)
         sent = {each.index: each.sent_at for each in fetchers if each.is_fetching and each.sent_at is not None}
         is_anyone_free = bool(self._parked) or any(fetcher.is_dialling for fetcher in fetchers)

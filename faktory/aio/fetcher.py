@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ..backoff import Backoff
 from ..commands import Ack, Fail, Fetch
@@ -22,6 +23,11 @@ from .dialler import Dialler
 from .kit import Event
 from .reporter import exchange_reports
 from .runner import Runner
+from .threads import aside
+
+if TYPE_CHECKING:
+    from ..isolation.runner import ChildRunner
+    from ..isolation.shared import Children
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -59,6 +65,7 @@ class Fetcher:
         self._is_single = is_single
         self._has_fetched = False
         self._connection: Connection | None = None
+        self._child: ChildRunner | None = None  # ready for the job that is asked for
         self._is_proven = False
         self._refusals = Backoff()
 
@@ -104,6 +111,10 @@ class Fetcher:
         if connection is None:
             crew.step_aside(self)
             return await self._dial()
+        if crew.children is not None:
+            self._child = crew.children.take()
+            if self._child is None:
+                return await self._await_child(crew.children)
         outcomes = crew.take_fresh()
         try:
             await self._fetch(connection, outcomes)
@@ -114,7 +125,34 @@ class Fetcher:
         finally:
             crew.step_aside(self)
             crew.unsettled(outcomes)
+            if self._child is not None and crew.children is not None:
+                crew.children.give_back(self._child)
+                self._child = None
         return True
+
+    async def _await_child(self, children: Children) -> bool:
+        """Wait for a child that can take a job, then ask for the step anew: much may have changed.
+
+        Returns False to end, when children do not start and the shift does not go on for ever.
+        """
+        crew, shift = self._crew, self.shift
+        self.is_dialling = True
+        crew.leave_lookout(self)
+        crew.leave_to_reporter()
+        crew.mail.ring()
+        try:
+            wait = children.start_in()
+            if wait > 0:
+                await self._pause_aside(wait, self._is_pointless)
+                return True
+            await aside(crew.kit, children.start)
+        finally:
+            self.is_dialling = False
+            crew.step_aside(self)
+        trouble = None if shift.is_persistent else children.trouble()
+        if trouble is not None:
+            crew.stop(shift, trouble)
+        return trouble is None
 
     def _usable(self) -> Connection | None:
         connection = self._connection
@@ -202,7 +240,8 @@ class Fetcher:
             return
         crew.expect_outcome(1)
         try:
-            self._runner.start(self, job)
+            child, self._child = self._child, None
+            self._runner.start(self, job, child)
             await crew.kit.give_way()  # a job that is done at once gets its ACK into the write of the next FETCH
         finally:
             crew.expect_outcome(-1)

@@ -17,6 +17,7 @@ from .kit import Group
 from .work import AsyncHandler, Work
 
 if TYPE_CHECKING:
+    from ..isolation.runner import ChildRunner
     from .fetcher import Fetcher
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
@@ -31,10 +32,11 @@ class Runner:
         self._hooks = hooks
         self._group = group
 
-    def start(self, fetcher: Fetcher, job: Job) -> None:
-        """Start a job that a handler is registered for."""
+    def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None) -> None:
+        """Start a job that a handler is registered for; `child` is ready to run it, if children do."""
         handler = self._crew.handlers[job.jobtype]
         work, is_in_time = self._crew.begin(fetcher, job, handler.handler.timeout)
+        work.child = child
         self._group.start(self._run, work, handler, is_in_time)
 
     async def ask_to_stop(self) -> None:
@@ -64,6 +66,8 @@ class Runner:
         except Exception:
             log.exception("the end of job %a could not be told", job.jid)
         finally:
+            if work.child is not None and crew.children is not None:
+                crew.children.give_back(work.child)
             crew.release(work)
         if self._hooks.stop_when:
             await self.ask_to_stop()

@@ -18,6 +18,7 @@ from .kit import Cut, Kit
 from .threads import Call, Threads
 
 if TYPE_CHECKING:
+    from ..isolation.runner import ChildRunner
     from ..isolation.shared import Children, IsolatedCall
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
@@ -34,6 +35,7 @@ class Work:
         "_post",
         "_scope",
         "_was_cut",
+        "child",
         "outcome",
         "run",
         "slot",
@@ -44,6 +46,8 @@ class Work:
         self.run: Run = run
         self.outcome: Outcome | None = None
         """What became of it, while that waits for the hooks."""
+        self.child: ChildRunner | None = None
+        """The child process that waits for the job; None once it has the job, and where jobs run in this process."""
         self._post = post
         self._scope = kit.scope()
         self._call: Call | IsolatedCall | None = None  # in a thread, or in a child process
@@ -192,15 +196,16 @@ def in_children(handlers: Mapping[str, Handler], children: Children, threads: Th
 
     def prepared(handler: Handler) -> AsyncHandler:
         async def perform(job: Job) -> None:
-            call = IsolatedCall(children, job, time_limit(job.reservation, handler.timeout))
             work = _working.get()
-            if work is not None:
-                work.note_call(call)
+            if work is None or work.child is None:
+                raise RuntimeError("a job was fetched without a child process to run it")  # a mistake in here
+            runner, work.child = work.child, None
+            call = IsolatedCall(children, runner, job, time_limit(job.reservation, handler.timeout))
+            work.note_call(call)
             try:
                 await threads.run(call.carry_out)
             finally:
-                if work is not None:
-                    work.note_call(None)
+                work.note_call(None)
 
         return AsyncHandler(handler, perform)
 

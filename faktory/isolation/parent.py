@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 from ..errors import ConfigurationError
 from ..options import CHILD_START_LIMIT, CHILD_STOP_LIMIT, CHILD_TAIL
 from .frames import NEWS, ORDER, News, Order
+from .starts import Starts
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
 
@@ -35,6 +36,10 @@ class ChildProcess:
     def __init__(self, number: int, jobs: socket.socket, signal_child: Callable[[int, int], None]) -> None:
         self.number = number
         self.jobs = jobs
+        self.begun: float = monotonic()
+        """When it was asked for."""
+        self.is_ready = False
+        """True once it has said that it can take jobs."""
         self.pid = 0
         """0 until the nursery has told."""
         self.exit_code: int | None = None
@@ -68,6 +73,7 @@ class Nursery:
     """The process that forks the children, and the thread that listens to all of them. Thread-safe."""
 
     def __init__(self, document: dict[str, Any]) -> None:
+        self.starts: Starts = Starts()
         self._document = document
         self._lock = threading.Lock()  # for starting and forking, one at a time
         self._numbers = count(1)
@@ -75,7 +81,8 @@ class Nursery:
         self._to_listen: deque[tuple[int | socket.socket, Callable[[bytes], None]]] = deque()
         self._woken, self._waker = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._is_closing = False
+        self.is_closing = False
+        """True once children are told to end."""
         self._start()
         _remember(self)
         self._thread = threading.Thread(target=self._listen, name="faktory-children", daemon=True)
@@ -119,15 +126,22 @@ class Nursery:
         ours.settimeout(None)
         self._to_listen.append((ours, _News(self._children)))
 
+    @property
+    def can_run_jobs(self) -> bool:
+        """True while children start as they should, or one is ready all the same."""
+        if not self.starts.rounds:
+            return self.starts.have_succeeded
+        return any(child.is_ready for child in self._children.all())
+
     def close(self) -> None:
         """Let the children end after what they have in hand, kill those that do not, and end the nursery."""
+        self.is_closing = True
         limit = monotonic() + CHILD_STOP_LIMIT
         children = self._children.all()
         for child in children:
             child.retire()
         for child in children:
             child.has_ended.wait(max(0.0, limit - monotonic()))
-        self._is_closing = True
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)  # at this it kills the rest
         self._process.wait()
@@ -144,7 +158,7 @@ class Nursery:
         Raises `OSError` without descriptors for one, and `ConfigurationError` when a new nursery cannot be started.
         """
         with self._lock:
-            if self._process.poll() is not None and not self._is_closing:
+            if self._process.poll() is not None and not self.is_closing:
                 code = self._process.returncode
                 log.error("the process that forks children ended with exit code %d; it is started anew", code)
                 self._start()  # the thread that listens sees the end of the old one, and to its children
@@ -205,7 +219,7 @@ class Nursery:
             while self._to_listen:
                 descriptor, sink = self._to_listen.popleft()
                 self._selector.register(descriptor, selectors.EVENT_READ, sink)
-            if self._is_closing and len(self._selector.get_map()) == 1:
+            if self.is_closing and len(self._selector.get_map()) == 1:
                 break
             for key, _ in self._selector.select():
                 try:

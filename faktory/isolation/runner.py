@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import signal
+import threading
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-from ..backoff import Backoff
-from ..errors import ConfigurationError, JobCancelled, JobCrashed, JobTimeout
-from ..failure import Report, ReportedFailure
+from ..errors import ChildStartFailed, ConfigurationError, JobCancelled, JobCrashed, JobTimeout
+from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer
 from .parent import ChildProcess, Nursery
@@ -30,95 +31,104 @@ class _Ended(Exception):
 
 
 class ChildRunner:
-    """The child of one worker. Used by the worker's thread, but for `cancel` and `dump_stacks`."""
+    """The child of one worker. Used by one thread at a time, but for `cancel` and `dump_stacks`."""
 
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
+        self._starts = nursery.starts
         self._child: ChildProcess | None = None
-        self._is_started = False  # has the present child said that it is ready?
-        self._is_doubtful = False  # did the last one end before it was?
-        self._is_cancelled = False
-        self._backoff = Backoff(first=0.5)
-        self._not_before = 0.0
+        self._cancelled = threading.Event()
 
     # -- having a child ----------------------------------------------------------------------------------------------
 
-    def make_ready(self) -> bool:
-        """Tell whether a job can be handed over, starting a child if there is none; the job may wait for it to start.
+    def is_ready(self) -> bool:
+        """Tell whether a job can be handed over now. Waits for nothing, and starts nothing."""
+        return self._ready_child() is not None
 
-        After one that ended while it started, only when the next has: a job must not be fetched to be failed by it.
-        """
+    def _ready_child(self) -> ChildProcess | None:
         child = self._child
-        if child is not None and child.has_ended.is_set():
-            if not self._is_started and not self._had_started(child):
+        if child is None or child.has_ended.is_set():
+            return None
+        if not child.is_ready:
+            with suppress(TimeoutError, _Ended):
+                self._take_ready(child, 0.0)
+        return child if child.is_ready else None
+
+    def make_ready(self) -> bool:
+        """Tell whether a job can be handed over, and start a child if there is none. Does not wait for its start.
+
+        A job is fetched only when this is True: a child that cannot start must not cost one.
+        """
+        if self.is_ready():
+            return True
+        child = self._child
+        if child is None or child.has_ended.is_set():
+            if child is not None and not child.is_ready and not self._had_started(child):
                 self._note_failed_start(child)
             self._drop()
-        if self._child is None:
-            if self._is_doubtful:
-                return False
-            self._replace()
-        return self._child is not None and (self._is_started or not self._is_doubtful)
+            if not self._starts.wait(monotonic()):
+                self._replace()
+        return False
 
     def _had_started(self, child: ChildProcess) -> bool:
         """Tell whether a child that has ended said before that it was ready."""
-        try:
-            return self._receive(child, KILL_GRACE)[0] == Answer.READY
-        except (TimeoutError, _Ended):
-            return False
+        with suppress(TimeoutError, _Ended):
+            self._take_ready(child, KILL_GRACE)
+        return child.is_ready
 
     def start_in(self) -> float:
-        """Return the seconds to wait before another child may be started."""
-        return max(0.0, self._not_before - monotonic())
+        """Return the seconds to wait before `await_start` can do something."""
+        return 0.0 if self._child is not None else self._starts.wait(monotonic())
 
     def await_start(self) -> None:
-        """Start a child, if there is none, and wait until it is ready or has ended."""
+        """Start a child, if there is none and one may be started, and wait until it is ready or has ended."""
+        if self.make_ready() or self._child is None:
+            return
         child = self._child
-        if child is None or child.has_ended.is_set():
-            child = self._replace()
-        if child is not None:
-            try:
-                self._await_ready(child)
-            except _Ended:
-                self._kill(child)
-                self._note_failed_start(child)
-
-    def _await_ready(self, child: ChildProcess) -> None:
-        """Wait until a child has started. Raises `_Ended`, also for one that takes too long and is killed."""
         try:
-            self._receive(child, CHILD_START_LIMIT)
+            self._take_ready(child, max(0.0, child.begun + CHILD_START_LIMIT - monotonic()))
         except TimeoutError:
-            log.error("a child process did not start within %g s and is killed", CHILD_START_LIMIT)
             child.signal(DUMP)
             child.has_ended.wait(STACK_PATIENCE)
-            child.signal(signal.SIGKILL)
-            raise _Ended from None
-        self._note_started()
+            self._note_failed_start(child, f"a child process did not start within {CHILD_START_LIMIT:g} s")
+        except _Ended:
+            self._note_failed_start(child)
+
+    def trouble(self) -> ChildStartFailed | None:
+        """Return what a `run` that does not go on for ever should raise; None while there is hope."""
+        return self._starts.trouble()
+
+    def _take_ready(self, child: ChildProcess, limit: float) -> None:
+        """Wait until a child says that it is ready. Raises `TimeoutError`, `_Ended`."""
+        self._receive(child, limit)
+        child.is_ready = True
+        news = self._starts.note_success()
+        if news is not None:
+            log.info("%s", news)
 
     def _replace(self) -> ChildProcess | None:
-        """Start another child; None, and back-off, when that cannot be done."""
+        """Start another child; None when it cannot be done, which puts off the next try."""
         self._drop()
-        self._is_started = False
+        if self._cancelled.is_set() or self._nursery.is_closing:
+            return None
         try:
             self._child = self._nursery.fork()
         except (OSError, ConfigurationError) as exc:
-            self._put_off(f"cannot start a child process: {exc}")
+            self._note_trouble(f"cannot start a child process: {exc}", monotonic())
         return self._child
 
-    def _note_started(self) -> None:
-        self._is_started = True
-        self._is_doubtful = False
-        self._backoff.reset()
-
-    def _note_failed_start(self, child: ChildProcess) -> None:
+    def _note_failed_start(self, child: ChildProcess, reason: str = "") -> None:
         """Put off the next child."""
-        self._put_off(f"{_how_it_ended(child)} while it started")
+        self._kill(child)
         self._drop()
+        if not self._cancelled.is_set() and not self._nursery.is_closing:
+            reason = reason or f"{_how_it_ended(child)} while it started"
+            self._note_trouble(reason + _last_words(_user_lines(child)), child.begun)
 
-    def _put_off(self, why: str) -> None:
-        self._is_doubtful = True
-        delay = self._backoff.next_delay()
-        self._not_before = monotonic() + delay
-        log.error("%s; the next one starts in %.1f s", why, delay)
+    def _note_trouble(self, reason: str, begun: float) -> None:
+        news = self._starts.note_failure(reason, begun, monotonic())
+        if news is not None:
+            log.error("%s", news)
 
     def _drop(self) -> None:
         if self._child is not None:
@@ -136,43 +146,63 @@ class ChildRunner:
     def run(self, data: bytes, limit: float, reservation: float) -> None:
         """Run a job, given as JSON, within `limit` seconds; then `JobTimeout` is raised in it, then it is killed.
 
-        The time a child takes to start does not count, but for the job's `reservation`, which it shortens. Raises
-        `ReportedFailure`, or `JobCancelled` after `cancel`.
+        When the child has died since it was asked for, the job waits for another, for as long as its `reservation`
+        lasts: that time does not count for its limit. Raises `ReportedFailure`, or `JobCancelled` after `cancel`.
         """
-        begun = monotonic()
-        child = self._child
-        if child is None or child.has_ended.is_set():
-            child = self._replace()
-        if self._is_cancelled:  # looked at after the child is known to `cancel`, which looks the other way round
-            raise JobCancelled
-        if child is None:
-            raise _crashed("no child process could be started")
-        child.tail.clear()
-        try:
-            if not self._is_started:
-                self._await_ready(child)
-            limit = min(limit, max(1.0, reservation - KILL_GRACE - (monotonic() - begun)))
-            self._hand_over(child, data, limit)
-            answer, is_last, payload = self._await_answer(child, limit)
-        except _Ended:
-            raise self._crash(child) from None
-        except TimeoutError:
-            answer, is_last, payload = self._overrun(child, limit)
-        except BaseException:
-            self._kill(child)  # Ctrl-C: what it does now would be nobody's
-            self._drop()
-            raise
+        ends_at = monotonic() + max(1.0, reservation - KILL_GRACE)
+        while True:
+            child = self._await_child(ends_at)
+            child.tail.clear()
+            limit = min(limit, max(1.0, ends_at - monotonic()))
+            try:
+                if self._hand_over(child, data, limit):
+                    answer, is_last, payload = self._await_answer(child, limit)
+                    break
+            except _Ended:
+                raise self._crash(child) from None
+            except TimeoutError:
+                answer, is_last, payload = self._overrun(child, limit)
+                break
+            except BaseException:
+                self._kill(child)  # Ctrl-C: what it does now would be nobody's
+                self._drop()
+                raise
+            self._kill(child)
         if is_last:
             self._replace()  # starts while the outcome is reported
         if answer == Answer.FAILED:
             raise _reported(payload)
 
+    def _await_child(self, ends_at: float) -> ChildProcess:
+        """Return a child that is ready: at once, but when the one that was has died meanwhile."""
+        while (child := self._ready_child()) is None:
+            self._check_not_cancelled()
+            left = ends_at - monotonic()
+            if left <= 0:
+                raise _crashed(f"no child process could be started in its time: {self._starts.reason}")
+            if wait := self.start_in():
+                self._cancelled.wait(min(wait, left))
+            else:
+                self.await_start()
+        self._check_not_cancelled()
+        return child
+
+    def _check_not_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            self._drop()
+            raise JobCancelled(CUT_OFF)
+
     def cancel(self) -> None:
         """Kill the child, now and for good: the consumer ends. Any thread may call it."""
-        self._is_cancelled = True
+        self._cancelled.set()
         child = self._child
         if child is not None:
             child.signal(signal.SIGKILL)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True when it takes no more jobs."""
+        return self._cancelled.is_set()
 
     def dump_stacks(self) -> int:
         """Have the child write its stacks to stderr. Returns its pid, 0 without one. Any thread may call it."""
@@ -182,14 +212,16 @@ class ChildRunner:
         child.signal(DUMP)
         return child.pid
 
-    def _hand_over(self, child: ChildProcess, data: bytes, limit: float) -> None:
+    def _hand_over(self, child: ChildProcess, data: bytes, limit: float) -> bool:
+        """Give it the job. Returns False when it is gone, and has not got the whole of it, so that it ran nothing."""
         child.jobs.settimeout(limit)
         try:
             child.jobs.sendall(JOB.pack(limit, len(data)) + data)
         except TimeoutError:
             raise
-        except OSError as exc:
-            raise _Ended from exc
+        except OSError:
+            return False
+        return True
 
     def _await_answer(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Return the answer to the job; at the limit, first have the job end itself."""
@@ -214,8 +246,8 @@ class ChildRunner:
                     return answer, bool(is_last), payload
             try:
                 data = child.jobs.recv(65536)
-            except TimeoutError:
-                raise
+            except (TimeoutError, BlockingIOError):
+                raise TimeoutError from None
             except OSError as exc:
                 raise _Ended from exc
             if not data:
@@ -228,29 +260,20 @@ class ChildRunner:
         """Return what to raise for a job whose child is gone; the next child is on its way."""
         was_alone = not child.has_ended.wait(STACK_PATIENCE)
         self._kill(child)
-        if self._is_cancelled:
+        if self._cancelled.is_set():
             self._drop()
-            return JobCancelled()
+            return JobCancelled(CUT_OFF)
         message = "the child process closed its connection and was killed" if was_alone else _how_it_ended(child)
-        if self._is_started:
-            self._replace()
-        else:
-            message += " while it started"
-            self._note_failed_start(child)
+        self._replace()
         tail = _user_lines(child)
-        last = next((line for line in reversed(tail) if not line.startswith(_STACK)), None)
-        if last is not None:
-            message += f"; it said last: {last.strip()}"
-        return _crashed(message, tail)
+        return _crashed(message + _last_words(tail), tail)
 
     def _overrun(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Kill a child whose job did not end at its time limit. Returns its answer, if that came after all."""
         child.signal(DUMP)
         child.has_ended.wait(STACK_PATIENCE)
         self._kill(child)
-        if self._is_cancelled:
-            self._drop()
-            raise JobCancelled
+        self._check_not_cancelled()
         try:
             answer, _, payload = self._receive(child, STACK_PATIENCE)
         except (TimeoutError, _Ended):
@@ -280,6 +303,12 @@ def _how_it_ended(child: ChildProcess) -> str:
         name = f"signal {-code}"
     hint = " (as the kernel does when memory runs out)" if name == "SIGKILL" else ""
     return f"the child process {child.pid} was killed by {name}{hint}"
+
+
+def _last_words(lines: tuple[str, ...]) -> str:
+    """Return what to add to how a child ended: the last line it wrote, but for stacks."""
+    last = next((line for line in reversed(lines) if not line.startswith(_STACK)), None)
+    return "" if last is None else f"; it said last: {last.strip()}"
 
 
 def _user_lines(child: ChildProcess) -> tuple[str, ...]:

@@ -6,83 +6,93 @@ import json
 import threading
 from time import monotonic
 
-from ..errors import JobCancelled
+from ..errors import ChildStartFailed, JobCancelled
 from ..job import Job
 from .parent import Nursery
 from .runner import ChildRunner
 
 
 class Children:
-    """As many children as jobs run at a time, each lent to one of them. Thread-safe."""
+    """As many children as jobs run at a time, each lent to one FETCH and then to its job. Thread-safe."""
 
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
+        self._lock = threading.Lock()
         self._idle: list[ChildRunner] = []
 
-    def borrow(self) -> ChildRunner:
-        """Return an idle one, the latest used first, or a new one."""
+    @property
+    def can_run_jobs(self) -> bool:
+        """True while children start as they should, or one is ready all the same."""
+        return self._nursery.can_run_jobs
+
+    def take(self) -> ChildRunner | None:
+        """Return an idle one that is ready, the latest used first; None when one must be waited for. Does not wait."""
+        with self._lock:
+            for runner in reversed(self._idle):
+                if runner.is_ready():
+                    self._idle.remove(runner)
+                    return runner
+        return None
+
+    def start_in(self) -> float:
+        """Return the seconds to wait before `start` can do something."""
+        return self._nursery.starts.wait(monotonic())
+
+    def start(self) -> None:
+        """Try to have one more that is ready: blocks until it is, or has ended. For a thread that may wait."""
+        with self._lock:
+            runner = self._idle.pop(0) if self._idle else ChildRunner(self._nursery)
         try:
-            return self._idle.pop()
-        except IndexError:
-            return ChildRunner(self._nursery)
+            runner.await_start()
+        finally:
+            self.give_back(runner)
+
+    def trouble(self) -> ChildStartFailed | None:
+        """Return what a `run` that does not go on for ever should raise; None while there is hope."""
+        return self._nursery.starts.trouble()
 
     def give_back(self, runner: ChildRunner) -> None:
-        """Take one back that can run another job."""
-        self._idle.append(runner)
+        """Take one back, for another job if it can run one."""
+        if runner.is_cancelled:
+            runner.close()
+            return
+        with self._lock:
+            self._idle.append(runner)
 
     def close(self) -> None:
         """End all of them."""
-        while self._idle:
-            self._idle.pop().close()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for runner in idle:
+            runner.close()
         self._nursery.close()
 
 
 class IsolatedCall:
     """One job in a child. `carry_out` blocks the thread that calls it; any thread may call `interrupt`."""
 
-    def __init__(self, children: Children, job: Job, limit: float) -> None:
+    def __init__(self, children: Children, runner: ChildRunner, job: Job, limit: float) -> None:
         self._children = children
+        self._runner = runner
         self._job = job
         self._limit = limit
-        self._lock = threading.Lock()  # a runner is cancelled only while this call has it
-        self._runner: ChildRunner | None = None
-        self._is_cancelled = threading.Event()
+        self._lock = threading.Lock()  # the runner is cancelled only while this call has it
+        self._has_ended = False
 
     def carry_out(self) -> None:
-        """Run the job. Raises what `ChildRunner.run` raises."""
-        runner = self._children.borrow()
+        """Run the job, and give the child back. Raises what `ChildRunner.run` raises."""
         try:
-            with self._lock:
-                if self._is_cancelled.is_set():
-                    raise JobCancelled
-                self._runner = runner
-            self._await_child(runner)
-            runner.run(json.dumps(self._job._received).encode(), self._limit, self._job.reservation)
+            self._runner.run(json.dumps(self._job._received).encode(), self._limit, self._job.reservation)
         finally:
             with self._lock:
-                was_cancelled = self._runner is not None and self._is_cancelled.is_set()
-                self._runner = None
-            if was_cancelled:
-                runner.close()
-            else:
-                self._children.give_back(runner)
-
-    def _await_child(self, runner: ChildRunner) -> None:
-        """Wait for a child, after one that could not start: its job has failed by it, this one need not."""
-        limit = monotonic() + self._limit
-        while not runner.make_ready() and monotonic() < limit:
-            wait = runner.start_in()
-            if self._is_cancelled.wait(min(wait, max(0.0, limit - monotonic()))):
-                raise JobCancelled
-            if not wait:
-                runner.await_start()
+                self._has_ended = True
+            self._children.give_back(self._runner)
 
     def interrupt(self, exc_type: type[Exception]) -> bool:
         """Kill the child at a shutdown; time limits are the runner's own business. Returns True when it is killed."""
         if exc_type is not JobCancelled:
             return False
         with self._lock:
-            self._is_cancelled.set()
-            if self._runner is not None:
+            if not self._has_ended:
                 self._runner.cancel()
         return True

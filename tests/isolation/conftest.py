@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from faktory.backoff import Backoff
+from faktory.isolation import starts
 from tests.conftest import until
 
 
@@ -30,6 +32,12 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     journal = Journal(tmp_path / "journal")
     monkeypatch.setenv("TEST_JOURNAL", journal.path)
     return journal
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have children started again soon."""
+    monkeypatch.setattr(starts, "Backoff", lambda first: Backoff(first=0.01, limit=0.05))
 
 
 def is_alive(pid: int) -> bool:

@@ -222,9 +222,16 @@ def exit_at_first_start() -> None:
         os._exit(3)
 
 
-def fail_to_start() -> None:
-    note(os.environ["TEST_JOURNAL"], "child-start", time.monotonic())
-    raise OddError("never")
+def forbid(job: Job) -> None:
+    """Have no child start from now on."""
+    note(job.args[0], "forbidden")
+
+
+def start_when_allowed() -> None:
+    """Start while the last word in the journal that says so allows it."""
+    lines = Path(os.environ["TEST_JOURNAL"]).read_text().splitlines()
+    if [line for line in lines if line in ("allowed", "forbidden")][-1:] != ["allowed"]:
+        raise OddError("not yet")
 
 
 def slow_start() -> None:

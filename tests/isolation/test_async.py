@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from faktory import Client, ConfigurationError, ConsumerBuilder, Failure, Job, Summary
+from faktory import ChildStartFailed, Client, ConfigurationError, ConsumerBuilder, Failure, Job, Summary
 from faktory.isolation import runner
 from faktory.server import Server
 from tests.loops import LOOPS, Loop
@@ -115,16 +115,50 @@ def test_jobs_are_killed_at_the_deadline(loop: Loop, server: Server, client: Cli
     assert len(server.working) == 0
 
 
-def test_children_that_cannot_start_are_started_with_back_off(
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("max_jobs", [None, 1])
+def test_children_that_cannot_start_cost_no_job(
+    loop: Loop, server: Server, client: Client, journal: Journal, max_jobs: int | None
+) -> None:
+    """C1: `run`, `drain` and `run_one` give up after some tries, and work when it has healed."""
+    client.push_bulk(Job("work", [journal.path], retry=0) for _ in range(6))
+    builder = ConsumerBuilder().register("work", jobs.work)
+    builder.processes(2, on_child_start=jobs.start_when_allowed, max_jobs_per_child=max_jobs)
+
+    async def main() -> None:
+        async with await loop.connect(builder, server.url) as consumer:
+            for call in (consumer.run, consumer.drain, consumer.run_one):
+                with pytest.raises(ChildStartFailed, match=r"times in a row.* exit code 1 .*OddError: not yet"):
+                    await call(["default"])
+                assert not consumer.health().is_ready
+            assert len(server.queue("default")) == 6
+            jobs.note(journal.path, "allowed")
+            assert await consumer.run_one(["default"])
+            assert (await consumer.drain(["default"])).succeeded == 5
+
+    loop.run(main)
+    assert len(journal.lines("work")) == 6
+
+
+@pytest.mark.usefixtures("hasty")
+def test_when_all_children_must_be_replaced_and_none_starts_no_job_is_touched(
     loop: Loop, server: Server, client: Client, journal: Journal
 ) -> None:
-    jid = client.push(Job("work", [journal.path], retry=3))
-    after = client.push(Job("work", [journal.path]))
-    builder = ConsumerBuilder().register("work", jobs.work)
-    summary = drain(loop, server, builder.processes(1, on_child_start=jobs.exit_at_first_start))
-    assert (summary.succeeded, summary.failed) == (1, 1)
-    assert "ended with exit code 3 while it started" in failure_of(server, jid).message
-    assert [words[0] for words in journal.words("work")] == [after]
+    """C1."""
+    jobs.note(journal.path, "allowed")
+    builder = ConsumerBuilder().register("work", jobs.work).register("forbid", jobs.forbid)
+    builder.processes(1, on_child_start=jobs.start_when_allowed, max_jobs_per_child=2)
+    client.push_bulk(Job(kind, [journal.path], retry=0) for kind in ("work", "forbid", "work", "work"))
+
+    async def main() -> None:
+        async with await loop.connect(builder, server.url) as consumer:
+            with pytest.raises(ChildStartFailed):
+                await consumer.run(["default"])
+            assert (len(server.queue("default")), len(server.working)) == (2, 0)
+            jobs.note(journal.path, "allowed")
+            assert (await consumer.drain(["default"])).succeeded == 2
+
+    loop.run(main)
 
 
 async def on_a_loop(job: Job) -> None: ...

@@ -6,18 +6,32 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from faktory import Client, ConfigurationError, Consumer, ConsumerBuilder, Failure, Job, JobLogFilter, Summary
+from faktory import (
+    ChildStartFailed,
+    Client,
+    ConfigurationError,
+    Consumer,
+    ConsumerBuilder,
+    Failure,
+    Job,
+    JobLogFilter,
+    Summary,
+)
 from faktory.isolation import runner
+from faktory.isolation.parent import ChildProcess
+from faktory.isolation.runner import ChildRunner
+from faktory.queues import order_of
 from faktory.server import Server
+from faktory.shift import Shift
 from tests.conftest import until
 
 from . import jobs, typed_jobs
 from .conftest import Journal, is_alive
+from .jobs import note
 
 
 @pytest.fixture
@@ -252,33 +266,110 @@ def test_a_child_that_has_grown_is_replaced(server: Server, client: Client, jour
     assert pids[0] == pids[1] == pids[2] != pids[3]
 
 
-def test_a_child_that_ends_at_its_start_fails_the_one_job_it_was_to_run(
-    server: Server, client: Client, journal: Journal
+def test_a_child_that_ends_at_its_start_costs_no_job(
+    server: Server, client: Client, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    jid = client.push(Job("work", [journal.path], retry=3))
-    after = client.push(Job("work", [journal.path]))
+    """C1."""
+    client.push_bulk(Job("work", [journal.path], retry=0) for _ in range(3))
     builder = ConsumerBuilder().register("work", jobs.work)
-    summary = run(server, builder.processes(1, on_child_start=jobs.exit_at_first_start))
-    assert (summary.succeeded, summary.failed) == (1, 1)
-    failure = failure_of(server, jid)
-    assert failure.errtype == "JobCrashed"
-    assert "ended with exit code 3 while it started; it said last: no database today" in failure.message
-    assert [words[0] for words in journal.words("work")] == [after]
+    with caplog.at_level(logging.INFO):
+        summary = run(server, builder.processes(1, on_child_start=jobs.exit_at_first_start))
+    assert (summary.succeeded, summary.failed) == (3, 0)
+    assert "ended with exit code 3 while it started; it said last: no database today; no job is fetched" in caplog.text
+    assert "child processes start again" in caplog.text
 
 
-def test_children_that_cannot_start_are_replaced_with_back_off_and_cost_one_job(
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("call", ["run", "drain", "run_one"])
+@pytest.mark.parametrize("max_jobs", [None, 1])
+def test_children_that_cannot_start_cost_no_job_and_run_gives_up_after_some_tries(
+    server: Server,
+    client: Client,
+    journal: Journal,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    max_jobs: int | None,
+) -> None:
+    """C1: it heals later, and nothing is lost."""
+    client.push_bulk(Job("work", [journal.path], retry=0) for _ in range(5))
+    builder = ConsumerBuilder().register("work", jobs.work)
+    builder.processes(2, on_child_start=jobs.start_when_allowed, max_jobs_per_child=max_jobs)
+    with builder.connect(server.url) as consumer:
+        for _ in range(2):
+            with pytest.raises(ChildStartFailed, match=r"times in a row.* exit code 1 .*jobs.OddError: not yet"):
+                getattr(consumer, call)(["default"])
+            assert not consumer.health().is_ready
+        assert len(server.queue("default")) == 5
+        assert len([record for record in caplog.records if record.name == "faktory.isolation"]) == 1
+        note(journal.path, "allowed")
+        assert consumer.drain(["default"]).succeeded == 5
+    assert len(journal.lines("work")) == 5
+
+
+@pytest.mark.usefixtures("hasty")
+def test_when_all_children_must_be_replaced_and_none_starts_no_job_is_touched(
     server: Server, client: Client, journal: Journal
 ) -> None:
-    client.push_bulk(Job("work", [journal.path], retry=3) for _ in range(5))
-    builder = ConsumerBuilder().register("work", jobs.work).processes(1, on_child_start=jobs.fail_to_start)
-    with builder.connect(server.url) as consumer, Running(consumer):
-        until(lambda: len(journal.lines("child-start")) >= 3)
-    assert len(server.retries) == 1
-    assert len(server.queue("default")) == 4
-    failure = failure_of(server, server.retries[0].jid)
-    assert "exit code 1 while it started; it said last: tests.isolation.jobs.OddError: never" in failure.message
-    first, _, third = (float(words[0]) for words in journal.words("child-start")[:3])
-    assert third - first > 0.1
+    """C1: children that have served their time, and a database that is down by then."""
+    note(journal.path, "allowed")
+    client.push(Job("work", [journal.path], retry=0))
+    builder = ConsumerBuilder().register("work", jobs.work).register("forbid", jobs.forbid)
+    builder.processes(1, on_child_start=jobs.start_when_allowed, max_jobs_per_child=2)
+    client.push(Job("forbid", [journal.path], retry=0))
+    client.push_bulk(Job("work", [journal.path], retry=0) for _ in range(5))
+    with builder.connect(server.url) as consumer:
+        with pytest.raises(ChildStartFailed):
+            consumer.run(["default"])
+        assert len(server.queue("default")) == 5
+        assert len(server.working) == 0
+        note(journal.path, "allowed")
+        assert consumer.drain(["default"]).succeeded == 5
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_worker_that_runs_for_ever_goes_on_trying(server: Server, client: Client, journal: Journal) -> None:
+    """C1."""
+    client.push(Job("work", [journal.path], retry=0))
+    builder = ConsumerBuilder().register("work", jobs.work).processes(2, on_child_start=jobs.start_when_allowed)
+    with builder.connect(server.url) as consumer:
+        shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+
+        def run_for_ever() -> None:
+            with consumer._working():
+                consumer._work(shift)
+
+        thread = threading.Thread(target=run_for_ever)
+        thread.start()
+        until(lambda: consumer._crew.nursery is not None and consumer._crew.nursery.starts.trouble() is not None)
+        assert not consumer.health().is_ready
+        assert len(server.queue("default")) == 1
+        note(journal.path, "allowed")
+        until(lambda: journal.lines("work"))
+        assert consumer.health().is_ready
+        consumer.terminate()
+        thread.join(20)
+    assert shift.succeeded == 1
+
+
+def test_a_job_whose_child_has_died_meanwhile_runs_in_the_next(
+    server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C1: also when nobody has noticed yet."""
+    client.push(Job("work", [journal.path], retry=0))
+    hand_over = ChildRunner._hand_over
+    killed: list[int] = []
+
+    def kill_first(runner: ChildRunner, child: ChildProcess, data: bytes, limit: float) -> bool:
+        if not killed:
+            killed.append(child.pid)
+            child.signal(signal.SIGKILL)
+            until(lambda: not is_alive(child.pid))
+        return hand_over(runner, child, data, limit)
+
+    monkeypatch.setattr(ChildRunner, "_hand_over", kill_first)
+    summary = run(server, ConsumerBuilder().register("work", jobs.work).processes(1))
+    assert (summary.succeeded, summary.failed) == (1, 0)
+    assert killed
 
 
 class Running:
@@ -374,7 +465,7 @@ def test_no_descriptors_for_a_child_are_a_reason_to_wait(
         monkeypatch.setattr(os, "pipe", exhausted)
         summary = consumer.drain(["default"])
     assert (summary.succeeded, summary.failed) == (1, 0)
-    assert "cannot start a child process: [Errno 24] Too many open files; the next one starts in" in caplog.text
+    assert "cannot start a child process: [Errno 24] Too many open files; no job is fetched for it" in caplog.text
 
 
 def test_a_job_may_end_a_pool_of_processes(server: Server, client: Client) -> None:
@@ -412,7 +503,6 @@ def test_a_child_killed_between_two_jobs_harms_none(server: Server, client: Clie
         ((_, pid),) = journal.words("work")
         os.kill(int(pid), signal.SIGKILL)
         until(lambda: not is_alive(int(pid)))
-        time.sleep(0.05)  # for the news to spread
         client.push(Job("work", [journal.path]))
         until(lambda: len(journal.lines("work")) == 2)
     assert len(server.retries) == 0
