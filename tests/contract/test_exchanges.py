@@ -15,7 +15,7 @@ from faktory.server import Server
 from tests.recording import Exchange, Recording
 
 from .conftest import Backend
-from .fronts import PATIENCE, Front
+from .fronts import PATIENCE, Front, ThreadFront
 
 AT_ONCE = 3.0
 """Seconds: far less than a beat (15 s), which would repair what is forgotten, and enough for a busy machine."""
@@ -230,6 +230,31 @@ def test_an_outcome_of_a_worker_that_has_ended_is_reported_at_once(
     assert started.wait(AT_ONCE)
     embedded.faults.drop("ACK", times=2, executed=False)
     push(embedded, "short")
+    said.until(lambda said: any(each.reply == "OK" for each in said.exchanges("ACK")), PATIENCE)
+    go_on.set()
+    with pytest.raises(ConnectionError):
+        run.wait()
+
+
+def test_outcomes_that_nobody_takes_are_tried_with_a_back_off(embedded: Server, said: Recording) -> None:
+    """By the heartbeat, in threads: elsewhere `run` has ended by then."""
+    go_on = threading.Event()
+    started = threading.Event()
+
+    def work(job: Job) -> None:
+        if job.args[0] == "long":
+            started.set()
+            go_on.wait(PATIENCE)
+
+    run = ThreadFront().start(ConsumerBuilder().register("work", work).workers(2), said.url, ["default"])
+    push(embedded, "long")
+    assert started.wait(AT_ONCE)
+    fault = embedded.faults.drop("ACK", times=None, executed=False)
+    push(embedded, "short")
+    said.until(lambda said: said.count("ACK") >= 8, PATIENCE)
+    third, eighth = said.exchanges("ACK")[2], said.exchanges("ACK")[7]  # behind the worker's own two tries
+    assert eighth.at - third.at > 0.1  # five pauses of up to 0.1, 0.2, 0.4 s and so on; a storm takes 10 ms
+    embedded.faults.remove(fault)
     said.until(lambda said: any(each.reply == "OK" for each in said.exchanges("ACK")), PATIENCE)
     go_on.set()
     with pytest.raises(ConnectionError):

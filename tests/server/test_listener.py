@@ -115,6 +115,8 @@ def test_a_fetch_of_a_client_that_has_gone_takes_a_job(server: Server, connect: 
             gone.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gone.close()
         producer = connect()
+        # Nobody looks at its socket while its FETCH waits: it counts as a worker until that has ended.
+        assert [worker.wid for worker in server.workers] == ["w"]
         producer.push(f"job-0000{int(reset)}")
         assert f"job-0000{int(reset)}" in server.working.jids
         assert server.wait_until(lambda: not server.workers, 10)
