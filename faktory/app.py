@@ -11,14 +11,15 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 from .address import Address
 from .background import in_thread
 from .builder import ConsumerBuilder
+from .callables import is_async, is_generator, place_of
 from .client import Client
 from .context import JobContext
 from .delivery import EXIT_TIMEOUT, Delivery, Mode, copy_for_later
-from .errors import ConfigurationError, InvalidJob, ServerError
+from .errors import ConfigurationError, InvalidJob, PushDropped, ServerError
 from .job import Job
 from .managed import Managed
-from .registry import Middleware as PushMiddleware
-from .registry import Registry, can_take, compose, is_async, is_generator, place_of
+from .pushing import PushFunction, push_through
+from .registry import Registry, check_around
 from .signature import Signature
 from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
 
@@ -26,6 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+G = TypeVar("G", bound=PushFunction)
 
 log: logging.Logger = logging.getLogger("faktory.app")
 
@@ -58,7 +60,7 @@ class App:
         self._delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
         self._jobs: dict[str, TypedJob[Any, Any]] = {}
         self._middleware: list[Middleware] = []
-        self._push_middleware: list[PushMiddleware] = []
+        self._push_functions: list[PushFunction] = []
         self._parent: App | None = None
         self._children: list[App] = []
         self._chains: dict[int, tuple[Middleware, ...]] = {}
@@ -206,24 +208,26 @@ class App:
     def use(self, fn: F) -> F:
         """Call `fn(ctx, call_next)` around every job; `call_next()` goes on. The first added is the outermost.
 
-        For `async def` jobs it must be async, or return what `call_next()` gives it; for others it must be plain.
+        For `async def` jobs it must be async, or return what `call_next()` gives it; for others it must be plain. One
+        that returns without calling it skips the job, which is acknowledged, and counted and logged as skipped.
         """
-        _check_callable(fn, "middleware", "ctx, call_next")
+        check_around(fn, "middleware", "ctx, call_next")
         self._middleware.append(fn)
         self._root._chains.clear()
         return fn
 
-    def on_push(self, fn: F) -> F:
-        """Call `fn(job, call_next)` around every push; `call_next()` goes on, and not calling it drops the job.
+    def on_push(self, fn: G) -> G:
+        """Call `fn(job, call_next)` around every push, which returns what `call_next()` returned: the jid.
 
-        Plain functions only, as jobs are pushed from plain code, too.
+        To drop a job it raises `PushDropped`, which reaches the caller of `enqueue`. Not calling `call_next()`, or
+        twice, is an error. Plain functions only, as jobs are pushed from plain code, too.
         """
-        _check_callable(fn, "on_push function", "job, call_next")
+        check_around(fn, "on_push function", "job, call_next")
         if is_async(fn):
             raise ConfigurationError(
                 f"the on_push function {place_of(fn)} is async, but `enqueue` is called from plain code; make it plain"
             )
-        self._push_middleware.append(fn)
+        self._push_functions.append(fn)
         return fn
 
     def manage(self, kind: type[T], factory: Callable[[], T]) -> None:
@@ -310,21 +314,28 @@ class App:
         return await in_thread(self.push, job)
 
     def push_many(self, jobs: Iterable[Job]) -> list[str]:
-        """Push many jobs; return the jids. Raises `ServerError` at the end when some were refused."""
+        """Push many jobs; return the jids, without those that were dropped by an `on_push` function.
+
+        Those in a list go through all `on_push` functions before any is sent; others are drawn as they are sent.
+        Raises `ServerError` at the end when some were refused.
+        """
         jids: list[str] = []
+        kept: list[Job] = []
+
+        def keep(job: Job) -> str:
+            kept.append(job)
+            return job.jid
 
         def through() -> Iterator[Job]:
             for job in jobs:
-                kept: list[Job] = []
+                try:
+                    jids.append(self._pushed(job, keep))
+                except PushDropped as exc:
+                    log.info("job %a (%a): %s", job.jid, job.jobtype, exc)
+                else:
+                    yield kept.pop()
 
-                def keep(found: Job, kept: list[Job] = kept) -> str:
-                    kept.append(found)
-                    return found.jid
-
-                jids.append(self._pushed(job, keep))
-                yield from kept
-
-        refused = self._delivery.push_many(through())
+        refused = self._delivery.push_many(list(through()) if isinstance(jobs, list) else through())
         if refused:
             jid, reason = next(iter(refused.items()))
             raise ServerError("ERR", f"{len(refused)} of {len(jids)} jobs were refused; {jid}: {reason}")
@@ -340,15 +351,12 @@ class App:
         return True
 
     def _pushed(self, job: Job, deliver: Callable[[Job], str]) -> str:
-        functions: list[PushMiddleware] = []
+        functions: list[PushFunction] = []
         app: App | None = self
         while app is not None:
-            functions = [*app._push_middleware, *functions]
+            functions = [*app._push_functions, *functions]
             app = app._parent
-        if not functions:
-            return deliver(job)
-        found = compose(functions, deliver)(job)
-        return found if isinstance(found, str) else job.jid
+        return push_through(functions, job, deliver)
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
         """Wait for the jobs in `background`, at most so many seconds; close the managed values and the app's client.
@@ -375,10 +383,3 @@ def _exceptions(what: str, found: object) -> tuple[type[BaseException], ...]:
     if not isinstance(found, tuple) or not all(isinstance(e, type) and issubclass(e, BaseException) for e in found):
         raise ConfigurationError(f"{what} must be a tuple of exception classes, got {found!a:.80}")
     return found
-
-
-def _check_callable(fn: object, what: str, arguments: str) -> None:
-    if not callable(fn):
-        raise ConfigurationError(f"{what} must be callable, got {type(fn).__name__}")
-    if not can_take(fn, 2):
-        raise ConfigurationError(f"the {what} {place_of(fn)} must take two arguments: {arguments}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .address import Address
+from .callables import can_take, check_runs, is_async, place_of
 from .connection import Connection, local_hostname
 from .consumer import Consumer
 from .crew import Crew
@@ -16,7 +17,7 @@ from .hooks import FailureHook, Hook, Hooks
 from .isolation import check_can_isolate
 from .managed import Managed
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
-from .registry import Handler, HandlerFunction, Middleware, Registry, can_take, is_async, place_of
+from .registry import Handler, HandlerFunction, Middleware, Registry
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -86,7 +87,11 @@ class ConsumerBuilder:
         return self
 
     def middleware(self, fn: Middleware) -> Self:
-        """Call `fn(job, call_next)` around every handler; `call_next()` goes on. The first added is the outermost."""
+        """Call `fn(job, call_next)` around every handler; `call_next()` goes on. The first added is the outermost.
+
+        Middleware that returns without calling it skips the job, which is acknowledged, logged at INFO and counted as
+        skipped. Around async handlers, and beside async middleware, what `call_next()` gives must be awaited.
+        """
         self._registry.use(fn)
         return self
 
@@ -153,8 +158,8 @@ class ConsumerBuilder:
         """
         self._processes = n
         self._limits = ChildLimits(max_jobs_per_child, max_rss_mb)
-        self._child_start = [] if on_child_start is None else [_checked(on_child_start, 0)]
-        self._child_stop = [] if on_child_stop is None else [_checked(on_child_stop, 0)]
+        self._child_start = [] if on_child_start is None else [_checked_plain(on_child_start)]
+        self._child_stop = [] if on_child_stop is None else [_checked_plain(on_child_stop)]
         return self
 
     def shutdown_timeout(self, seconds: float) -> Self:
@@ -170,7 +175,11 @@ class ConsumerBuilder:
     # -- hooks ----------------------------------------------------------------------------------------------------
 
     def on_startup(self, fn: Hook) -> Self:
-        """Call `fn()` once before the first job is fetched. If it raises, that is logged and the consumer goes on."""
+        """Call `fn()` once before the first job is fetched. What it raises ends the consumer, and is raised by `run`.
+
+        Then `on_quiet` and `on_shutdown` are not called; `run_to_completion` ends the process with exit code 1. Any
+        other hook that raises is logged at ERROR and changes nothing.
+        """
         self._hooks.startup.append(_checked(fn, 0))
         return self
 
@@ -330,6 +339,13 @@ def _checked(fn: F, arguments: int) -> F:
     if not can_take(fn, arguments):
         wanted = "the job and the exception" if arguments else "no arguments"
         raise ConfigurationError(f"the hook {place_of(fn)} must take {wanted}")
+    check_runs(fn, "the hook", "make it a plain function")
+    return fn
+
+
+def _checked_plain(fn: F) -> F:
+    if is_async(_checked(fn, 0)):
+        raise ConfigurationError(f"the hook {place_of(fn)} is async, which child processes cannot run; make it plain")
     return fn
 
 

@@ -21,10 +21,11 @@ from .dialler import Dialler
 from .errors import ConfigurationError, ConsumerTerminated
 from .heart import Heart
 from .hooks import run as run_hooks
+from .hooks import start as run_startup
 from .lifecycle import State
 from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
-from .shift import Shift, as_lost, raise_for
+from .shift import Shift, as_lost, log_end, raise_for
 from .worker import Worker
 
 T = TypeVar("T")
@@ -45,11 +46,13 @@ class Summary:
     succeeded: int
     failed: int
     seconds: float
+    skipped: int = 0
+    """Jobs that middleware has ended on purpose, without running them: acknowledged, too."""
 
     @property
     def total(self) -> int:
-        """Jobs run, whatever became of them."""
-        return self.succeeded + self.failed
+        """Jobs done, whatever became of them."""
+        return self.succeeded + self.failed + self.skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Consumer:
         with self._working():
             self._work(shift)
         raise_for(shift)
-        return Summary(shift.succeeded, shift.failed, monotonic() - started)
+        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped)
 
     def run_one(self, queues: Queues) -> bool:
         """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
@@ -270,9 +273,17 @@ class Consumer:
             if not is_persistent:  # else the heart and the workers go on trying
                 raise as_lost(exc) from exc.__cause__
         if not self._has_started:
-            self._has_started = True
-            atexit.register(self._at_exit)
-            run_hooks(self._crew.hooks.startup)
+            self._start()
+
+    def _start(self) -> None:
+        """Call the `on_startup` hooks, once. What one raises ends the consumer before anything is fetched."""
+        atexit.register(self._at_exit)
+        try:
+            run_startup(self._crew.hooks.startup)
+        except BaseException:
+            self._end()
+            raise
+        self._has_started = True
 
     def _work(self, shift: Shift) -> int:
         """Run a shift to its end. Returns the number of workers still busy."""
@@ -295,7 +306,7 @@ class Consumer:
                     (crew.force if interrupt else crew.terminate)()
                     interrupt = exc
         busy = crew.busy()
-        log.info("ended: %d jobs succeeded, %d failed, %d were cut off", shift.succeeded, shift.failed, crew.cut_off)
+        log_end(shift, crew.cut_off)
         if crew.lifecycle.is_ending:
             self._end()
         if interrupt is not None:
@@ -345,7 +356,7 @@ class Consumer:
     def _tell_quiet(self) -> None:
         if not self._told_quiet:
             self._told_quiet = True
-            run_hooks(self._crew.hooks.quiet)
+            run_hooks("on_quiet", self._crew.hooks.quiet)
 
     def _end(self) -> None:
         """Close everything, once."""
@@ -359,7 +370,7 @@ class Consumer:
             self._crew.nursery.close()
         if self._has_started:
             self._tell_quiet()
-            run_hooks(self._crew.hooks.shutdown)
+            run_hooks("on_shutdown", self._crew.hooks.shutdown)
         self._crew.managed.close()
         self._heart.close()
 

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .chain import Skipped
 from .commands import Ack, Fail
 from .connection import Connection
 from .errors import JobCancelled, JobTimeout
@@ -150,12 +151,15 @@ class Crew:
             worker.forget_interrupt()
         worker.slot.finish()
 
-    def succeeded(self, worker: Worker, command: Ack) -> None:
+    def succeeded(self, worker: Worker, command: Ack, skipped: Skipped | None = None) -> None:
         """Put the outcome of a job that is done into the outbox, unless the job was failed for us meanwhile."""
         slot, shift = worker.slot, worker.shift
         with self.lock:
             self._shield(worker)  # first: an interrupt that strikes in here must find nothing half done
-            shift.succeeded += 1
+            if skipped is None:
+                shift.succeeded += 1
+            else:
+                shift.skipped += 1
             if not slot.is_cancelled:
                 self._keep(slot, Outcome(command, slot.expires_at))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -12,14 +13,18 @@ from typing import Any, Final, Literal, Protocol
 
 from .address import Address
 from .background import Background
+from .callables import is_async
+from .chain import Skipped
 from .client import Client
 from .commands import encode_job
 from .context import RETRIED, Run, running, runs_before
 from .errors import ConfigurationError
 from .job import Job
 from .managed import Managed
-from .registry import HandlerFunction, is_async
+from .registry import HandlerFunction
 from .slot import time_limit
+
+log: logging.Logger = logging.getLogger("faktory.app")
 
 Mode = Literal["queue", "foreground", "background"]
 
@@ -120,10 +125,9 @@ class Delivery:
         handler = typed.__faktory_handler__
         token = running.set(Run(job, monotonic() + time_limit(job.reservation, typed.timeout), self._managed))
         try:
-            if is_async(handler):
-                _run_async(job, partial(handler, job))
-            else:
-                handler(job)
+            result = _run_async(job, partial(handler, job)) if is_async(handler) else handler(job)
+            if isinstance(result, Skipped):
+                log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, result.by)
         finally:
             running.reset(token)
 
@@ -181,11 +185,11 @@ def _checked_mode(mode: Mode | str, what: str) -> Mode:
     raise ConfigurationError(f"{what} must be queue, foreground or background, got {mode!a:.60}")
 
 
-def _run_async(job: Job, call: Callable[[], Any]) -> None:
+def _run_async(job: Job, call: Callable[[], Any]) -> Any:
     import asyncio
 
     if asyncio._get_running_loop() is not None:
         raise ConfigurationError(
             f"the async job {job.jobtype!a} cannot be run at once from a running event loop; await its aenqueue"
         )
-    asyncio.run(call())
+    return asyncio.run(call())

@@ -8,6 +8,7 @@
     ├── ConnectFailed (ConnectionError)      no usable connection could be opened; nothing was sent
     ├── ConnectionLost (ConnectionError)     an open connection broke during an exchange
     │   └── PushOutcomeUnknown               ... during a push: the jobs may be stored, or not
+    ├── PushDropped                          raised by an `on_push` function: do not push it
     ├── HandshakeError                       the server's greeting cannot be accepted
     │   ├── AuthenticationError              wrong or missing password
     │   └── VersionMismatch                  a protocol version other than 2
@@ -96,6 +97,20 @@ class PushOutcomeUnknown(ConnectionLost):
         super().__init__(message)
         self.args: tuple[Any, ...] = (message, jids)
         self.jids = jids
+
+
+class PushDropped(FaktoryError):
+    """Raised by an `on_push` function to drop a job on purpose: nothing is stored, and `enqueue` raises this.
+
+    `enqueue_many` leaves the job out.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the job was dropped by an on_push function{': ' if self.reason else ''}{self.reason}"
 
 
 class HandshakeError(FaktoryError):

@@ -1,4 +1,8 @@
-"""The user's callbacks around jobs and the consumer's life. One that raises is logged and harms nothing."""
+"""The user's callbacks around jobs and the consumer's life.
+
+`on_startup` that raises ends the start. Any other hook that raises is logged with its name and place, and harms
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .callables import place_of
+from .chain import check_ran
 from .job import Job
 
 log: logging.Logger = logging.getLogger("faktory.hooks")
@@ -33,25 +39,43 @@ class Hooks:
     def failed(self, job: Job, exc: BaseException) -> None:
         """Tell of a failed job, and of its death when no retry is left."""
         if self.failure:
-            run(self.failure, job, exc)
+            run("on_failure", self.failure, job, exc)
         if self.death and job.is_last_attempt:
-            run(self.death, job, exc)
+            run("on_death", self.death, job, exc)
 
     def wants_stop(self) -> bool:
         """Ask the `stop_when` predicates; one that raises does not count."""
         for predicate in self.stop_when:
             try:
-                if predicate():
+                answer = predicate()
+                check_ran(named("stop_when", predicate), answer)
+                if answer:
                     return True
             except BaseException:
-                log.exception("stop_when: %a raised", predicate)
+                log_raised("stop_when", predicate)
         return False
 
 
-def run(callbacks: list[Any], *args: object) -> None:
-    """Call each callback, whatever the ones before did."""
+def start(callbacks: list[Hook]) -> None:
+    """Call the `on_startup` hooks; the first that raises ends it, and its exception is raised."""
+    for callback in callbacks:
+        check_ran(named("on_startup", callback), callback())
+
+
+def run(what: str, callbacks: list[Any], *args: object) -> None:
+    """Call each callback of a kind, whatever the ones before did."""
     for callback in callbacks:
         try:
-            callback(*args)
+            check_ran(named(what, callback), callback(*args))
         except BaseException:  # also SystemExit: a hook must not end the worker
-            log.exception("the hook %a raised", callback)
+            log_raised(what, callback)
+
+
+def log_raised(what: str, callback: object) -> None:
+    """Say which hook has just raised, with the traceback."""
+    log.exception("%s raised", named(what, callback))
+
+
+def named(what: str, callback: object) -> str:
+    """Return what messages call a hook: its kind, name and place."""
+    return f"the {what} hook {place_of(callback)}"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from .callables import is_generator, place_of
 from .errors import ConfigurationError
 
 T = TypeVar("T")
@@ -40,6 +41,11 @@ class Managed:
         if not isinstance(kind, type) or not callable(factory):
             raise ConfigurationError(
                 f"manage takes a type and a function that makes one, got {kind!a:.60} and {factory!a:.60}"
+            )
+        if is_generator(factory):
+            raise ConfigurationError(
+                f"the factory {place_of(factory)} of {kind.__qualname__} has a yield, so that calling it would make "
+                "nothing; put @contextlib.contextmanager above it"
             )
         if kind in self._factories:
             raise ConfigurationError(f"{kind.__qualname__} is managed twice")

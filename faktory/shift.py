@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from .chain import Skipped
 from .commands import Fetch
 from .errors import ConnectionLost
 from .job import Job
@@ -28,12 +29,13 @@ class Shift:
         self.error: Exception | None = None
         self.succeeded = 0
         self.failed = 0
+        self.skipped = 0
         self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
 
     @property
     def total(self) -> int:
         """Jobs done so far, whatever became of them."""
-        return self.succeeded + self.failed
+        return self.succeeded + self.failed + self.skipped
 
     def next_fetch(self) -> Fetch:
         """Return the next FETCH; the few different ones are made once."""
@@ -49,6 +51,17 @@ class Shift:
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
     log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+
+
+def log_end(shift: Shift, cut_off: int) -> None:
+    """Say what a shift has done."""
+    counts = (shift.succeeded, shift.failed, shift.skipped, cut_off)
+    log.info("ended: %d jobs succeeded, %d failed, %d were skipped, %d were cut off", *counts)
+
+
+def log_skipped(job: Job, skipped: Skipped) -> None:
+    """Say which middleware ended a job on purpose, unrun."""
+    log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, skipped.by)
 
 
 def log_late(alarm: Alarm, job: Job, seconds: float) -> None:

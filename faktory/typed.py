@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from .background import in_thread
+from .callables import is_async, place_of
+from .chain import check_result, compose, compose_async
 from .client import Client
 from .context import JobContext, Run, running
-from .errors import ConfigurationError, Discard, JobCancelled, Retry
+from .errors import Discard, JobCancelled, Retry
 from .job import Job
 from .managed import Managed
-from .registry import HandlerFunction, is_async, place_of
+from .registry import HandlerFunction
 from .signature import Signature
 from .slot import time_limit
 
@@ -216,7 +218,7 @@ class ContextJob(TypedJob[P, R]):
 def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
     """Return what a consumer calls with a job of this type."""
     function, load, rules = typed.function, typed.signature.load, typed.rules
-    takes_context = typed.signature.takes_context
+    takes_context, what = typed.signature.takes_context, f"the job {typed.jobtype!a}"
 
     def context_of(job: Job) -> JobContext:
         run = running.get()
@@ -224,17 +226,17 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
             run = Run(job, monotonic() + time_limit(job.reservation, rules.timeout), door.managed)
         return JobContext(run, door.client_maker(), function.__module__)
 
+    def bound(args: list[Any]) -> Callable[[JobContext], Any]:
+        return (lambda ctx: function(ctx, *args)) if takes_context else (lambda _: function(*args))
+
     def handler(job: Job) -> Any:
         args = load(job.args)
         middleware = door.middleware()
         try:
             if not takes_context and not middleware:
-                return function(*args)
+                return _ran(what, function(*args))
             ctx = context_of(job)
-            call: Callable[[], Any] = partial(function, ctx, *args) if takes_context else partial(function, *args)
-            for around in reversed(middleware):
-                call = partial(around, ctx, call)
-            return call()
+            return _ran(what, compose(middleware, bound(args), what)(ctx))
         except Exception as exc:
             if not settle(door, rules, job, exc):
                 raise
@@ -242,11 +244,7 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
     async def async_handler(job: Job) -> Any:
         args = load(job.args)
         try:
-            ctx = context_of(job)
-            call: Callable[[], Any] = partial(function, ctx, *args) if takes_context else partial(function, *args)
-            for around in reversed(door.middleware()):
-                call = partial(_step, around, ctx, call)
-            return await call()
+            return _ran(what, await compose_async(door.middleware(), bound(args), what)(context_of(job)))
         except Exception as exc:
             may_push = isinstance(exc, (Retry, *rules.retry_on))
             if not (await in_thread(settle, door, rules, job, exc) if may_push else settle(door, rules, job, exc)):
@@ -259,14 +257,11 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
     return found  # type: ignore[no-any-return]
 
 
-async def _step(around: Middleware, ctx: JobContext, call_next: Callable[[], Awaitable[Any]]) -> Any:
-    result = around(ctx, call_next)
-    if not hasattr(result, "__await__"):
-        raise ConfigurationError(
-            f"the middleware {place_of(around)} must return what call_next() gives it for an async job, which nobody "
-            "has awaited yet; make it async"
-        )
-    return await result
+def _ran(what: str, result: Any) -> Any:
+    """Return what the function returned, or who skipped it. Raises `ConfigurationError` for what did not run."""
+    if result is not None:
+        check_result(what, result)
+    return result
 
 
 def settle(door: Door, rules: Rules, job: Job, exc: Exception) -> bool:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from .backoff import Backoff
+from .chain import Skipped, check_result
 from .commands import Ack, Fail, Fetch
 from .connection import Connection
 from .context import Run, running
@@ -25,7 +26,8 @@ from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
 from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
 from .outbox import Outcome
-from .registry import Handler, check_result, unknown_jobtype
+from .registry import Handler, handler_of, unknown_jobtype
+from .shift import log_skipped
 from .slot import Slot, Step, time_limit
 from .wire import Reply
 
@@ -329,11 +331,13 @@ class Worker:
             self.current = run = Run(job, self.slot.ends_at, crew.managed, crew.lifecycle)
             running.set(run)
             self.may_be_interrupted = True
+            skipped: Skipped | None = None
             if self._runner is not None:
-                self._runner.run(self._document, time_limit(job.reservation, handler.timeout), job.reservation)
+                limit = time_limit(job.reservation, handler.timeout)
+                skipped = self._runner.run(self._document, limit, job.reservation)
             elif (result := handler.call(job)) is not None:
-                check_result(job.jobtype, result)
-            crew.succeeded(self, Ack(job.jid))
+                skipped = check_result(handler_of(job.jobtype), result)
+            crew.succeeded(self, Ack(job.jid), skipped)
         except BaseException as exc:
             crew.leave(self)
             if isinstance(exc, KeyboardInterrupt) and not raised_by_code(exc):
@@ -342,6 +346,8 @@ class Worker:
             return exc
         finally:
             running.set(None)
+        if skipped is not None:
+            log_skipped(job, skipped)
         return None
 
     def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:

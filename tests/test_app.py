@@ -25,11 +25,12 @@ from faktory import (
     InvalidJob,
     Job,
     JobContext,
+    PushDropped,
     Retry,
     ServerError,
     TypedJob,
 )
-from faktory.registry import is_async
+from faktory.callables import is_async
 from faktory.server import Server
 
 
@@ -178,7 +179,7 @@ def test_middleware_and_hooks_that_cannot_be_called_are_refused() -> None:
     async def on_push(job: Job, call_next: Callable[[], Any]) -> None: ...
 
     with pytest.raises(ConfigurationError, match="is async, but `enqueue` is called from plain code"):
-        app.on_push(on_push)
+        app.on_push(on_push)  # type: ignore[type-var]
 
 
 def test_an_app_has_one_way_to_its_server(client: Client) -> None:
@@ -255,20 +256,22 @@ def test_a_push_goes_through_the_functions_around_it(app: App, server: Server) -
         return call_next()
 
     @app.on_push
-    def inner(job: Job, call_next: Callable[[], str]) -> None:
+    def inner(job: Job, call_next: Callable[[], str]) -> str:
         seen.append("inner")
-        if job.args != [13]:
-            call_next()
+        if job.args == [13]:
+            raise PushDropped("unlucky")
+        return call_next()
 
     @app.job
     def work(a: int) -> None: ...
 
     jid = work.enqueue(1)
-    work.enqueue(13)
-    work.enqueue_many([(2,), (13,)])
+    with pytest.raises(PushDropped, match="unlucky"):
+        work.enqueue(13)
+    many = work.enqueue_many([(2,), (13,)])
     jobs = server.queue("default")
     assert [job.args for job in jobs] == [[1], [2]]
-    assert jobs[0].jid == jid
+    assert [job.jid for job in jobs] == [jid, *many]
     assert jobs[0].custom == {"traceparent": "00-1-2-01"}
     assert seen == ["outer", "inner"] * 4
 
@@ -715,9 +718,10 @@ def test_async_jobs_run_in_the_foreground_too() -> None:
     assert seen.count(3) == 1
 
     @app.use
-    def forgetful(ctx: JobContext, call_next: Callable[[], Any]) -> None: ...
+    def forgetful(ctx: JobContext, call_next: Callable[[], Any]) -> None:
+        call_next()
 
-    with pytest.raises(ConfigurationError, match="must return what call_next"):
+    with pytest.raises(ConfigurationError, match=r"forgetful .* did not await what call_next\(\) gave it"):
         work.enqueue(4)
     assert seen.count(4) == 0
 

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * typed jobs are rooms, not one: `scalars`, `shapes` and `convert` take values through JSON by their annotations,
 #   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
 #   FAKTORY_MODE), `background` the mode without a server, `app` the door to all of it.
+# * `callables` knows what a call of the user's functions does, `chain` whether a job ran within its middleware,
+#   `pushing` whether it was pushed within its `on_push` functions.
 # * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
 # * `aio` takes from `shift` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
@@ -44,7 +46,10 @@ LAW: dict[str, set[str]] = {
     "lifecycle": set(),
     "backoff": {"options"},
     "queues": set(),
-    "registry": {"job"},
+    "callables": set(),
+    "chain": {"callables"},
+    "pushing": {"callables", "job"},
+    "registry": {"callables", "chain", "job"},
     "blotting": set(),
     "lending": set(),
     "outbox": {"commands"},
@@ -60,44 +65,49 @@ LAW: dict[str, set[str]] = {
     "connection": {"address", "blotting", "commands", "diagnosis", "handshake", "options", "wire"},
     "pool": {"connection", "lending", "options"},
     "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
-    "isolation": {"backoff", "context", "failure", "hooks", "job", "managed", "options", "registry"},
-    "hooks": {"job"},
-    "managed": set(),
+    "isolation": {
+        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "options", "registry",
+    },
+    "hooks": {"callables", "chain", "job"},
+    "managed": {"callables"},
     "context": {"client", "job", "managed"},
     "crew": {
-        "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options", "outbox",
-        "overdue", "registry", "shift", "slot",
+        "chain", "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options",
+        "outbox", "overdue", "registry", "shift", "slot",
     },
-    "shift": {"commands", "job", "outbox", "queues", "slot"},
+    "shift": {"chain", "commands", "job", "outbox", "queues", "slot"},
     "outage": {"backoff", "options"},
     "dialler": {"connection", "outage"},
     "worker": {
-        "backoff", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options", "outbox",
-        "registry", "shift", "slot", "wire",
+        "backoff", "chain", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options",
+        "outbox", "registry", "shift", "slot", "wire",
     },
     "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options"},
     "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "shift", "worker"},
     # ring 3, async
     "aio": {
-        "address", "backoff", "blotting", "client", "commands", "connection", "consumer", "context", "diagnosis",
-        "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle", "managed", "options",
-        "outage", "outbox", "overdue", "queues", "registry", "shift", "slot", "wire",
+        "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
+        "context", "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle",
+        "managed", "options", "outage", "outbox", "overdue", "queues", "registry", "shift", "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},
     # the doors
     "builder": {
-        "address", "aio", "asyncio", "connection", "consumer", "crew", "handshake", "hooks", "isolation", "managed",
-        "options", "registry", "trio",
+        "address", "aio", "asyncio", "callables", "connection", "consumer", "crew", "handshake", "hooks", "isolation",
+        "managed", "options", "registry", "trio",
     },
     "background": {"job"},
-    "typed": {"background", "client", "context", "job", "managed", "registry", "signature", "slot"},
+    "typed": {
+        "background", "callables", "chain", "client", "context", "job", "managed", "registry", "signature", "slot",
+    },
     "delivery": {
-        "address", "background", "client", "commands", "context", "job", "managed", "registry", "slot",
+        "address", "background", "callables", "chain", "client", "commands", "context", "job", "managed", "registry",
+        "slot",
     },
     "app": {
-        "address", "background", "builder", "client", "context", "delivery", "job", "managed", "registry", "signature",
-        "typed",
+        "address", "background", "builder", "callables", "client", "context", "delivery", "job", "managed", "pushing",
+        "registry", "signature", "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "typed"},
     "__main__": {"cli"},
@@ -136,7 +146,7 @@ OWNERS: dict[str, set[str]] = {
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
         "blotting", "connection", "hooks", "managed", "isolation", "crew", "shift", "worker", "heart", "outage",
-        "consumer", "server", "cli", "aio", "context", "typed", "app", "background",
+        "consumer", "server", "cli", "aio", "context", "typed", "app", "background", "delivery",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

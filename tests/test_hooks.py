@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
 import pytest
 
-from faktory.hooks import Hooks, run
+from faktory.callables import place_of
+from faktory.errors import ConfigurationError
+from faktory.hooks import Hooks, run, start
 from faktory.job import Job
 
 HARMFUL: list[BaseException] = [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
@@ -39,13 +41,13 @@ def job(*, retry: int = 25, retry_count: int | None = None) -> Job:
 
 def test_hooks_are_called_in_the_order_they_were_added() -> None:
     called: list[int] = []
-    run([lambda: called.append(1), lambda: called.append(2), lambda: called.append(3)])
+    run("on_quiet", [lambda: called.append(1), lambda: called.append(2), lambda: called.append(3)])
     assert called == [1, 2, 3]
 
 
 def test_every_hook_gets_the_arguments() -> None:
     called: list[tuple[object, ...]] = []
-    run([lambda *args: called.append(args)] * 2, "job", "exc")
+    run("on_failure", [lambda *args: called.append(args)] * 2, "job", "exc")
     assert called == [("job", "exc")] * 2
 
 
@@ -56,12 +58,12 @@ def test_a_hook_that_raises_is_logged_and_the_next_one_called(
     """W2: also SystemExit, which must not end the worker."""
     called: list[int] = []
     hook = raising(exc)
-    run([hook, lambda: called.append(2)])
+    run("on_quiet", [hook, lambda: called.append(2)])
     assert called == [2]
     (record,) = caplog.records
     assert record.name == "faktory.hooks"
     assert record.levelname == "ERROR"
-    assert record.getMessage() == f"the hook {hook!a} raised"
+    assert record.getMessage() == f"the on_quiet hook {place_of(hook)} raised"
     assert record.exc_info is not None
     assert record.exc_info[1] is exc
 
@@ -146,7 +148,7 @@ class NoTruth:
 def test_a_predicate_that_raises_does_not_count(predicate: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
     hooks = Hooks(stop_when=[predicate])
     assert hooks.wants_stop() is False
-    assert [record.getMessage() for record in caplog.records] == [f"stop_when: {predicate!a} raised"]
+    assert [record.getMessage() for record in caplog.records] == [f"the stop_when hook {place_of(predicate)} raised"]
     hooks.stop_when.append(lambda: True)
     assert hooks.wants_stop() is True
 
@@ -154,3 +156,33 @@ def test_a_predicate_that_raises_does_not_count(predicate: Callable[[], Any], ca
 def test_all_of_them_can_be_looked_at() -> None:
     hooks = Hooks([print], [print], [print], [print], [print], [print])
     assert hooks.all() == [print] * 6
+
+
+# -- hooks that only seem to run ------------------------------------------------------------------------------------
+
+
+async def waiting() -> None: ...
+
+
+def lazily() -> Iterator[bool]:
+    yield True
+
+
+@pytest.mark.parametrize("hidden", [lambda: waiting(), lambda: lazily()])
+def test_a_hook_whose_result_has_not_run_has_failed(
+    hidden: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run("on_quiet", [hidden])
+    assert Hooks(stop_when=[hidden]).wants_stop() is False
+    with pytest.raises(ConfigurationError, match=r"the on_startup hook .*<lambda> \(.*\) returned a"):
+        start([hidden])
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 2
+    assert "returned a" in str(caplog.records[0].exc_info)
+
+
+@pytest.mark.parametrize("exc", HARMFUL)
+def test_what_on_startup_raises_is_raised_and_nothing_more_is_called(exc: BaseException) -> None:
+    called: list[int] = []
+    with pytest.raises(type(exc)):
+        start([lambda: called.append(1), raising(exc), lambda: called.append(3)])
+    assert called == [1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faktory import App, Job, JobContext
-from faktory.registry import place_of
+from faktory.callables import place_of
 
 
 def test_a_handler_runs_outside_of_a_consumer_too() -> None:

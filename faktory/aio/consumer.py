@@ -25,14 +25,14 @@ from ..managed import Managed
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
 from ..registry import Registry
-from ..shift import Shift, as_lost, raise_for
+from ..shift import Shift, as_lost, log_end, raise_for
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler
 from .fetcher import Fetcher
 from .kit import Kit
 from .reporter import Reporter
-from .runner import Runner, run_hooks
+from .runner import Runner, run_hooks, run_startup
 from .stacks import dump_stacks
 from .threads import Threads, aside
 from .work import in_children, on_loop_or_in_threads
@@ -152,7 +152,7 @@ class Consumer:
         started = monotonic()
         await self._work(shift)
         raise_for(shift)
-        return Summary(shift.succeeded, shift.failed, monotonic() - started)
+        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped)
 
     async def run_one(self, queues: Queues) -> bool:
         """Async twin of `run_one`. Cancelling it does not terminate; a job that runs has `shutdown_timeout` to end."""
@@ -282,8 +282,16 @@ class Consumer:
             if not shift.is_persistent:  # else the heart and the tasks go on trying
                 raise as_lost(exc) from exc.__cause__
         if not self._has_started:
-            self._has_started = True
-            await run_hooks(self._hooks.startup)
+            await self._start()
+
+    async def _start(self) -> None:
+        """Call the `on_startup` hooks, once. What one raises ends the consumer before anything is fetched."""
+        try:
+            await run_startup(self._hooks.startup)
+        except BaseException:
+            await self._kit.shielded(self._end, lambda: None)
+            raise
+        self._has_started = True
 
     async def _work(self, shift: Shift, *, is_single: bool = False) -> int:
         """Run a shift to its end, whatever happens to the caller. Returns the number of workers still busy."""
@@ -330,9 +338,7 @@ class Consumer:
             await aside(self._kit, self._heart.stop)
         crew.stuck = self._threads.busy
         if not is_single:
-            log.info(
-                "ended: %d jobs succeeded, %d failed, %d were cut off", shift.succeeded, shift.failed, crew.cut_off
-            )
+            log_end(shift, crew.cut_off)
         if crew.lifecycle.is_ending:
             await self._end()
         return crew.stuck
@@ -397,7 +403,7 @@ class Consumer:
     async def _tell_quiet(self) -> None:
         if not self._told_quiet:
             self._told_quiet = True
-            await run_hooks(self._hooks.quiet)
+            await run_hooks("on_quiet", self._hooks.quiet)
 
     async def _end(self) -> None:
         """Close everything, once."""
@@ -408,7 +414,7 @@ class Consumer:
             await aside(self._kit, self._crew.children.close)
         if self._has_started:
             await self._tell_quiet()
-            await run_hooks(self._hooks.shutdown)
+            await run_hooks("on_shutdown", self._hooks.shutdown)
         for result in self._crew.managed.close():
             await result
         self._threads.close()

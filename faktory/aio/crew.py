@@ -215,7 +215,9 @@ class Crew:
         slot, outcome = work.slot, Outcome(command, work.slot.expires_at)
         with self.lock:
             slot.finish()
-        if isinstance(command, Ack):
+        if work.skipped is not None:
+            shift.skipped += 1
+        elif isinstance(command, Ack):
             shift.succeeded += 1
         else:
             shift.failed += 1

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..callables import is_awaitable
+from ..chain import check_ran
 from ..commands import Ack
 from ..failure import account_of
-from ..hooks import Hooks
+from ..hooks import Hooks, log_raised, named
 from ..job import Job
-from ..shift import Shift
+from ..shift import Shift, log_skipped
 from ..slot import time_limit
 from .crew import Crew
 from .kit import Group
@@ -43,14 +45,12 @@ class Runner:
         """Ask the `stop_when` predicates; one that raises does not count."""
         for predicate in self._hooks.stop_when:
             try:
-                answer = predicate()
-                if hasattr(answer, "__await__"):
-                    answer = await answer
+                answer = await _result_of("stop_when", predicate)
                 if answer:
                     self._crew.terminate()
                     return
             except BaseException:
-                log.exception("stop_when: %a raised", predicate)
+                log_raised("stop_when", predicate)
 
     async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
         """Run a job and have it reported. The task's outermost line: nothing is raised."""
@@ -59,6 +59,8 @@ class Runner:
         try:
             if error is None:
                 crew.finish(self._shift, work, Ack(job.jid))
+                if work.skipped is not None:
+                    log_skipped(job, work.skipped)
             else:
                 told = self._finish_failed(work, handler, error)
                 if told is not None and (self._hooks.failure or self._hooks.death):
@@ -92,17 +94,29 @@ class Runner:
         return told
 
     async def _tell_of_failure(self, job: Job, error: BaseException) -> None:
-        await run_hooks(self._hooks.failure, job, error)
+        await run_hooks("on_failure", self._hooks.failure, job, error)
         if job.is_last_attempt:
-            await run_hooks(self._hooks.death, job, error)
+            await run_hooks("on_death", self._hooks.death, job, error)
 
 
-async def run_hooks(callbacks: Sequence[Any], *args: object) -> None:
+async def run_startup(callbacks: Sequence[Any]) -> None:
+    """Async twin of `hooks.start`."""
+    for callback in callbacks:
+        await _result_of("on_startup", callback)
+
+
+async def run_hooks(what: str, callbacks: Sequence[Any], *args: object) -> None:
     """Call each callback, and await what is awaitable, whatever the ones before did."""
     for callback in callbacks:
         try:
-            result = callback(*args)
-            if hasattr(result, "__await__"):
-                await result
+            await _result_of(what, callback, *args)
         except BaseException:  # also SystemExit: a hook must not end the consumer
-            log.exception("the hook %a raised", callback)
+            log_raised(what, callback)
+
+
+async def _result_of(what: str, callback: Any, *args: object) -> Any:
+    result = callback(*args)
+    if is_awaitable(result):
+        result = await result
+    check_ran(named(what, callback), result)
+    return result

@@ -8,11 +8,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..callables import is_async, is_awaitable
+from ..chain import Skipped, check_result, compose_async
 from ..context import Run, running
 from ..errors import JobCancelled
 from ..job import Job
 from ..outbox import Outcome
-from ..registry import Handler, HandlerFunction, Middleware, compose, is_async
+from ..registry import Handler, HandlerFunction, Middleware, handler_of
 from ..slot import Slot, time_limit
 from .kit import Cut, Kit
 from .threads import Call, Threads
@@ -38,6 +40,7 @@ class Work:
         "child",
         "outcome",
         "run",
+        "skipped",
         "slot",
     )
 
@@ -48,10 +51,12 @@ class Work:
         """What became of it, while that waits for the hooks."""
         self.child: ChildRunner | None = None
         """The child process that waits for the job; None once it has the job, and where jobs run in this process."""
+        self.skipped: Skipped | None = None
+        """Told when middleware has ended it on purpose."""
         self._post = post
         self._scope = kit.scope()
         self._call: Call | IsolatedCall | None = None  # in a thread, or in a child process
-        self._coroutine: Awaitable[None] | None = None
+        self._coroutine: Awaitable[Any] | None = None
         self._is_on_loop = False
         self._was_cut = False
         self._interrupted_by: type[Exception] | None = None
@@ -81,7 +86,9 @@ class Work:
                 _working.set(self)
                 self._is_on_loop = True
                 self._coroutine = coroutine = handler.perform(self.job)
-                await self._scope.run(lambda: coroutine)
+                result = await self._scope.run(lambda: coroutine)
+                if result is not None:
+                    self.skipped = check_result(handler_of(self.job.jobtype), result)
             finally:
                 self._coroutine = None
                 self._is_on_loop = False
@@ -143,7 +150,7 @@ class AsyncHandler:
     """A handler and how to run it: `perform` within its middleware, wherever each belongs."""
 
     handler: Handler
-    perform: Callable[[Job], Awaitable[None]]
+    perform: Callable[[Job], Awaitable[Any]]
 
 
 def on_loop_or_in_threads(
@@ -154,26 +161,17 @@ def on_loop_or_in_threads(
     What is async runs on the loop, and so does plain middleware around it. A plain function runs in a thread, together
     with its middleware when that is all plain.
     """
-    middleware = list(middleware)
+    middleware = tuple(middleware)
     has_async = any(map(is_async, middleware))
 
     def prepared(handler: Handler) -> AsyncHandler:
-        if is_async(handler.function):
-            return AsyncHandler(handler, _awaiting(handler.call))
-        if has_async:
-            return AsyncHandler(handler, _awaiting(compose(middleware, _in_thread(threads, handler.function))))
-        return AsyncHandler(handler, _awaiting(_in_thread(threads, handler.call)))
+        what, function = handler_of(handler.jobtype), handler.function
+        if not is_async(function) and not has_async:
+            return AsyncHandler(handler, _in_thread(threads, handler.call))
+        function = function if is_async(function) else _in_thread(threads, function)
+        return AsyncHandler(handler, compose_async(middleware, function, what) if middleware else function)
 
     return {jobtype: prepared(handler) for jobtype, handler in handlers.items()}
-
-
-def _awaiting(call: HandlerFunction) -> Callable[[Job], Awaitable[None]]:
-    async def perform(job: Job) -> None:
-        result = call(job)
-        if hasattr(result, "__await__"):
-            await result
-
-    return perform
 
 
 def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:
@@ -185,7 +183,7 @@ def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:
         finally:
             if note is not None:
                 note(None)
-        return await result if hasattr(result, "__await__") else result
+        return await result if is_awaitable(result) else result
 
     return call
 
@@ -195,7 +193,7 @@ def in_children(handlers: Mapping[str, Handler], children: Children, threads: Th
     from ..isolation.shared import IsolatedCall  # what runs children is slow to import, and not always needed
 
     def prepared(handler: Handler) -> AsyncHandler:
-        async def perform(job: Job) -> None:
+        async def perform(job: Job) -> Skipped | None:
             work = _working.get()
             if work is None or work.child is None:
                 raise RuntimeError("a job was fetched without a child process to run it")  # a mistake in here
@@ -203,7 +201,7 @@ def in_children(handlers: Mapping[str, Handler], children: Children, threads: Th
             call = IsolatedCall(children, runner, job, time_limit(job.reservation, handler.timeout))
             work.note_call(call)
             try:
-                await threads.run(call.carry_out)
+                return await threads.run(call.carry_out)
             finally:
                 work.note_call(None)
 

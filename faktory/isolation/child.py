@@ -16,13 +16,15 @@ from dataclasses import asdict
 from time import monotonic
 from typing import Any, Final
 
+from ..chain import Skipped, check_ran, check_result
 from ..context import NO_FACTS, Run, facts_of, running
 from ..errors import JobTimeout
 from ..failure import Report, report_on
+from ..hooks import named
 from ..hooks import run as run_hooks
 from ..job import Job
 from ..options import CHILD_STOP_LIMIT
-from ..registry import check_result
+from ..registry import handler_of
 from .frames import DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
 from .program import Program
 
@@ -40,13 +42,13 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
     os.register_at_fork(after_in_child=_hear_signals)
     _redirect_logs(LogPipe(child, log_pipe), program.levels)
     for hook in program.start:
-        hook()  # a child that cannot start ends, and says why on stderr
+        check_ran(named("on_child_start", hook), hook())  # a child that cannot start ends, and says why on stderr
     with suppress(ConnectionError):  # the parent has no more jobs, or is gone
         child.answer(Answer.READY)
         child.serve()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(CHILD_STOP_LIMIT))  # nobody waits for a child that has been replaced
-    run_hooks(list(program.stop))
+    run_hooks("on_child_stop", list(program.stop))
     of_apps = {getattr(handler.function, "managed", program.managed) for handler in program.handlers.values()}
     for managed in {program.managed, *of_apps}:
         managed.close()
@@ -105,22 +107,26 @@ class Child:
         done = 0
         while len(head := self._stream.read(JOB.size)) == JOB.size:
             limit, length = JOB.unpack(head)
-            report = self._do(Job.decode(self._stream.read(length)), limit)
+            outcome = self._do(Job.decode(self._stream.read(length)), limit)
             if os.getpid() != self._pid:
                 os._exit(0)  # the job has forked, and this is its copy: the outcome is the other's to tell
             done += 1
             is_last = self._program.limits.are_reached(done, _resident_kb(self._program))
-            self.answer(Answer.SUCCEEDED if report is None else Answer.FAILED, report, is_last=is_last)
+            if outcome is None:
+                self.answer(Answer.SUCCEEDED, is_last=is_last)
+            else:
+                answer = Answer.SKIPPED if isinstance(outcome, Skipped) else Answer.FAILED
+                self.answer(answer, asdict(outcome), is_last=is_last)
             if is_last:
                 return
 
-    def answer(self, answer: Answer, report: Report | None = None, *, is_last: bool = False) -> None:
+    def answer(self, answer: Answer, document: dict[str, Any] | None = None, *, is_last: bool = False) -> None:
         """Tell the parent."""
-        payload = b"" if report is None else json.dumps(asdict(report)).encode()
+        payload = b"" if document is None else json.dumps(document).encode()
         self._jobs.sendall(DONE.pack(answer, is_last, len(payload)) + payload)
 
-    def _do(self, job: Job, limit: float) -> Report | None:
-        """Run a job; return how it failed. Everything is caught: a job must not end its process but by force."""
+    def _do(self, job: Job, limit: float) -> Report | Skipped | None:
+        """Run a job; return how it failed, or who skipped it. Everything is caught: it must not end its process."""
         handler = self._program.handlers[job.jobtype]
         managed = getattr(handler.function, "managed", self._program.managed)  # an app's own, when it has any
         self.run = Run(job, monotonic() + limit, managed)
@@ -132,7 +138,7 @@ class Child:
                 result = handler.call(job)
             finally:
                 self._is_armed = False
-            check_result(job.jobtype, result)
+            return check_result(handler_of(job.jobtype), result)
         except BaseException as exc:
             self._is_armed = False
             if type(exc) is self._interrupted_by:
@@ -143,7 +149,6 @@ class Child:
         finally:
             running.set(None)
             self.run = None
-        return None
 
 
 def _forget_signal(exc: BaseException) -> None:

@@ -38,6 +38,8 @@ class Answer(IntEnum):
     SUCCEEDED = 2
     FAILED = 3
     """A report follows."""
+    SKIPPED = 4
+    """Middleware ended the job on purpose; its name follows."""
 
 
 class Order(IntEnum):

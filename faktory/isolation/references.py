@@ -9,8 +9,8 @@ from importlib import import_module
 from types import MethodType
 from typing import Any
 
+from ..callables import place_of
 from ..errors import ConfigurationError
-from ..registry import place_of
 
 
 def reference_to(thing: Any, what: str) -> str:

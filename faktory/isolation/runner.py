@@ -11,6 +11,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
+from ..chain import Skipped
 from ..errors import ChildStartFailed, ConfigurationError, JobCancelled, JobCrashed, JobTimeout
 from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
@@ -143,11 +144,12 @@ class ChildRunner:
 
     # -- a job --------------------------------------------------------------------------------------------------------
 
-    def run(self, data: bytes, limit: float, reservation: float) -> None:
+    def run(self, data: bytes, limit: float, reservation: float) -> Skipped | None:
         """Run a job, given as JSON, within `limit` seconds; then `JobTimeout` is raised in it, then it is killed.
 
         When the child has died since it was asked for, the job waits for another, for as long as its `reservation`
-        lasts: that time does not count for its limit. Raises `ReportedFailure`, or `JobCancelled` after `cancel`.
+        lasts: that time does not count for its limit. Returns who skipped it, if any middleware
+        did. Raises `ReportedFailure`, or `JobCancelled` after `cancel`.
         """
         ends_at = monotonic() + max(1.0, reservation - KILL_GRACE)
         while True:
@@ -172,6 +174,7 @@ class ChildRunner:
             self._replace()  # starts while the outcome is reported
         if answer == Answer.FAILED:
             raise _reported(payload)
+        return Skipped(**json.loads(payload)) if answer == Answer.SKIPPED else None
 
     def _await_child(self, ends_at: float) -> ChildProcess:
         """Return a child that is ready: at once, but when the one that was has died meanwhile."""

@@ -6,6 +6,7 @@ import json
 import threading
 from time import monotonic
 
+from ..chain import Skipped
 from ..errors import ChildStartFailed, JobCancelled
 from ..job import Job
 from .parent import Nursery
@@ -79,10 +80,10 @@ class IsolatedCall:
         self._lock = threading.Lock()  # the runner is cancelled only while this call has it
         self._has_ended = False
 
-    def carry_out(self) -> None:
-        """Run the job, and give the child back. Raises what `ChildRunner.run` raises."""
+    def carry_out(self) -> Skipped | None:
+        """Run the job, return who skipped it, and give the child back. Raises what `ChildRunner.run` raises."""
         try:
-            self._runner.run(json.dumps(self._job._received).encode(), self._limit, self._job.reservation)
+            return self._runner.run(json.dumps(self._job._received).encode(), self._limit, self._job.reservation)
         finally:
             with self._lock:
                 self._has_ended = True

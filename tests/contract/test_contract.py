@@ -363,7 +363,6 @@ def test_hooks_are_called_in_their_order_and_may_raise(front: Front, backend: Ba
     builder = (
         ConsumerBuilder()
         .register("work", work)
-        .on_startup(broken)
         .on_startup(lambda: seen.append("startup"))
         .on_quiet(broken)
         .on_quiet(lambda: seen.append("quiet"))

@@ -119,6 +119,24 @@ def plain_middleware(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
     return call_next()
 
 
+def stamp(job: faktory.Job, call_next: Callable[[], str]) -> str:
+    if not job.args:
+        raise faktory.PushDropped("nothing to do")
+    return call_next()
+
+
+def forgets(job: faktory.Job, call_next: Callable[[], str]) -> None:
+    call_next()
+
+
+async def waits(job: faktory.Job, call_next: Callable[[], str]) -> str:
+    return call_next()
+
+
 app.use(plain_middleware)
+app.on_push(stamp)
+app.on_push(forgets)  # type: ignore[type-var]
+app.on_push(waits)  # type: ignore[type-var]
+assert_type(faktory.Summary(1, 0, 0.5).skipped, int)
 app.manage(Database, Database)
 app.manage(Database, Template)  # type: ignore[arg-type]

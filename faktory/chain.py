@@ -1,0 +1,175 @@
+"""Middleware around a call: what ran, what was skipped on purpose, and what only seemed to run. Pure.
+
+A job is done when the innermost function was called, and awaited where it is async. Middleware that returns without
+having gone on has skipped the job, which is told by a `Skipped`; anything else that keeps a job from running is an
+error that names the middleware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any
+
+from .callables import forget, is_awaitable, place_of, unrun
+from .errors import ConfigurationError
+
+Around = Callable[[Any, Callable[..., Any]], Any]
+"""Called as `fn(subject, call_next)`; `call_next()` goes on with the same subject, `call_next(other)` with another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A job that did not run, as middleware ended it on purpose; `by` is its name and place."""
+
+    by: str
+
+
+def check_result(what: str, result: object) -> Skipped | None:
+    """Return what a result tells of a job that was skipped further in; None for one that ran.
+
+    Raises `ConfigurationError` for a result that still waits to be run, which would never happen.
+    """
+    if isinstance(result, Skipped):
+        return result
+    check_ran(what, result)
+    return None
+
+
+def check_ran(what: str, result: object) -> None:
+    """Raise `ConfigurationError` for a result that still waits to be run; `what` names who returned it."""
+    kind = unrun(result)
+    if kind is not None:
+        forget(result)
+        if kind == "a generator":
+            advice = "loop over it, or take the yield out"
+        else:
+            advice = "await it there, or use asyncio.run(...) in a plain function"
+        raise ConfigurationError(f"{what} returned {kind}, which nothing here runs; {advice}")
+
+
+def compose(middleware: Iterable[Around], function: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:
+    """Return plain `function` wrapped in plain middleware, the first outermost; `what` names the function in errors.
+
+    The call returns what the outermost returned, or `Skipped`. Without middleware it is the function itself, whose
+    results are for the caller to check.
+    """
+    wrappers = tuple(middleware)
+    if not wrappers:
+        return function
+
+    def call(subject: Any) -> Any:
+        passage = _Passage(wrappers, function, what)
+        result = passage.enter(0, subject)
+        return passage.end() or result
+
+    return call
+
+
+def compose_async(
+    middleware: Iterable[Around], function: Callable[[Any], Any], what: str
+) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+    """Async twin of `compose`: the function and the middleware may be async, and each `call_next()` must be awaited."""
+    wrappers = tuple(middleware)
+
+    async def call(subject: Any) -> Any:
+        passage = _Passage(wrappers, function, what)
+        result = await passage.aenter(0, subject)
+        return passage.end() or result
+
+    return call
+
+
+class _Passage:
+    """One call on its way through its middleware."""
+
+    __slots__ = ("_function", "_furthest", "_has_run", "_inner", "_is_over", "_running", "_what", "_wrappers")
+
+    def __init__(self, wrappers: tuple[Around, ...], function: Callable[[Any], Any], what: str) -> None:
+        self._wrappers = wrappers
+        self._function = function
+        self._what = what
+        self._furthest = 0  # index of the furthest that was reached
+        self._has_run = False
+        self._running = 0
+        self._inner: Skipped | None = None
+        self._is_over = False
+
+    def end(self) -> Skipped | None:
+        """Tell who kept the function from running, here or further in. Raises for one that goes on elsewhere."""
+        self._is_over = True
+        if self._running:
+            raise ConfigurationError(
+                f"the middleware around {self._what} did not wait for call_next(), which goes on in another thread or "
+                "task; wait for it before you return"
+            )
+        return self._inner if self._has_run else Skipped(place_of(self._wrappers[self._furthest]))
+
+    def enter(self, index: int, subject: Any) -> Any:
+        """Call the middleware of this index, or the function behind the last."""
+        if index == len(self._wrappers):
+            self._begin()
+            try:
+                return self._checked(self._function(subject))
+            finally:
+                self._running -= 1
+        wrapper = self._wrappers[index]
+
+        def call_next(other: Any = subject) -> Any:
+            self._furthest = max(self._furthest, index + 1)
+            return self.enter(index + 1, other)
+
+        result = wrapper(subject, call_next)
+        if result is not None:
+            check_ran(f"the middleware {place_of(wrapper)}", result)
+        return result
+
+    async def aenter(self, index: int, subject: Any) -> Any:
+        """Async twin of `enter`."""
+        if index == len(self._wrappers):
+            self._begin()
+            try:
+                result = self._function(subject)
+                return self._checked(await result if is_awaitable(result) else result)
+            finally:
+                self._running -= 1
+        wrapper = self._wrappers[index]
+        begun: list[Any] = []
+
+        def call_next(other: Any = subject) -> Any:
+            self._furthest = max(self._furthest, index + 1)
+            begun.append(self.aenter(index + 1, other))
+            return begun[-1]
+
+        try:
+            result = wrapper(subject, call_next)
+            if is_awaitable(result):
+                result = await result
+            _check_awaited(wrapper, begun)
+            check_ran(f"the middleware {place_of(wrapper)}", result)
+            return result
+        finally:
+            for coroutine in begun:
+                forget(coroutine)
+
+    def _begin(self) -> None:
+        if self._is_over:
+            raise ConfigurationError(
+                f"call_next() came too late: the middleware around {self._what} has returned, and the job is settled"
+            )
+        self._has_run = True
+        self._running += 1
+
+    def _checked(self, result: Any) -> Any:
+        """Return the function's result for the middleware; what was skipped further in is kept for the end."""
+        self._inner = check_result(self._what, result) if result is not None else None
+        return result if self._inner is None else None
+
+
+def _check_awaited(wrapper: Around, begun: list[CoroutineType[Any, Any, Any]]) -> None:
+    if any(coroutine.cr_frame is not None for coroutine in begun):
+        raise ConfigurationError(
+            f"the middleware {place_of(wrapper)} did not await what call_next() gave it, so that the job did not run; "
+            "make it `async def` and `await call_next()`, or return what call_next() gives"
+        )
