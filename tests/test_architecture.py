@@ -134,8 +134,8 @@ OWNERS: dict[str, set[str]] = {
     },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
-    # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once
-    "asyncio": {"asyncio", "background", "delivery"},
+    # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
+    "asyncio": {"asyncio", "background", "delivery", "server"},
     "trio": {"trio"},
     "signal": {"consumer", "cli", "aio", "isolation"},
     "time": {

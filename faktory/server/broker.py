@@ -112,11 +112,15 @@ class Broker:
         """When `sweep` has something to look at next."""
         return min(self._due.values())
 
+    def is_sweep_due(self, now: float) -> bool:
+        """True when `sweep` has something to do; also when somebody has put the clock back."""
+        return any(due <= now or due > now + _EVERY[name] for name, due in self._due.items())
+
     def sweep(self, now: float) -> None:
         """Run the tasks whose turn it is: each at the multiples of its interval, as in the real server."""
         for name, due in self._due.items():
             every = _EVERY[name]
-            if due <= now or due > now + every:  # the latter when somebody has put the clock back
+            if due <= now or due > now + every:
                 self._due[name] = _next(now, every)
                 self._run(name, now)
         self.serve(now)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import random
+import sys
 import threading
-import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, FaktoryError
 from ..wire import MAX_COMMAND
 from .broker import FETCH_WAIT, MAX_CONNECTIONS, Broker
+from .changes import Changes
 from .clock import Clock
 from .faults import Faults
+from .forks import elsewhere, remember
 from .listener import Listener
 from .rules import Reservation
-from .sorted_set import SortedSet
+from .timestamps import LATEST
 from .views import Jobs, ReservationView, WorkerView
 from .workers import Worker, WorkerState
 
@@ -28,11 +31,16 @@ if TYPE_CHECKING:
     import ssl
 
 
+T = TypeVar("T")
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
 class Server:
     """A Faktory server in this process. All methods are thread-safe; `start` and `stop` are for one owner.
 
     * `bind`: "host:port"; port 0 takes a free one and keeps it over restarts. A host other than loopback needs a
-      `password`, or `force`.
+      `password`, or `force`. None is a free port of 127.0.0.1, or of ::1 on a machine without IPv4.
     * `ssl_context`: a server-side context makes it speak TLS.
     * `enterprise`: adds batches, tracking, unique and expiring jobs as Faktory Enterprise documents them.
     * `clock`: a `Clock`; by default a real one, which can be turned forward.
@@ -41,12 +49,16 @@ class Server:
     * `seed`: makes retry delays, garbling and salts repeatable.
 
     Jobs survive `stop` and `start`, not the object. Nothing is stored on disk.
+
+    It lives in the process that started it. In the child of a fork `url`, `port`, `address` and `is_running` answer,
+    `stop` and `kill` do nothing, and all else raises `FaktoryError`; a client of `url` works. So does, everywhere, what
+    is asked of a server that has crashed, until it is started again.
     """
 
     def __init__(
         self,
         *,
-        bind: str = "127.0.0.1:0",
+        bind: str | None = None,
         password: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         enterprise: bool = False,
@@ -57,7 +69,9 @@ class Server:
         seed: int | None = None,
         force: bool = False,
     ) -> None:
-        self._host, self._port = _address(bind)
+        self._host, self._port = _address("127.0.0.1:0" if bind is None else bind)
+        self._hosts = _LOOPBACK if bind is None or self._host == "localhost" else (self._host,)
+        self._is_elsewhere = False
         if not password and not force and not _is_loopback(self._host):
             raise ConfigurationError(
                 f"{self._host!r} is reachable by others: set a password, bind to 127.0.0.1, or force it"
@@ -70,8 +84,7 @@ class Server:
         self.clock: Clock = clock if clock is not None else Clock()
         self.faults: Faults = Faults(randomness)
         self._lock = threading.RLock()
-        self._idle = threading.Condition(self._lock)
-        self._idle_watched = 0
+        self._changes = Changes(self._lock)
         self._broker = Broker(
             now=self.clock.now(),
             password=self._password,
@@ -88,17 +101,22 @@ class Server:
             self._lock,
             max_line=max_line,
             ssl_context=ssl_context,
-            changed=self._changed,
+            changed=self._changes.announce,
         )
         self.clock.watch(self._catch_up)
+        remember(self)
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Listen, and return the server. Raises `OSError` when the port is taken."""
+        if self._is_elsewhere:
+            raise elsewhere(f"the server {self.address}")
         if self._listener.is_running:
             return self
-        self._port = self._listener.start(self._host, self._port)
+        host, self._port = self._listener.start(self._hosts, self._port)
+        if self._host != "localhost":
+            self._host = host
         return self
 
     def stop(self) -> None:
@@ -109,9 +127,44 @@ class Server:
         """Stop as a crash does: every connection is reset at once, nobody gets a reply."""
         self._listener.stop(kill=True)
 
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the server has ended; False when `timeout` seconds pass first. Raises when it has crashed."""
+        has_ended = self._listener.join(timeout)
+        self._check()
+        return has_ended
+
     def disconnect_all(self, *, reset: bool = True) -> None:
         """Cut every connection, as a broken network does; the server goes on. Their FETCHes still wait up to 2 s."""
+        self._check()
         self._listener.cut_all(reset=reset)
+
+    def after_fork(self) -> None:
+        """Let go of what is the parent's. Called in the child of a fork, where nothing else is running yet."""
+        self._is_elsewhere = True
+        self._listener.after_fork()
+
+    def _check(self) -> None:
+        """Refuse what cannot be answered: before any lock is taken, which in a child might be held for ever."""
+        if self._is_elsewhere:
+            raise elsewhere(f"the server {self.address}")
+        crash = self._listener.crash
+        if crash is not None:
+            raise FaktoryError(
+                f"the server {self.address} has crashed: {type(crash).__name__}: {crash}; start() begins anew, and "
+                "keeps the jobs"
+            ) from crash
+
+    def _look(self, read: Callable[[Broker], T]) -> T:
+        """Return what `read` finds, under the lock."""
+        self._check()
+        with self._lock:
+            return read(self._broker)
+
+    def __del__(self) -> None:
+        listener: Listener | None = getattr(self, "_listener", None)
+        if listener is not None and listener.is_running and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was never stopped", ResourceWarning, stacklevel=2, source=self)
+            listener.abandon()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -150,66 +203,60 @@ class Server:
 
     def queue(self, name: str) -> Jobs:
         """The jobs that wait in a queue, next one first; empty when nobody has pushed to it."""
-        return Jobs(name, lambda: self._broker.store.queued(name), self._lock)
+        return self._jobs(name, lambda broker: broker.store.queued(name))
 
     @property
     def queues(self) -> dict[str, int]:
         """How many jobs wait in each known queue."""
-        with self._lock:
-            return self._broker.store.sizes
+        return self._look(lambda broker: broker.store.sizes)
 
     @property
     def paused(self) -> tuple[str, ...]:
         """The names of the paused queues."""
-        with self._lock:
-            return self._broker.store.paused
+        return self._look(lambda broker: broker.store.paused)
 
     @property
     def scheduled(self) -> Jobs:
         """The jobs that wait for their `at`, earliest first."""
-        return self._sorted("scheduled", self._broker.store.scheduled)
+        return self._jobs("scheduled", lambda broker: broker.store.scheduled)
 
     @property
     def retries(self) -> Jobs:
         """The failed jobs that will be run again, earliest first."""
-        return self._sorted("retries", self._broker.store.retries)
+        return self._jobs("retries", lambda broker: broker.store.retries)
 
     @property
     def dead(self) -> Jobs:
         """The jobs whose retries are spent, oldest first."""
-        return self._sorted("dead", self._broker.store.dead)
+        return self._jobs("dead", lambda broker: broker.store.dead)
 
     @property
     def working(self) -> Jobs:
         """The jobs in the hands of workers, longest held first."""
-        return Jobs("working", lambda: [each.text for each in self._broker.store.reservations()], self._lock)
+        return self._jobs("working", lambda broker: (each.text for each in broker.store.reservations()))
 
     @property
     def reservations(self) -> list[ReservationView]:
         """Who holds the jobs of `working`, in the same order."""
-        with self._lock:
-            return [_reservation(each) for each in self._broker.store.reservations()]
+        return self._look(lambda broker: [_reservation(each) for each in broker.store.reservations()])
 
     @property
     def workers(self) -> list[WorkerView]:
         """The workers that are connected: those whose HELLO named a wid."""
-        with self._lock:
-            return [_worker(each) for each in self._broker.workers.known]
+        return self._look(lambda broker: [_worker(each) for each in broker.workers.known])
 
     @property
     def waiting(self) -> int:
         """How many FETCHes wait for a job; those of clients that have gone are among them, for up to 2 s."""
-        with self._lock:
-            return len(self._broker.waiters)
+        return self._look(lambda broker: len(broker.waiters))
 
     @property
     def info(self) -> dict[str, Any]:
         """What INFO answers."""
-        with self._lock:
-            return self._broker.info(self.clock.now())
+        return self._look(lambda broker: broker.info(self.clock.now()))
 
-    def _sorted(self, name: str, jobs: SortedSet) -> Jobs:
-        return Jobs(name, lambda: list(jobs), self._lock)
+    def _jobs(self, name: str, read: Callable[[Broker], Iterable[bytes]]) -> Jobs:
+        return Jobs(name, lambda: self._look(lambda broker: list(read(broker))))
 
     # -- control --------------------------------------------------------------------------------------------
 
@@ -222,6 +269,7 @@ class Server:
         self._signal(wid, WorkerState.TERMINATE)
 
     def _signal(self, wid: str, state: WorkerState) -> None:
+        self._check()
         with self._lock:
             worker = self._broker.workers.get(wid)
             if worker is None:
@@ -234,38 +282,40 @@ class Server:
 
         Scheduled jobs and retries wait for the clock, and do not count.
         """
-        return self.wait_until(lambda: self._broker.store.is_idle, timeout)
+        return self.wait_until(self._is_idle, timeout)
+
+    async def await_idle(self, timeout: float | None = None) -> bool:
+        """Async twin of `wait_idle`, under asyncio and trio."""
+        self._check()
+        return await self._changes.wait_async(self._is_idle, timeout)
+
+    def _is_idle(self) -> bool:
+        self._check()
+        return self._broker.store.is_idle
 
     def wait_until(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until `condition()` is true, asking after every change; False when `timeout` seconds pass first.
 
         The condition is called with the server's lock held: it may look at the server, not wait for it.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._idle:
-            self._idle_watched += 1
-            try:
-                while not condition():
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        return False
-                    self._idle.wait(left)
-                return True
-            finally:
-                self._idle_watched -= 1
 
-    def _changed(self) -> None:
-        if self._idle_watched:
-            self._idle.notify_all()
+        def asked() -> bool:
+            self._check()
+            return condition()
+
+        self._check()
+        with self._lock:
+            return self._changes.wait(asked, timeout)
 
     def _catch_up(self, beating: bool) -> None:
+        self._check()
         with self._lock:
             now = self.clock.now()
             if beating:
                 self._broker.workers.beat_all(now)
             self._broker.catch_up(now)
             self._broker.end_waits(self.clock.monotonic())
-            self._changed()
+            self._changes.announce()
         if self._listener.is_running:
             self._listener.wake()
 
@@ -299,7 +349,7 @@ def _memory_mb() -> int:
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(min(seconds, LATEST), UTC)  # a reservation may end after the year 9999
 
 
 def _reservation(each: Reservation) -> ReservationView:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from ..errors import ConfigurationError
+from .forks import elsewhere, remember
 
 VERBS: Final = frozenset(
     {"HI", "HELLO", "PUSH", "PUSHB", "FETCH", "ACK", "FAIL", "BEAT", "INFO", "FLUSH", "END", "MUTATE", "QUEUE"}
@@ -57,6 +58,8 @@ class Faults:
         self._random = randomness
         self._rules: list[Fault] = []
         self._lock = threading.Lock()
+        self._is_elsewhere = False
+        remember(self)
 
     def drop(
         self, command: str | None = None, *, times: int | None = 1, every: int = 1, executed: bool = True
@@ -126,7 +129,15 @@ class Faults:
             changed[self._random.randrange(len(changed))] = self._random.randrange(256)
         return bytes(changed)
 
+    def after_fork(self) -> None:
+        """Forget the rules, which are the parent's."""
+        self._rules = []
+        self._lock = threading.Lock()
+        self._is_elsewhere = True
+
     def _add(self, fault: Fault) -> Fault:
+        if self._is_elsewhere:
+            raise elsewhere("the server of these faults")
         if fault.every < 1 or (fault.times is not None and fault.times < 1) or fault.amount < 0:
             raise ConfigurationError(f"every and times must be at least 1, and amounts not negative, got {fault}")
         if fault.command is not None and fault.command not in VERBS:

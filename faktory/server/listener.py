@@ -12,17 +12,16 @@ import logging
 import selectors
 import socket
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProtocolError
 from ..wire import NEED_DATA, encode_error
 from .broker import Broker
-from .clock import Clock
+from .clock import Clock, monotonic
 from .faults import Faults, Kind
-from .peer import MAX_UNSENT, Peer, listen
+from .peer import MAX_UNSENT, Peer, end_listening, listen
 from .session import Session
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ HANDSHAKE_WITHIN: Final = 2.0
 STOP_WITHIN: Final = 0.1
 """Seconds that open connections get to hear of a shutdown (server/server.go `Stop`)."""
 _TURN: Final = 200  # commands of one connection before the others have theirs
-_LONGEST_SLEEP: Final = 3_600.0
+_LONGEST_SLEEP: Final = 5.0  # the shortest interval of a sweep: somebody may put the clock back, or stop it
 
 _log = logging.getLogger("faktory.server")
 
@@ -68,6 +67,8 @@ class Listener:
         self._cut_all: bool | None = None  # True: with a reset; under the lock
         self._stop_by: float | None = None
         self._is_killed = False
+        self.crash: Exception | None = None
+        """What ended the loop against its will; None again after the next start."""
 
     # -- from outside ---------------------------------------------------------------------------------------
 
@@ -76,25 +77,31 @@ class Listener:
         """True while the loop's thread lives."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, host: str, port: int) -> int:
-        """Listen and serve, and return the port. Raises `OSError`."""
+    def start(self, hosts: Sequence[str], port: int) -> tuple[str, int]:
+        """Listen on the first of `hosts` there is, and serve; return which, and the port. Raises `OSError`."""
         self.stop()  # after a crash of the thread: frees what it held
-        self._listening = listen(host, port)
+        self._listening, host = listen(hosts, port)
         with self._lock:
             self._broker.restart(self._clock.now())
         self._stop_by = None
         self._is_killed = False
         self._cut_all = None
+        self.crash = None
         self._selector = selectors.DefaultSelector()
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._selector.register(self._listening, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._main, name="faktory-server", daemon=True)
         bound: int = self._listening.getsockname()[1]
-        self._thread.start()
-        return bound
+        thread = threading.Thread(target=self._main, name="faktory-server", daemon=True)
+        try:
+            thread.start()
+        except BaseException:  # no more threads to be had: the port is not kept
+            self._end()
+            raise
+        self._thread = thread
+        return host, bound
 
     def stop(self, *, kill: bool = False) -> None:
         """End the loop and wait for it: gracefully, or by resetting every connection at once."""
@@ -107,7 +114,31 @@ class Listener:
         self.wake()
         thread.join()
         self._thread = None
-        self._waker.close()
+
+    def abandon(self) -> None:
+        """End the loop without waiting for it or for a lock: whom it served is gone."""
+        self._is_killed = True
+        self._broker.is_stopping = True
+        self.wake()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until the loop has ended; False when `timeout` seconds pass first."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+        return thread is None or not thread.is_alive()
+
+    def after_fork(self) -> None:
+        """Close our copies of what the loop in the parent uses, which goes on there: in the child of a fork."""
+        if self._thread is None:
+            return
+        self._thread = None
+        for peer in list(self._peers):
+            peer.let_go()
+        self._peers.clear()
+        for sock in (self._listening, self._waker, self._woken):
+            sock.close()
+        self._selector.close()
 
     def cut_all(self, *, reset: bool) -> None:
         """Close every connection; their clients' FETCHes still wait, as those of lost clients do."""
@@ -125,7 +156,8 @@ class Listener:
     def _main(self) -> None:
         try:
             self._loop()
-        except Exception:  # the top of the thread: nobody else would hear of it
+        except Exception as exc:  # the top of the thread: nobody else would hear of it
+            self.crash = exc
             _log.exception("the embedded server has crashed")
         finally:
             self._end()
@@ -158,7 +190,7 @@ class Listener:
 
     def _sleep(self) -> float:
         """Return how long nothing can happen by itself, in seconds."""
-        now = time.monotonic()
+        now = monotonic()
         longest = _LONGEST_SLEEP
         if self._ready:
             return 0.0
@@ -175,18 +207,18 @@ class Listener:
 
     def _keep_time(self) -> None:
         now = self._clock.now()
-        if self._broker.next_sweep <= now:
+        if self._broker.is_sweep_due(now):
             self._broker.sweep(now)
             self._changed()
         self._broker.end_waits(self._clock.monotonic())
 
     def _run_timers(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), act))
+        heapq.heappush(self._timers, (monotonic() + seconds, next(self._order), act))
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -401,13 +433,13 @@ class Listener:
     def _is_over(self) -> bool:
         """Go on with a shutdown; True when the loop may end."""
         if self._stop_by is None:
-            self._stop_by = time.monotonic() + (0.0 if self._is_killed else STOP_WITHIN)
+            self._stop_by = monotonic() + (0.0 if self._is_killed else STOP_WITHIN)
             with contextlib.suppress(KeyError):  # accepting may be paused
                 self._selector.unregister(self._listening)
-            self._listening.close()
+            end_listening(self._listening)
             for peer in [each for each in self._peers if not each.session.is_greeted]:
                 self._close(peer, reset=self._is_killed)
-        if self._peers and time.monotonic() < self._stop_by:
+        if self._peers and monotonic() < self._stop_by:
             return False
         for peer in list(self._peers):
             if peer.is_waiting and not self._is_killed:
@@ -420,10 +452,12 @@ class Listener:
     def _end(self) -> None:
         for peer in list(self._peers):
             self._close(peer)
-        self._listening.close()
+        end_listening(self._listening)
         self._selector.close()
         self._woken.close()
+        self._waker.close()
         self._timers.clear()
         with self._lock:
             self._ready.clear()
             self._broker.waiters.pop_all()
+            self._changed()

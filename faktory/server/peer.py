@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import selectors
 import socket
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..wire import CommandParser
@@ -24,8 +26,21 @@ _READ_MORE: Final = 1024 * 1024
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: close() sends RST
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket; port 0 takes a free one. Raises `OSError`."""
+def listen(hosts: Sequence[str], port: int) -> tuple[socket.socket, str]:
+    """Open a listening socket on the first of `hosts` that this machine has, and say which; port 0 takes a free one.
+
+    Raises `OSError`.
+    """
+    for host in hosts[:-1]:
+        try:
+            return _listen(host, port), host
+        except OSError as exc:
+            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+    return _listen(hosts[-1], port), hosts[-1]
+
+
+def _listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,6 +51,13 @@ def listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def end_listening(sock: socket.socket) -> None:
+    """Close a listening socket, also for those who hold a copy of it, such as children of a fork."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
 
 
 class Peer:
@@ -156,4 +178,12 @@ class Peer:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             elif self._tls is not None and not self.is_shaking_hands:
                 self._tls.unwrap()  # tells the end of the stream, and does not wait for the answer
+        if not reset:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)  # ends it also while somebody holds a copy
+        self.sock.close()
+
+    def let_go(self) -> None:
+        """Close our copy of the socket alone, without a word on the wire: in the child of a fork."""
+        self.is_closed = True
         self.sock.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,16 +14,14 @@ from ..job import Job
 class Jobs(Sequence[Job]):
     """The jobs of one place of a server, next one first. Always up to date; iterating goes over a copy."""
 
-    def __init__(self, name: str, texts: Callable[[], list[bytes]], lock: threading.RLock) -> None:
+    def __init__(self, name: str, texts: Callable[[], list[bytes]]) -> None:
         self.name = name
         self._texts = texts
-        self._lock = lock
 
     @property
     def texts(self) -> list[bytes]:
         """The JSON documents as they are stored."""
-        with self._lock:
-            return self._texts()
+        return self._texts()
 
     @property
     def jids(self) -> list[str]:

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import errno
+import gc
 import socket
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from faktory.errors import ConfigurationError
-from faktory.server import Clock, Server
+from faktory.errors import ConfigurationError, FaktoryError
+from faktory.server import Clock, Server, peer
+from tests.conftest import until
 
 from .raw_client import RawClient
 
@@ -57,6 +63,42 @@ def test_a_taken_port_is_an_os_error(server: Server) -> None:
     with pytest.raises(OSError, match="in use"):
         other.start()
     other.stop()
+
+
+@pytest.mark.parametrize("bind", [None, "localhost:0"])
+def test_a_machine_with_ipv6_only_is_served(bind: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    listen = peer._listen
+
+    def without_ipv4(host: str, port: int) -> socket.socket:
+        if ":" not in host:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return listen(host, port)
+
+    monkeypatch.setattr(peer, "_listen", without_ipv4)
+    server = Server(bind=bind)
+    try:
+        server.start()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        assert server.url.startswith("tcp://localhost:" if bind else "tcp://[::1]:")
+        socket.create_connection(("::1", server.port)).close()
+
+
+def test_a_start_that_failed_keeps_no_port(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = server.port
+    server.stop()
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(threading.Thread, "start", no_thread)
+        server.start()
+    assert not server.is_running
+    with Server(bind=f"127.0.0.1:{port}"):
+        pass
+    server.start()
 
 
 # -- looking at it ---------------------------------------------------------------------------------------------
@@ -129,6 +171,47 @@ def test_wait_idle_waits_for_the_last_job(server: Server, connect: Connect) -> N
     assert waited == [True]
 
 
+def wait_async(server: Server, runner: str, timeout: float | None) -> bool:
+    if runner == "asyncio":
+        return asyncio.run(server.await_idle(timeout))
+    trio = pytest.importorskip("trio")
+    return bool(trio.run(server.await_idle, timeout))
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "trio"])
+def test_tasks_wait_for_the_last_job_too(server: Server, connect: Connect, runner: str) -> None:
+    assert wait_async(server, runner, None)
+    client = connect()
+    client.push("job-00000")
+    client.call("FETCH default")
+    assert not wait_async(server, runner, 0.01)
+    waiting = server._changes._wakers
+
+    def finish() -> None:
+        until(lambda: bool(waiting))
+        client.push("job-00001")
+        client.call("FETCH default")
+        client.call('ACK {"jid":"job-00000"}')
+        client.call('ACK {"jid":"job-00001"}')
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    assert wait_async(server, runner, 10)
+    thread.join(10)
+    assert not waiting
+
+
+def test_a_reservation_may_end_after_the_year_9999(connect: Connect) -> None:
+    with (
+        Server(clock=Clock(datetime(9999, 12, 31, 23, 59, 50, tzinfo=UTC))) as server,
+        RawClient(server.port) as client,
+    ):
+        client.push("job-00000")
+        client.call("FETCH default")
+        assert server.reservations[0].expires_at.year == 9999
+        assert client.json("INFO")["now"].startswith("9999")
+
+
 # -- the clock -------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +280,54 @@ def test_a_clock_refuses_to_run_backwards_and_naive_starts(server: Server) -> No
     with pytest.raises(ConfigurationError, match="time zone"):
         Clock(datetime(2030, 1, 1))  # noqa: DTZ001
     assert repr(Clock()).startswith("<Clock real ")
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e12, 1e300, timedelta.max])
+def test_a_clock_refuses_to_run_beyond_the_year_9999(
+    server: Server, connect: Connect, seconds: float | timedelta
+) -> None:
+    before = server.clock.now()
+    with pytest.raises(ConfigurationError, match="within the year 9999"):
+        server.clock.advance(seconds)
+    assert server.clock.now() - before < 60
+    connect().push("job-00000")
+
+
+def test_a_clock_that_stands_after_all_years_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="year 9999"):
+        Clock(datetime.max.replace(tzinfo=UTC))
+
+
+def test_frozen_time_does_not_stop_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As freezegun does it: `time` itself, and every module that has taken a function of it."""
+    for function, value in ((time.monotonic, 5.0), (time.time, time.time())):
+        frozen = lambda value=value: value  # noqa: E731
+        for module in [each for name, each in sys.modules.items() if name == "time" or name.startswith("faktory")]:
+            for name in [name for name, found in vars(module).items() if found is function]:
+                monkeypatch.setattr(module, name, frozen)
+    with Server(fetch_wait=0.02) as server, RawClient(server.port) as client:
+        assert client.call("FETCH default") == b"$-1\r\n"
+        client.push("job-00000")
+        assert not server.wait_idle(0.01)
+        server.faults.delay("INFO", seconds=0.01)
+        assert client.call("INFO").startswith(b"$")
+        client.push("job-00001", at=(server.clock.utcnow() + timedelta(minutes=59)).isoformat())
+        server.clock.advance(3_600)
+        assert server.queue("default").jids == ["job-00000", "job-00001"]
+
+
+def test_a_clock_keeps_no_server_alive() -> None:
+    clock = Clock()
+    gone = []
+    for _ in range(3):
+        with Server(clock=clock) as server:
+            gone.append(weakref.ref(server))
+    del server
+    gc.collect()
+    assert [each() for each in gone] == [None, None, None]
+    clock.advance(1)
+    with Server(clock=clock):
+        assert len(clock._watchers) == 1
 
 
 def test_a_stopped_server_can_be_advanced_too(server: Server, connect: Connect) -> None:
@@ -281,3 +412,69 @@ def test_servers_leave_no_thread_and_no_socket_behind() -> None:
         with Server() as server:
             socket.create_connection(("127.0.0.1", server.port)).close()
     assert threading.active_count() == before
+
+
+def test_a_forgotten_server_is_warned_of_and_ends() -> None:
+    server = Server().start()
+    port, thread = server.port, server._listener._thread
+    assert thread is not None
+    kept = [server]
+    del server
+    with pytest.warns(ResourceWarning, match=r"<Server tcp://127.0.0.1:\d+ running> was never stopped"):
+        kept.clear()
+    thread.join(10)
+    assert not thread.is_alive()
+    with pytest.raises(ConnectionError):
+        RawClient(port)
+
+
+# -- crashing --------------------------------------------------------------------------------------------------
+
+
+def crash(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(now: float) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server._broker, "is_sweep_due", broken)
+        server._listener.wake()
+        with pytest.raises(FaktoryError, match="has crashed: ZeroDivisionError: a mistake of ours"):
+            server.join(10)
+
+
+def test_a_server_that_has_died_says_so_at_once(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect()
+    client.push("job-00000")
+    waited: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            server.wait_idle()
+        except FaktoryError as exc:
+            waited.append(exc)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    crash(server, monkeypatch)
+    thread.join(10)
+    assert len(waited) == 1
+    assert not server.is_running
+    assert client.is_closed()
+    for ask in (
+        lambda: server.queues,
+        lambda: len(server.queue("default")),
+        lambda: server.info,
+        lambda: server.wait_idle(0),
+        lambda: server.clock.advance(1),
+        lambda: server.quiet("w"),
+        lambda: asyncio.run(server.await_idle(0)),
+        server.disconnect_all,
+    ):
+        with pytest.raises(FaktoryError, match="has crashed"):
+            ask()
+    server.stop()
+    server.start()
+    assert server.queue("default").jids == ["job-00000"]
+    assert connect().call("QUEUE LATENCY").startswith(b"$")
