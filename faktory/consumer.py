@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Generator, Mapping, Sequence
@@ -13,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
 from time import monotonic
-from types import FrameType
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from .crew import Crew
 from .dialler import Dialler
@@ -26,6 +24,7 @@ from .lifecycle import State
 from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
 from .shift import Shift, as_lost, log_end, raise_for
+from .signals import Signals, Wish, taking
 from .worker import Worker
 
 T = TypeVar("T")
@@ -34,9 +33,6 @@ log: logging.Logger = logging.getLogger("faktory.consumer")
 
 Queues = Sequence[str] | Mapping[str, float]
 """Queues to fetch from: a list in strict order, or a mapping from queue to weight."""
-
-_TOLD_TO_END: Final = ("SIGTERM", "SIGINT")
-HANDLED: Final = (*_TOLD_TO_END, "SIGTSTP", "SIGTTIN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ class Consumer:
         self._single: Worker | None = None
         self._has_started = False
         self._told_quiet = False
-        self._forced_by = 0
+        self._signals = Signals()
         self._heart.connect()
 
     # -- working ------------------------------------------------------------------------------------------------
@@ -146,20 +142,21 @@ class Consumer:
     def run_to_completion(self, queues: Queues) -> NoReturn:
         """Run jobs until told to stop, reconnecting for ever, then end the process.
 
-        The exit code is 0, or 1 when jobs were cut off or outcomes could not be reported. TERM and INT terminate, a
-        second one ends at once with 128 and the signal's number; TSTP is quiet; TTIN logs the stack of every thread
-        with its job. Signals are taken only when called from the main thread. With jobs cut off, or outside of the main
-        thread, the process ends without `finally` and `atexit`: `on_shutdown` is the place to clean up.
+        The exit code is 0, or 1 when jobs were cut off or outcomes could not be reported. TERM, INT and HUP terminate,
+        another one from a second later on ends at once with 128 and the signal's number; TSTP is quiet; TTIN logs the
+        stack of every thread with its job. HUP is left alone where it is ignored or has a handler. Signals are taken
+        only when called from the main thread. With jobs cut off, or outside of the main thread, the process ends
+        without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
         shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
-        with self._working(), self._taking_signals():
+        with self._working(), taking(self._note_signal, self._crew.look_again):
             busy = self._work(shift)
             self._end()
         unreported = len(self._crew.outbox)
         if unreported:
             log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
         has_failed = bool(self._crew.cut_off or unreported or shift.error)
-        code = 128 + self._forced_by if self._forced_by else int(has_failed)
+        code = 128 + self._signals.forced_by if self._signals.forced_by else int(has_failed)
         if busy or threading.current_thread() is not threading.main_thread():
             # Threads that cannot be stopped must not go on with jobs that the server hands to others now.
             logging.shutdown()
@@ -329,7 +326,7 @@ class Consumer:
                 cut_off = crew.cancel_running()
                 if cut_off:
                     log.warning("cut off %d jobs: %s", len(cut_off), ", ".join(map(ascii, cut_off)))
-                crew.wait_wound_down(FORCED_EXIT if self._forced_by else WIND_DOWN)
+                crew.wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
                 return
             if now >= limit:
                 return  # a lost connection ended the shift; a job that goes on is reported by the next one
@@ -337,21 +334,20 @@ class Consumer:
 
     def _take_mail(self, seconds: float) -> None:
         try:
-            signum = self._crew.mailbox.get(timeout=max(0.0, seconds))
+            mail = self._crew.mailbox.get(timeout=max(0.0, seconds))
         except Empty:
             return
-        if signum is None:
+        if mail is None:
             return
-        name = signal.Signals(signum).name
-        if name == "SIGTTIN":
-            self._dump_stacks()
-        elif name == "SIGTSTP":
-            self._crew.quiet()
-        elif self._crew.lifecycle.is_ending:
-            self._forced_by = signum
-            self._crew.force()
-        else:
-            self._crew.terminate()
+        match self._signals.meaning(*mail):
+            case Wish.DUMP:
+                self._dump_stacks()
+            case Wish.QUIET:
+                self._crew.quiet()
+            case Wish.FORCE:
+                self._crew.force()
+            case Wish.TERMINATE:
+                self._crew.terminate()
 
     def _tell_quiet(self) -> None:
         if not self._told_quiet:
@@ -383,26 +379,8 @@ class Consumer:
 
     # -- signals ------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _taking_signals(self) -> Generator[None, None, None]:
-        if threading.current_thread() is not threading.main_thread():
-            log.warning("not in the main thread: signals are not taken")
-            yield
-            return
-        before: dict[int, Any] = {}
-
-        def note(signum: int, _frame: FrameType | None) -> None:
-            self._crew.mailbox.put(signum)  # a SimpleQueue: safe here, whatever was interrupted
-
-        for name in HANDLED:
-            if hasattr(signal, name):
-                signum = getattr(signal, name)
-                before[signum] = signal.signal(signum, note)
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+    def _note_signal(self, signum: int, at: float) -> None:
+        self._crew.mailbox.put((signum, at))  # a SimpleQueue: safe in a signal handler, whatever was interrupted
 
     def _dump_stacks(self) -> None:
         import traceback

@@ -66,8 +66,8 @@ class Crew:
         """Guards all that the threads share."""
         self.changed: threading.Condition = threading.Condition(self.lock)
         """To wait on, and to notify when the consumer's state changes; the lock is taken by its own name."""
-        self.mailbox: SimpleQueue[int | None] = SimpleQueue()
-        """Wakes the thread that waits in `run`: a signal's number, or None to look again. Safe in signal handlers."""
+        self.mailbox: SimpleQueue[tuple[int, float] | None] = SimpleQueue()
+        """Wakes the thread that waits in `run`: a signal with its moment, or None to look again. Safe in handlers."""
         self.heart_wake: threading.Event = threading.Event()
         self._heart_until = float("inf")
         self.fetched_at: float | None = None
@@ -294,6 +294,10 @@ class Crew:
             self.terminate()
         elif state is not None:
             log.warning("the server wants the unknown state %a; going on", state[:80])
+
+    def look_again(self) -> None:
+        """Wake the thread that waits in `run`."""
+        self.mailbox.put(None)
 
     def stop(self, shift: Shift, error: Exception | None = None) -> None:
         """End a shift, but not the consumer, after what its workers have in hand."""

@@ -61,6 +61,8 @@ WIND_DOWN: Final = 2.5
 """Seconds given, when the shutdown timeout is over, to a FETCH in flight and to the reports of the jobs cut off."""
 FORCED_EXIT: Final = 1.0
 """The same after a second signal."""
+SECOND_SIGNAL: Final = 1.0
+"""Seconds after the first TERM, INT or HUP from which another one counts."""
 HEART_PATIENCE: Final = 1.0
 """Seconds to wait for an exchange of the heart when it is stopped."""
 UNKNOWN_DELAY: Final = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 import threading
 import time
@@ -13,6 +14,11 @@ import trustme
 
 from faktory import Client
 from faktory.server import Server
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, also where the suite was started with it ignored (nohup, a shell's background)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

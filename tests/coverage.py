@@ -14,34 +14,6 @@ from pathlib import Path
 
 from tests.rooms import ROOMS, ROOT, Room
 
-PURE = (
-    "job",
-    "address",
-    "wire",
-    "handshake",
-    "commands",
-    "lifecycle",
-    "blotting",
-    "lending",
-    "slot",
-    "outbox",
-    "overdue",
-    "backoff",
-    "queues",
-    "callables",
-    "chain",
-    "pushing",
-    "registry",
-    "options",
-    "failure",
-    "diagnosis",
-    "scalars",
-    "shapes",
-    "convert",
-    "signature",
-)
-WHOLE_AT_LEAST = 93
-
 
 def run(*arguments: str, data: Path) -> int:
     return subprocess.call(

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # Rooms beyond the first drawing, and why:
 # * `options` is imported by rings 1 and 3 too: it is the one place for limits and defaults.
 # * the consumer is several rooms, not one: `consumer` (the public face), `shift` (one call of `run`), `crew` (what the
-#   threads share, under the lock), `overdue` (which FETCH hangs, for both crews and for `health`), `worker`
-#   (a thread over its slot), `heart` (beats) and `dialler` (reconnecting) each hold one idea.
+#   threads share, under the lock), `overdue` (which FETCH hangs, for both crews and for `health`), `signals`
+#   (what they ask for), `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting): an idea each.
 # * typed jobs are rooms, not one: `scalars`, `shapes` and `convert` take values through JSON by their annotations,
 #   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
 #   FAKTORY_MODE), `background` the mode without a server, `app` the door to all of it.
@@ -76,6 +76,7 @@ LAW: dict[str, set[str]] = {
         "outbox", "overdue", "registry", "shift", "slot",
     },
     "shift": {"chain", "commands", "job", "outbox", "queues", "slot"},
+    "signals": {"options"},
     "outage": {"backoff", "options"},
     "dialler": {"connection", "outage"},
     "worker": {
@@ -83,12 +84,13 @@ LAW: dict[str, set[str]] = {
         "outbox", "registry", "shift", "slot", "wire",
     },
     "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options"},
-    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "shift", "worker"},
+    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "shift", "signals", "worker"},
     # ring 3, async
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
         "context", "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle",
-        "managed", "options", "outage", "outbox", "overdue", "queues", "registry", "shift", "slot", "wire",
+        "managed", "options", "outage", "outbox", "overdue", "queues", "registry", "shift", "signals", "slot",
+        "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},
@@ -130,23 +132,23 @@ OWNERS: dict[str, set[str]] = {
     "selectors": {"isolation", "server"},
     "threading": {
         "connection", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background", "aio",
+        "background", "aio", "signals",
     },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
     # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
     "asyncio": {"asyncio", "background", "delivery", "server"},
     "trio": {"trio"},
-    "signal": {"consumer", "cli", "aio", "isolation"},
+    "signal": {"signals", "cli", "isolation"},
     "time": {
         "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "outage", "consumer",
-        "server", "cli", "aio", "context", "typed", "delivery", "background",
+        "signals", "server", "cli", "aio", "context", "typed", "delivery", "background",
     },
     "random": {"backoff", "queues", "server"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
         "blotting", "connection", "hooks", "managed", "isolation", "crew", "shift", "worker", "heart", "outage",
-        "consumer", "server", "cli", "aio", "context", "typed", "app", "background", "delivery",
+        "consumer", "server", "cli", "aio", "context", "typed", "app", "background", "delivery", "signals",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 from ..address import Address
 from ..connection import Connection as BlockingConnection
-from ..consumer import HANDLED, Health, Queues, Summary
+from ..consumer import Health, Queues, Summary
 from ..errors import ConfigurationError, ConsumerTerminated
 from ..handshake import Identity
 from ..heart import Heart
@@ -26,6 +25,7 @@ from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, WIN
 from ..queues import order_of
 from ..registry import Registry
 from ..shift import Shift, as_lost, log_end, raise_for
+from ..signals import Signals, Wish, taking
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler
@@ -66,7 +66,7 @@ class Consumer:
         self._at_work = False
         self._has_started = False
         self._told_quiet = False
-        self._forced_by = 0
+        self._signals = Signals()
 
     @classmethod
     async def connect(
@@ -166,7 +166,7 @@ class Consumer:
     async def run_to_completion(self, queues: Queues) -> NoReturn:
         """Async twin of `run_to_completion`. Ends the process by `SystemExit`: call it last, in the main task."""
         shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
-        with self._taking_signals():
+        with taking(self._note_signal, partial(self._crew.post, self._crew.mail.ring)):
             busy = await self._work(shift)
             await self._end()
         self._exit(shift, busy)
@@ -176,7 +176,7 @@ class Consumer:
         if unreported:
             log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
         has_failed = bool(self._crew.cut_off or unreported or shift.error)
-        code = 128 + self._forced_by if self._forced_by else int(has_failed)
+        code = 128 + self._signals.forced_by if self._signals.forced_by else int(has_failed)
         if busy or threading.current_thread() is not threading.main_thread():
             # What cannot be stopped must not go on with jobs that the server hands to others now.
             logging.shutdown()
@@ -360,7 +360,7 @@ class Consumer:
                 jids = crew.cancel_running()
                 if jids:
                     log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
-                await self._wait_wound_down(FORCED_EXIT if self._forced_by else WIND_DOWN)
+                await self._wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
                 return
             await crew.mail.wait(min(limit, crew.lifecycle.deadline, now + 3600) - now)
 
@@ -388,17 +388,15 @@ class Consumer:
     def _take_signals(self) -> None:
         crew = self._crew
         while crew.signals:
-            signum = crew.signals.popleft()
-            name = signal.Signals(signum).name
-            if name == "SIGTTIN":
-                dump_stacks(crew.works)
-            elif name == "SIGTSTP":
-                crew.quiet()
-            elif crew.lifecycle.is_ending:
-                self._forced_by = signum
-                crew.force()
-            else:
-                crew.terminate()
+            match self._signals.meaning(*crew.signals.popleft()):
+                case Wish.DUMP:
+                    dump_stacks(crew.works)
+                case Wish.QUIET:
+                    crew.quiet()
+                case Wish.FORCE:
+                    crew.force()
+                case Wish.TERMINATE:
+                    crew.terminate()
 
     async def _tell_quiet(self) -> None:
         if not self._told_quiet:
@@ -422,28 +420,9 @@ class Consumer:
 
     # -- signals ------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _taking_signals(self) -> Generator[None, None, None]:
-        if threading.current_thread() is not threading.main_thread():
-            log.warning("not in the main thread: signals are not taken")
-            yield
-            return
-        before: dict[int, Any] = {}
-        crew = self._crew
-
-        def note(signum: int, _frame: FrameType | None) -> None:
-            crew.signals.append(signum)
-            crew.post(crew.mail.ring)  # safe here, whatever was interrupted
-
-        for name in HANDLED:
-            if hasattr(signal, name):
-                signum = getattr(signal, name)
-                before[signum] = signal.signal(signum, note)
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+    def _note_signal(self, signum: int, at: float) -> None:
+        self._crew.signals.append((signum, at))
+        self._crew.post(self._crew.mail.ring)  # safe in a signal handler, whatever was interrupted
 
 
 class Done:

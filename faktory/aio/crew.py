@@ -69,7 +69,7 @@ class Crew:
         """Set, and replaced, when the consumer's state changes."""
         self.mail: Bell = Bell(kit)
         """Wakes the task that waits in `run`."""
-        self.signals: deque[int] = deque()
+        self.signals: deque[tuple[int, float]] = deque()
         self.fetched_at: float | None = None
         """When the last FETCH was answered, with or without a job; None before the first of a shift."""
         self.reported_at: float | None = None

@@ -28,7 +28,7 @@ def end_of(worker: Program, backend: Backend) -> int:
     return worker.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_term_lets_four_running_jobs_end(backend: Backend, number: signal.Signals) -> None:
     """P1."""
     for _ in range(4):
@@ -71,12 +71,43 @@ def test_a_second_signal_ends_at_once(backend: Backend) -> None:
     with Program(WORKER, backend.url, backend.queue, "--timeout", 20) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(1.1)  # another one within a second would be the same
         started = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 128 + signal.SIGTERM, worker.errors
         assert time.monotonic() - started < 2
     assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+
+
+def test_signals_that_come_together_are_one(backend: Backend) -> None:
+    """P2: a wrapper and the process group send each its own."""
+    backend.push("nap", 0.5)
+    with Program(WORKER, backend.url, backend.queue) as worker:
+        worker.expect("start")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            worker.signal(number)
+        assert end_of(worker, backend) == 0, worker.errors
+        assert sum(line.startswith("done") for line in worker.lines) == 1
+    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+
+
+def test_an_ignored_hup_stays_ignored(server: Server, client: Client) -> None:
+    """P2: nohup."""
+    client.push(Job("nap", [0.4]))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is ignored stays so in a program that is started
+    try:
+        worker = Program(WORKER, server.url, "default")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with worker:
+        worker.expect("start")
+        worker.signal(signal.SIGHUP)
+        worker.expect("done")
+        until(lambda: server.waiting)
+        assert "terminating" not in worker.errors
+        worker.signal(signal.SIGTERM)
+        server.clock.advance(2.1)
+        assert worker.wait() == 0, worker.errors
 
 
 def test_a_storm_of_signals_is_one_shutdown(backend: Backend) -> None:
