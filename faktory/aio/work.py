@@ -33,7 +33,7 @@ class Work:
         "_call",
         "_coroutine",
         "_interrupted_by",
-        "_is_on_loop",
+        "_is_over",
         "_post",
         "_scope",
         "_was_cut",
@@ -57,7 +57,7 @@ class Work:
         self._scope = kit.scope()
         self._call: Call | IsolatedCall | None = None  # in a thread, or in a child process
         self._coroutine: Awaitable[Any] | None = None
-        self._is_on_loop = False
+        self._is_over = False
         self._was_cut = False
         self._interrupted_by: type[Exception] | None = None
 
@@ -82,16 +82,17 @@ class Work:
             try:
                 if not is_in_time:
                     raise JobCancelled("the worker is stopping and had no time left to run the job")
+                if self._interrupted_by is not None:  # before its first step
+                    return self._interrupted_by()
                 running.set(self.run)
                 _working.set(self)
-                self._is_on_loop = True
                 self._coroutine = coroutine = handler.perform(self.job)
                 result = await self._scope.run(lambda: coroutine)
                 if result is not None:
                     self.skipped = check_result(handler_of(self.job.jobtype), result)
             finally:
                 self._coroutine = None
-                self._is_on_loop = False
+                self._is_over = True
                 self._call = None
                 running.set(None)
         except Cut as exc:
@@ -132,7 +133,7 @@ class Work:
         if call is not None:
             if call.interrupt(exc_type):
                 self._note(exc_type)
-        elif self._is_on_loop:
+        elif not self._is_over:
             self._note(exc_type)
             self._was_cut = True
             self._scope.cancel()

@@ -1,0 +1,59 @@
+"""Time limits of jobs on a loop: none is missed, whenever it strikes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from faktory import Client, ConsumerBuilder, Job, JobCancelled, JobTimeout
+from faktory.aio.work import AsyncHandler, Work
+from faktory.context import Run
+from faktory.managed import Managed
+from faktory.registry import Handler
+from faktory.server import Server
+from faktory.slot import Slot
+from tests.loops import Loop
+
+LIMITS = int(os.environ.get("FAKTORY_TEST_LIMITS", "100"))
+
+
+@pytest.mark.slow
+def test_no_limit_is_missed(loop: Loop, server: Server, client: Client) -> None:
+    """A miss would be a job that sleeps its five seconds and succeeds."""
+
+    async def work(job: Job) -> None:
+        await loop.sleep(5)
+
+    client.push_bulk(Job("work", retry=0) for _ in range(LIMITS))
+
+    async def main() -> None:
+        builder = ConsumerBuilder().register("work", work, timeout=0.01).workers(50)
+        async with await loop.connect(builder, server.url) as consumer:
+            summary = await consumer.drain(["default"])
+            assert (summary.succeeded, summary.failed) == (0, LIMITS)
+
+    loop.run(main)
+
+
+@pytest.mark.parametrize("kind", [JobTimeout, JobCancelled])
+def test_a_strike_before_the_first_step_is_kept_for_it(loop: Loop, kind: type[Exception]) -> None:
+    ran: list[str] = []
+
+    async def perform(job: Job) -> None:
+        ran.append(job.jid)
+
+    async def main() -> BaseException | None:
+        job = Job("work")
+        slot = Slot(0)
+        slot.begin(job, 5, 0.0)
+        kit: Any = loop.Connection._kit
+        work = Work(kit, lambda call, *args: call(*args), slot, Run(job, 5.0, Managed()))
+        work.interrupt(kind)
+        error = await work.call(AsyncHandler(Handler("work", perform, None, perform), perform), is_in_time=True)
+        assert work.interrupted_by is kind
+        return error
+
+    assert type(loop.run(main)) is kind
+    assert not ran
