@@ -46,7 +46,7 @@ class ConsumerBuilder:
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
-        self._workers = 1
+        self._workers: int | None = None
         self._processes: int | None = None
         self._limits = ChildLimits()
         self._child_start: list[Hook] = []
@@ -151,11 +151,18 @@ class ConsumerBuilder:
         * `max_rss_mb`: replace a child whose resident memory is above this after a job.
         * `on_child_start()`, `on_child_stop()`: called in each child before its first and after its last job. No job is
           fetched for a child before `on_child_start` has returned; when it raises, another child is tried after a
-          while. `run`, `run_one` and `drain` raise `ChildStartFailed` after five tries in a row.
+          while. `run`, `run_one` and `drain` raise `ChildStartFailed` after five tries in a row. After `on_child_stop`
+          the child waits for the threads and executors of its jobs and runs what they have registered with `atexit`,
+          all within 5 s.
 
         The environment variables FAKTORY_ISOLATION=process and FAKTORY_PROCESSES=n do the same for a program that does
         not call this; without the latter there are as many children as `workers`.
         """
+        if type(n) is not int or not 1 <= n <= 10_000:
+            raise ConfigurationError(
+                f"processes must be an integer from 1 to 10,000, got {n!a:.60}; leave the call out to run jobs in "
+                "threads"
+            )
         self._processes = n
         self._limits = ChildLimits(max_jobs_per_child, max_rss_mb)
         self._child_start = [] if on_child_start is None else [_checked_plain(on_child_start)]
@@ -307,7 +314,7 @@ class ConsumerBuilder:
             hostname=local_hostname() if self._hostname is None else self._hostname,
             wid=os.urandom(8).hex() if self._wid is None else self._wid,
             labels=self._labels,
-            workers=self._workers if processes is None else processes,
+            workers=(1 if self._workers is None else self._workers) if processes is None else processes,
             shutdown_timeout=self._shutdown_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
@@ -317,9 +324,15 @@ class ConsumerBuilder:
         wanted = os.environ.get("FAKTORY_ISOLATION", "thread")
         if wanted not in ("thread", "process"):
             raise ConfigurationError(f'FAKTORY_ISOLATION must be "thread" or "process", got {wanted!a:.60}')
+        if self._processes is not None and self._workers not in (None, self._processes):
+            raise ConfigurationError(
+                f"workers({self._workers!a:.60}) and processes({self._processes}) contradict: a child process runs one "
+                "job at a time; leave out workers(...) to run jobs in children, or processes(...) to run them in "
+                "threads"
+            )
         if self._processes is not None or wanted == "thread":
             return self._processes
-        number = os.environ.get("FAKTORY_PROCESSES", str(self._workers))
+        number = os.environ.get("FAKTORY_PROCESSES", str(1 if self._workers is None else self._workers))
         if not number.isdecimal():
             raise ConfigurationError(f"FAKTORY_PROCESSES must be an integer from 1 on, got {number!a:.60}")
         return int(number)

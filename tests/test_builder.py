@@ -196,3 +196,16 @@ def test_a_context_for_tls_without_tls_is_refused(server: Server, certificates: 
         ConsumerBuilder().register("work", handle).connect(server.url, ssl_context=context)
     with pytest.raises(ConfigurationError, match=r"without TLS; write tcp\+tls"):
         Client(server.url, ssl_context=context)
+
+
+@pytest.mark.parametrize("n", [None, 0, -1, True, "4", 10_001])
+def test_a_number_of_processes_that_is_none_is_refused_at_once(n: object) -> None:
+    """A variable that was not set must not silently mean threads."""
+    with pytest.raises(ConfigurationError, match=r"processes must be an integer .* leave the call out to run jobs in"):
+        ConsumerBuilder().processes(n)  # type: ignore[arg-type]
+
+
+def test_workers_and_processes_that_contradict_are_refused() -> None:
+    builder = ConsumerBuilder().register("x", print).workers(50).processes(2)
+    with pytest.raises(ConfigurationError, match=r"workers\(50\) and processes\(2\) contradict"):
+        builder.connect("tcp://127.0.0.1:1")

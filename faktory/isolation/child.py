@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import json
 import logging
@@ -10,11 +11,12 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..chain import Skipped, check_ran, check_result
 from ..context import NO_FACTS, Run, facts_of, running
@@ -40,6 +42,7 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
     child = Child(program, jobs)
     signal.signal(SOFT_LIMIT, child.interrupt)
     os.register_at_fork(after_in_child=_hear_signals)
+    os.register_at_fork(after_in_child=child.forget_parent)
     _redirect_logs(LogPipe(child, log_pipe), program.levels)
     for hook in program.start:
         check_ran(named("on_child_start", hook), hook())  # a child that cannot start ends, and says why on stderr
@@ -49,9 +52,12 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(CHILD_STOP_LIMIT))  # nobody waits for a child that has been replaced
     run_hooks("on_child_stop", list(program.stop))
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for executors and other threads, as multiprocessing does
     of_apps = {getattr(handler.function, "managed", program.managed) for handler in program.handlers.values()}
     for managed in {program.managed, *of_apps}:
         managed.close()
+    with suppress(BaseException):  # each has been told of
+        atexit._run_exitfuncs()
     return 0
 
 
@@ -69,7 +75,7 @@ class Child:
         """The run of the job in hand; None between jobs."""
         self._program = program
         self._jobs = jobs
-        self._stream = jobs.makefile("rb")
+        self._received = bytearray()
         self._pid = os.getpid()
         self._is_armed = False
         self._is_held = False
@@ -105,11 +111,9 @@ class Child:
     def serve(self) -> None:
         """Run jobs until there are no more, or enough were run."""
         done = 0
-        while len(head := self._stream.read(JOB.size)) == JOB.size:
+        while len(head := self._read(JOB.size)) == JOB.size:
             limit, length = JOB.unpack(head)
-            outcome = self._do(Job.decode(self._stream.read(length)), limit)
-            if os.getpid() != self._pid:
-                os._exit(0)  # the job has forked, and this is its copy: the outcome is the other's to tell
+            outcome = self._do(Job.decode(self._read(length)), limit)
             done += 1
             is_last = self._program.limits.are_reached(done, _resident_kb(self._program))
             if outcome is None:
@@ -119,6 +123,24 @@ class Child:
                 self.answer(answer, asdict(outcome), is_last=is_last)
             if is_last:
                 return
+
+    def _read(self, size: int) -> bytes:
+        """Return the next bytes from the parent, fewer at their end."""
+        received = self._received
+        while len(received) < size and (data := self._jobs.recv(65536)):
+            received += data
+        found = bytes(received[:size])
+        del received[:size]
+        return found
+
+    def forget_parent(self) -> None:
+        """Let go of the parent's socket, in the copy of this process that a job's fork makes."""
+        self._jobs.close()
+
+    def _leave_if_copy(self, exc: BaseException | None = None) -> None:
+        """End a copy of this process, as Python would end: the job's outcome is the original's to tell."""
+        if os.getpid() != self._pid:
+            _leave(exc)
 
     def answer(self, answer: Answer, document: dict[str, Any] | None = None, *, is_last: bool = False) -> None:
         """Tell the parent."""
@@ -138,9 +160,11 @@ class Child:
                 result = handler.call(job)
             finally:
                 self._is_armed = False
+            self._leave_if_copy()
             return check_result(handler_of(job.jobtype), result)
         except BaseException as exc:
             self._is_armed = False
+            self._leave_if_copy(exc)
             if type(exc) is self._interrupted_by:
                 _forget_signal(exc)
             report = report_on(job, exc, limit=limit, interrupted_by=self._interrupted_by)
@@ -149,6 +173,21 @@ class Child:
         finally:
             running.set(None)
             self.run = None
+
+
+def _leave(exc: BaseException | None) -> NoReturn:
+    """End this process at once, with the output and the exit code that Python's own end would have."""
+    code = 0
+    try:
+        if isinstance(exc, SystemExit) and (exc.code is None or isinstance(exc.code, int)):
+            code = exc.code or 0
+        elif exc is not None:
+            code = 1
+            sys.stderr.write(f"{exc.code}\n") if isinstance(exc, SystemExit) else traceback.print_exception(exc)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code & 0xFF)
 
 
 def _forget_signal(exc: BaseException) -> None:

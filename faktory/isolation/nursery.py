@@ -6,6 +6,7 @@ behind. When the consumer is gone, however that came, all children are killed. R
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -13,10 +14,11 @@ import select
 import signal
 import socket
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, NoReturn
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NoReturn
 
 from . import threads
 from .child import live
@@ -33,25 +35,66 @@ def main(descriptor: int) -> NoReturn:
     """Read what to import, import it, say how that went, and serve until the consumer is gone."""
     threads.is_child = True
     control = socket.socket(fileno=descriptor)
+    control.set_inheritable(False)
     _let_the_consumer_decide()
-    with control.makefile("rwb") as stream:
-        document = json.loads(stream.readline())
-        try:
-            program = load(document)
-        except BaseException:
-            stream.write(json.dumps(traceback.format_exc()).encode() + b"\n")
-            stream.flush()
-            os._exit(1)
-        stream.write(b"null\n")
-        stream.flush()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        with control.makefile("rwb") as stream:
+            line = stream.readline()
+            program, error = _load(json.loads(line), control) if line else (None, None)
+            stream.write(json.dumps(error).encode() + b"\n")
+    except OSError:
+        program = None  # the consumer is gone, and nobody wants to know
+    if program is None:
+        os._exit(1)
+    _flush()
     gc.collect()
     gc.freeze()  # the children share these pages as long as nobody writes to them
     try:
         Nursery(control, program).serve()
     finally:
         os._exit(0)
+
+
+def _load(document: dict[str, Any], control: socket.socket) -> tuple[Program | None, str | None]:
+    """Return what the children run, or the traceback of what the application's import raised."""
+    try:
+        with _ending_with_the_consumer(control):
+            return load(document), None
+    except BaseException:
+        return None, traceback.format_exc()
+
+
+@contextmanager
+def _ending_with_the_consumer(control: socket.socket) -> Generator[None, None, None]:
+    """End this process when the consumer does, whatever an import waits for meanwhile.
+
+    By a thread, which is gone before anything is forked. The kernel's signal for the death of a parent would come at
+    the end of the thread that has started this process, too.
+    """
+    woken, waker = os.pipe()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(control, select.POLLIN)  # it says nothing now, so that this is its end
+        poll.register(woken, select.POLLIN)
+        if any(descriptor != woken for descriptor, _ in poll.poll()):
+            os._exit(1)
+
+    thread = threading.Thread(target=watch, name="faktory-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(waker, b"\0")
+        thread.join()
+        os.close(woken)
+        os.close(waker)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BaseException):  # closed, or something else by now
+            stream.flush()
 
 
 def _let_the_consumer_decide() -> None:
@@ -113,6 +156,8 @@ class Nursery:
             return False
         self._orders += data
         self._descriptors += descriptors
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # they are no business of programs that jobs start
         while len(self._orders) >= ORDER.size:
             order, number, signum = ORDER.unpack(self._orders[: ORDER.size])
             del self._orders[: ORDER.size]
@@ -157,6 +202,7 @@ class Nursery:
                 self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 if os.getppid() != nursery:  # it died before that was arranged
                     os._exit(1)
+            atexit._clear()  # what the application's import has registered there is for this process's parent
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
@@ -169,10 +215,7 @@ class Nursery:
         except BaseException:
             traceback.print_exc()
         finally:
-            with suppress(BaseException):
-                sys.stdout.flush()
-            with suppress(BaseException):
-                sys.stderr.flush()
+            _flush()
             os._exit(code)
 
     def _reap(self) -> None:

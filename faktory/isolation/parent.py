@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import weakref
@@ -17,17 +15,15 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import count
 from time import monotonic
-from typing import IO, Any, Final
+from typing import Any
 
-from ..errors import ConfigurationError
-from ..options import CHILD_START_LIMIT, CHILD_STOP_LIMIT, CHILD_TAIL
+from ..options import CHILD_STOP_LIMIT, CHILD_TAIL
 from .frames import NEWS, ORDER, News, Order
+from .launch import launch
+from .output import Lines, log_records, print_lines, print_on_stdout
 from .starts import Starts
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
-
-_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-_LONGEST_LINE: Final = 64 * 1024
 
 
 class ChildProcess:
@@ -77,13 +73,13 @@ class Nursery:
         self._document = document
         self._lock = threading.Lock()  # for starting and forking, one at a time
         self._numbers = count(1)
-        self._selector = selectors.DefaultSelector()
         self._to_listen: deque[tuple[int | socket.socket, Callable[[bytes], None]]] = deque()
-        self._woken, self._waker = socket.socketpair()
-        self._selector.register(self._woken, selectors.EVENT_READ)
         self.is_closing = False
         """True once children are told to end."""
-        self._start()
+        self._start()  # first: when it raises, there is nothing to close
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
         _remember(self)
         self._thread = threading.Thread(target=self._listen, name="faktory-children", daemon=True)
         self._thread.start()
@@ -91,40 +87,10 @@ class Nursery:
     # -- starting and ending ----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        """Start the nursery's process and wait until it has imported the application."""
-        ours, theirs = socket.socketpair()
-        program = (
-            f"import sys; sys.path.insert(0, {_ROOT!r}); from faktory.isolation.nursery import main; "
-            f"main({theirs.fileno()})"
-        )
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  # this Python
-                [sys.executable, *flags, "-c", program], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-            )
-        self._control = ours
+        """Start the process, and wait until it has imported the application."""
+        self._process, self._control = launch(self._document | {"levels": _levels()})
         self._children = _Living()
-        levels = {"": logging.root.level} | {
-            name: logger.level
-            for name, logger in logging.root.manager.loggerDict.items()
-            if isinstance(logger, logging.Logger) and logger.level
-        }
-        try:
-            ours.settimeout(CHILD_START_LIMIT)
-            with ours.makefile("rwb") as stream:
-                stream.write(json.dumps(self._document | {"levels": levels}).encode() + b"\n")
-                stream.flush()
-                answer = stream.readline()
-        except OSError as exc:
-            answer = json.dumps(f"{exc}\n").encode()
-        error = json.loads(answer) if answer else "the process ended without a word\n"
-        if error is not None:
-            self._process.kill()
-            self._process.wait()
-            ours.close()
-            raise ConfigurationError(f"a child process could not import the application:\n{error}".rstrip())
-        ours.settimeout(None)
-        self._to_listen.append((ours, _News(self._children)))
+        self._to_listen.append((self._control, _News(self._children)))
 
     @property
     def can_run_jobs(self) -> bool:
@@ -168,9 +134,9 @@ class Nursery:
             theirs.enter_context(end)
             child = ChildProcess(next(self._numbers), ours, self._signal)
             sinks: list[Callable[[bytes], None]] = [
-                _Lines(lambda lines: _print(sys.stdout, lines)),
-                _Lines(lambda lines: _note_errors(child, lines)),
-                _Lines(_log_records),
+                Lines(print_on_stdout),
+                Lines(lambda lines: _note_errors(child, lines)),
+                Lines(log_records),
             ]
             reading: list[int] = []
             writing: list[int] = []
@@ -300,48 +266,21 @@ class _News:
             self._living.bury(child.number, -signal.SIGKILL)
 
 
-class _Lines:
-    """Cuts what comes through a pipe into lines, and passes on whole ones."""
-
-    def __init__(self, sink: Callable[[list[bytes]], None]) -> None:
-        self._sink = sink
-        self._rest = b""
-
-    def __call__(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if self._rest and (not data or len(self._rest) > _LONGEST_LINE):
-            lines.append(self._rest)
-            self._rest = b""
-        if lines or not data:
-            self._sink(lines)
-
-
-def _print(stream: IO[str] | None, lines: list[bytes]) -> None:
-    if lines and stream is not None:
-        with suppress(OSError, ValueError):  # closed: there is nobody to tell
-            text = "".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines)
-            encoding = getattr(stream, "encoding", None) or "utf-8"
-            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            stream.flush()
-
-
 def _note_errors(child: ChildProcess, lines: list[bytes]) -> None:
-    _print(sys.stderr, lines)
+    print_lines(sys.stderr, lines)
     if lines:
         child.tail.extend(line.decode("utf-8", "replace")[:1000] for line in lines)
     else:
         child.tail_is_whole.set()
 
 
-def _log_records(lines: list[bytes]) -> None:
-    for line in lines:
-        try:
-            record = logging.makeLogRecord(json.loads(line))
-        except (ValueError, TypeError):  # the child was killed in the middle of it
-            continue
-        logger = logging.getLogger(record.name)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+def _levels() -> dict[str, int]:
+    """Return the levels that loggers have been given here, by name: children keep to them."""
+    found = {"": logging.root.level}
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and logger.level:
+            found[name] = logger.level
+    return found
 
 
 # -- fork -------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ def main_of_program() -> tuple[str, str] | None:
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return "module", spec.name
-    path = getattr(main, "__file__", None)
+    # A zip archive runs like a file, but its main file is none.
+    path = getattr(getattr(main, "__loader__", None), "archive", None) or getattr(main, "__file__", None)
     if path is None or not os.path.exists(path):  # noqa: PTH110  # "<stdin>"
         return None
     return ("path", os.path.abspath(path))  # noqa: PTH100  # pathlib is slow to import

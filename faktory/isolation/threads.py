@@ -7,6 +7,7 @@ lock, a socket without a time limit) gets it only when it comes back, and a hand
 from __future__ import annotations
 
 import os
+import sys
 
 from ..errors import ConfigurationError
 
@@ -18,6 +19,12 @@ def check_can_isolate() -> None:
     """Raise `ConfigurationError` where no consumer can have children."""
     if not hasattr(os, "fork"):
         raise ConfigurationError("child processes need a POSIX system; leave out processes(...) to run jobs in threads")
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise ConfigurationError(
+            "child processes need a Python to start, and this is a frozen program (as PyInstaller makes them), whose "
+            "executable would start the program itself, without end; leave out processes(...) to run jobs in threads, "
+            "or run the program by Python"
+        )
     if is_child:
         raise ConfigurationError(
             "the program starts its consumer when it is imported, as a child process does; put that part of it under "

@@ -5,7 +5,9 @@ They leave traces in the journal, a file whose path is the job's first argument:
 
 from __future__ import annotations
 
+import atexit
 import collections
+import concurrent.futures
 import ctypes
 import itertools
 import logging
@@ -249,3 +251,39 @@ def log_for_ever(job: Job) -> None:
     while True:
         log.debug("still at it")
         log.info("on and on")
+
+
+def fork_and(job: Job) -> None:
+    """Fork; the copy ends in the way the job says, the original waits for that and notes the exit code."""
+    path, how = job.args
+    pid = os.fork()
+    if pid:
+        note(path, "copy", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    elif how == "raises":
+        raise OddError("in the copy")
+    elif how == "exits":
+        sys.exit(7)
+    elif how == "says":
+        sys.exit("no luck in the copy")
+
+
+def list_descriptors(job: Job) -> None:
+    """Note what descriptors a program gets that a job starts without closing any."""
+    code = "import os; print(sorted(set(os.listdir('/proc/self/fd')) - {str(os.open('/proc/self/fd', os.O_RDONLY))}))"
+    done = subprocess.run([sys.executable, "-c", code], close_fds=False, stdout=subprocess.PIPE, check=True)
+    note(job.args[0], "descriptors", done.stdout.decode().strip())
+    os.system(f'{sys.executable} -c "{code}" >> {job.args[0]}')
+
+
+def leave_work_behind(job: Job) -> None:
+    """Start what goes on after the job, and leave something to do at the end."""
+    path = job.args[0]
+    atexit.register(note, path, "at-exit", os.getpid())
+
+    def later() -> None:
+        time.sleep(0.1)
+        note(path, "later", os.getpid())
+
+    kept = globals()["executor"] = concurrent.futures.ThreadPoolExecutor(1)
+    kept.submit(later)
+    threading.Thread(target=later).start()

@@ -361,6 +361,7 @@ def test_a_job_whose_child_has_died_meanwhile_runs_in_the_next(
 
     def kill_first(runner: ChildRunner, child: ChildProcess, data: bytes, limit: float) -> bool:
         if not killed:
+            until(lambda: child.pid)
             killed.append(child.pid)
             child.signal(signal.SIGKILL)
             until(lambda: not is_alive(child.pid))
