@@ -29,6 +29,12 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'tcp+tls' if self.tls else 'tcp'}://{host}:{self.port}"
 
+    def is_same_server(self, other: Address) -> bool:
+        """Tell whether two addresses name one server, as far as can be told without asking."""
+        mine, yours = (each.host.lower() for each in (self, other))
+        is_one_host = mine == yours or {mine, yours} <= {"localhost", "127.0.0.1", "::1"}
+        return is_one_host and (self.port, self.tls) == (other.port, other.tls)
+
     @classmethod
     def parse(cls, url: str) -> Address:
         """Read a URL; percent-encoded passwords and IPv6 literals are decoded. Raises `ConfigurationError`."""

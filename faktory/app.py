@@ -242,7 +242,8 @@ class App:
     def consumer(self) -> ConsumerBuilder:
         """Return a builder with every job registered, which connects to the app's URL unless told another.
 
-        Jobs that push others do so by the app's URL all the same: better tell the app than `connect`.
+        An app that was told no URL, and has pushed nothing yet, takes the one that `connect` is told for its jobs, too.
+        `connect` raises `ConfigurationError` when told another server than the app's.
 
         Raises `ConfigurationError` for jobs that could not run: an annotation that cannot be read, a needed value that
         is not managed, async middleware around a plain function.
@@ -250,7 +251,7 @@ class App:
         root = self._root
         builder = ConsumerBuilder()
         builder._managed = root._managed
-        builder._url = self._delivery.address
+        builder._locate = self._delivery.locate
         for app in root._tree():
             for typed in app._jobs.values():
                 app._check(typed)

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from time import monotonic, time
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar, cast
 
+from . import override
 from .errors import ConfigurationError
 from .job import Job
 
@@ -38,7 +39,7 @@ class Background:
 
     def push(self, job: Job) -> None:
         """Have a job run now, or at its `at`."""
-        delay = 0.0 if job.at is None else max(0.0, job.at.timestamp() - time())
+        delay = 0.0 if job.at is None else max(0.0, (job.at - override.now()).total_seconds())
         with self._lock:
             if self._is_closed:
                 raise ConfigurationError(f"the job {job.jobtype!a} came too late: its app was closed")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from . import override
 from .address import Address
 from .callables import can_take, check_runs, is_async, place_of
 from .connection import Connection, local_hostname
@@ -42,7 +43,7 @@ class ConsumerBuilder:
         self._hooks = Hooks()
         self._managed = Managed()  # an app's own, where the builder is an app's
         self._factories: dict[type[Any], Callable[[], Any]] = {}
-        self._url: str | Address | None = None
+        self._locate: Callable[[str | Address | None], Address] = _located  # or an app's own
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
@@ -226,8 +227,7 @@ class ConsumerBuilder:
         """
         handlers = self._handlers()
         self._refuse_async(handlers.values(), self._hooks.all())
-        url = self._url if url is None else url
-        address = url if isinstance(url, Address) else Address.resolve(url)
+        address, context = self._where(url, ssl_context)
         processes = self._children_wanted()
         options = self._options(processes)
         identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
@@ -238,7 +238,7 @@ class ConsumerBuilder:
                 identity=identity,
                 connect_timeout=CONNECT_TIMEOUT,
                 timeout=timeout,
-                ssl_context=ssl_context,
+                ssl_context=context,
             )
 
         if processes is None:
@@ -272,21 +272,25 @@ class ConsumerBuilder:
 
     async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
         handlers = self._handlers()
-        url = self._url if url is None else url
+        address, context = self._where(url, ssl_context)
         processes = self._children_wanted()
         if processes is not None:
             self._refuse_async(handlers.values(), [*self._hooks.failure, *self._hooks.death], where="child processes")
         options = self._options(processes)
         return await kind.connect(
-            url if isinstance(url, Address) else Address.resolve(url),
+            address,
             Identity(options.hostname, os.getpid(), options.wid, options.labels),
             options,
             self._registry,
             self._hooks,
             self._managed,
-            ssl_context,
+            context,
             None if processes is None else self._start_nursery,
         )
+
+    def _where(self, url: str | Address | None, context: SSLContext | None) -> tuple[Address, SSLContext | None]:
+        address = self._locate(url)
+        return address, context if address.tls or override.active() is None else None
 
     # -- what is built ----------------------------------------------------------------------------------------------
 
@@ -344,6 +348,10 @@ class ConsumerBuilder:
 
         start, stop = tuple(self._child_start), tuple(self._child_stop)
         return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, self._limits))
+
+
+def _located(url: str | Address | None) -> Address:
+    return override.place(url if isinstance(url, Address) else Address.resolve(url))
 
 
 def _checked(fn: F, arguments: int) -> F:

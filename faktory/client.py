@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from time import sleep
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from . import override
 from .address import Address
 from .backoff import Backoff
 from .commands import (
@@ -80,10 +81,15 @@ class Client:
         self._push_retries = push_retries
         self._has_bulk = True  # until a server older than 1.6 says otherwise
 
-        def connect() -> Connection:
-            return Connection(self.address, connect_timeout=connect_timeout, timeout=timeout, ssl_context=ssl_context)
+        def pool_for(address: Address) -> Pool:
+            context = ssl_context if address.tls else None
+            return Pool(
+                lambda: Connection(address, connect_timeout=connect_timeout, timeout=timeout, ssl_context=context),
+                pool_size,
+            )
 
-        self._pool = Pool(connect, pool_size)
+        self._pool_for = pool_for
+        self._pool = pool_for(self.address)
 
     # -- pushing --------------------------------------------------------------------------------------------------
 
@@ -252,15 +258,26 @@ class Client:
     # -- plumbing -------------------------------------------------------------------------------------------------
 
     def _call(self, command: Command[T]) -> T:
+        taker = override.taker()
+        if taker is not None:
+            return taker.call(command)  # type: ignore[no-any-return]
+        pool = self._current_pool()
         try:
-            with self._pool.lend() as connection:
+            with pool.lend() as connection:
                 return connection.call(command)
         except ConnectionLost as exc:
             if exc.maybe_executed:
                 raise
         # The pooled socket was found dead before the last byte was written: nothing ran, so once more is safe.
-        with self._pool.lend() as connection:
+        with pool.lend() as connection:
             return connection.call(command)
+
+    def _current_pool(self) -> Pool:
+        active = override.active()
+        address = self.address if active is None else active.address(self.address)
+        if active is None or address == self.address or self._pool._closed:
+            return self._pool
+        return active.keep(self, lambda: self._pool_for(address))
 
     def close(self) -> None:
         """Close the connections. The client cannot be used again."""

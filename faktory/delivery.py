@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Literal, Protocol
 
+from . import override
 from .address import Address
 from .background import Background
 from .callables import is_async
@@ -64,23 +65,49 @@ class Delivery:
         self._made: dict[str, Client] = {}
         self._backgrounds: dict[int, Background] = {}  # by process: threads do not survive a fork
         self._closes_at_exit = False
+        self._has_performed = False
 
-    @property
-    def address(self) -> str | Address | None:
-        """Where the server is, as far as the app was told."""
-        return self._url if self._client is None else self._client.address
+    def locate(self, url: str | Address | None) -> Address:
+        """Return where the app's consumer connects when told `url`: where the app's jobs are pushed, and only there.
+
+        Raises `ConfigurationError` for another server. An app that has none yet takes the one that is told.
+        """
+        own = self._own_address()
+        if url is None:
+            return override.place(Address.resolve() if own is None else own)
+        told = override.place(url if isinstance(url, Address) else Address.parse(url))
+        if own is None and override.active() is None:
+            self._url = told
+        elif not told.is_same_server(pushed := override.place(Address.resolve() if own is None else own)):
+            raise ConfigurationError(
+                f"the app's jobs are pushed to {pushed}, but its consumer was told to connect to {told}; give that URL "
+                "to App(url), and none to connect"
+            )
+        return told
+
+    def _own_address(self) -> Address | None:
+        """Return where jobs are pushed, as far as that is settled."""
+        client = self._client or self._made.get("client")
+        if client is not None:
+            return client.address
+        return Address.parse(self._url) if isinstance(self._url, str) else self._url
 
     @property
     def mode(self) -> Mode:
-        """How jobs are run; read from the environment when first asked."""
-        if self._mode is None:
-            self._mode = _checked_mode(os.environ.get("FAKTORY_MODE") or "queue", "FAKTORY_MODE")
-        return self._mode
+        """How jobs are run, just now: what has taken over, the app, or the environment says it."""
+        if override.active() is not None:
+            return "queue"
+        if self._mode is not None:
+            return self._mode
+        return _checked_mode(os.environ.get("FAKTORY_MODE") or "queue", "FAKTORY_MODE")
 
     def client(self) -> Client:
         """Return the client, made now if there is none."""
         if self._client is not None:
             return self._client
+        active = override.active()
+        if active is not None:
+            return active.keep(self, lambda: Client(self._url))
         made = self._made.get("client")
         if made is None:
             # In one step, and without a lock that a fork could leave taken: a client that loses has opened nothing.
@@ -99,6 +126,10 @@ class Delivery:
 
     def push(self, job: Job) -> str:
         """Store the job, run it, or have it run; return its jid."""
+        taker = override.taker()
+        if taker is not None:
+            taker.take(Job.decode(encode_job(job)), self)
+            return job.jid
         mode = self.mode
         if mode == "queue":
             return self.client().push(job)
@@ -106,21 +137,22 @@ class Delivery:
         if mode == "foreground":
             if not self._closes_at_exit:
                 self._close_at_exit()
-            self._perform(arrived)
+            self.perform(arrived)
         else:
             self._background().push(arrived)
         return job.jid
 
     def push_many(self, jobs: Iterable[Job]) -> dict[str, str]:
         """Push each; return the refused ones, jid to reason."""
-        if self.mode == "queue":
+        if self.mode == "queue" and override.taker() is None:
             return self.client().push_bulk(jobs)
         for job in jobs:
             self.push(job)
         return {}
 
-    def _perform(self, job: Job) -> None:
-        """Run a job in this thread."""
+    def perform(self, job: Job) -> Any:
+        """Run a job in this thread. Returns what it returned, None for one that was skipped, retried or discarded."""
+        self._has_performed = True
         typed = self._find(job.jobtype)
         handler = typed.__faktory_handler__
         token = running.set(Run(job, monotonic() + time_limit(job.reservation, typed.timeout), self._managed))
@@ -128,6 +160,8 @@ class Delivery:
             result = _run_async(job, partial(handler, job)) if is_async(handler) else handler(job)
             if isinstance(result, Skipped):
                 log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, result.by)
+                return None
+            return result
         finally:
             running.reset(token)
 
@@ -137,9 +171,15 @@ class Delivery:
         pid = os.getpid()
         found = self._backgrounds.get(pid)
         if found is None:
-            found = self._backgrounds.setdefault(pid, Background(self._perform))
+            found = self._backgrounds.setdefault(pid, Background(self.perform))
             self._close_at_exit()
         return found
+
+    def end_values(self) -> None:
+        """Close the managed values, if they were made by jobs that ran here; else they are a consumer's."""
+        if self._has_performed:
+            self._has_performed = False
+            self._managed.close()
 
     def _close_at_exit(self) -> None:
         atexit.unregister(self.close)
@@ -153,8 +193,7 @@ class Delivery:
         if background is not None:
             background.close(timeout)  # meanwhile its jobs may push others
             self._backgrounds.pop(os.getpid(), None)
-        if self.mode != "queue":  # else they are the consumer's
-            self._managed.close()
+        self.end_values()
         made = self._made.pop("client", None)
         if made is not None:
             made.close()

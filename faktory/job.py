@@ -17,6 +17,7 @@ from math import isfinite
 from os import urandom  # secrets would import hashlib, random and more
 from typing import Any, Final, Self
 
+from . import override
 from .errors import ConfigurationError, InvalidJob
 
 MAX_EXACT_INT: Final = 2**53
@@ -444,7 +445,7 @@ def moment(value: datetime | timedelta | float, name: str = "at") -> datetime:
             "stamp write datetime.fromtimestamp(stamp, UTC)"
         )
     try:
-        return datetime.now(UTC) + (value if isinstance(value, timedelta) else timedelta(seconds=value))
+        return override.now() + (value if isinstance(value, timedelta) else timedelta(seconds=value))
     except (ValueError, OverflowError) as exc:
         raise InvalidJob(f"{name} is out of range: {_shown(value)}") from exc
 

@@ -56,7 +56,7 @@ _LOOPS = ("tests/test_aio.py", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} 
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
 ROOMS: list[Room] = [
-    *_pure("job", "address", "wire", "handshake", "commands", "diagnosis"),
+    *_pure("override", "job", "address", "wire", "handshake", "commands", "diagnosis"),
     *_pure("lifecycle", "slot", "outbox", "backoff", "queues", "registry", "options", "failure", "blotting", "lending"),
     *_pure("overdue", "shift", "signals"),
     *_pure("scalars", "shapes", "convert", "signature"),

@@ -290,3 +290,18 @@ def test_any_text_is_an_address_or_a_configuration_error(url: str) -> None:
             address = Address.parse(text)
             assert 0 < address.port < 65_536
             assert address.host.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("tcp://localhost", "tcp://127.0.0.1", True),
+        ("tcp://A.example", "tcp://:pw@a.example", True),
+        ("tcp://localhost", "tcp://localhost:7420", False),
+        ("tcp://a.example", "tcp+tls://a.example", False),
+        ("tcp://a.example", "tcp://b.example", False),
+        ("tcp://localhost", "tcp://b.example", False),
+    ],
+)
+def test_two_addresses_of_one_server_are_told(one: str, other: str, expected: bool) -> None:
+    assert Address.parse(one).is_same_server(Address.parse(other)) is expected

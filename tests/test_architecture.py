@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
 # * `aio` takes from `shift` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
+# * `override` is where the test kit takes over where jobs go, and what time it is: asked by whoever connects or pushes.
 # * `blotting` keeps passwords out of reports and of log lines.
 # * `lending` decides for both pools which connections may be lent.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
@@ -37,7 +38,8 @@ LAW: dict[str, set[str]] = {
     "errors": set(),
     "options": set(),
     # ring 1
-    "job": set(),
+    "override": {"address"},
+    "job": {"override"},
     "address": set(),
     "wire": set(),
     "handshake": {"options", "wire"},
@@ -64,9 +66,10 @@ LAW: dict[str, set[str]] = {
     "diagnosis": {"address", "options"},
     "connection": {"address", "blotting", "commands", "diagnosis", "handshake", "options", "wire"},
     "pool": {"connection", "lending", "options"},
-    "client": {"address", "backoff", "commands", "connection", "job", "options", "pool"},
+    "client": {"address", "backoff", "commands", "connection", "job", "options", "override", "pool"},
     "isolation": {
-        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "options", "registry",
+        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "options", "override",
+        "registry",
     },
     "hooks": {"callables", "chain", "job"},
     "managed": {"callables"},
@@ -89,23 +92,23 @@ LAW: dict[str, set[str]] = {
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
         "context", "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle",
-        "managed", "options", "outage", "outbox", "overdue", "queues", "registry", "shift", "signals", "slot",
-        "wire",
+        "managed", "options", "outage", "outbox", "overdue", "override", "queues", "registry", "shift", "signals",
+        "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},
     # the doors
     "builder": {
         "address", "aio", "asyncio", "callables", "connection", "consumer", "crew", "handshake", "hooks", "isolation",
-        "managed", "options", "registry", "trio",
+        "managed", "options", "override", "registry", "trio",
     },
-    "background": {"job"},
+    "background": {"job", "override"},
     "typed": {
         "background", "callables", "chain", "client", "context", "job", "managed", "registry", "signature", "slot",
     },
     "delivery": {
-        "address", "background", "callables", "chain", "client", "commands", "context", "job", "managed", "registry",
-        "slot",
+        "address", "background", "callables", "chain", "client", "commands", "context", "job", "managed", "override",
+        "registry", "slot",
     },
     "app": {
         "address", "background", "builder", "callables", "client", "context", "delivery", "job", "managed", "pushing",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from faktory import Client, Job
+from faktory.address import Address
 from faktory.delivery import Delivery, copy_for_later
 from faktory.managed import Managed
 from faktory.server import Server
@@ -23,20 +24,18 @@ def delivery(url: str | None = None, client: Client | None = None) -> Delivery:
     return Delivery(url, client, None, Managed(), find)  # type: ignore[arg-type]
 
 
-def test_the_mode_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mode_is_what_the_environment_says_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKTORY_MODE", "background")
     found = delivery()
     assert found.mode == "background"
-    monkeypatch.setenv("FAKTORY_MODE", "queue")
-    assert found.mode == "background"
     monkeypatch.delenv("FAKTORY_MODE")
-    assert delivery().mode == "queue"
+    assert str(found.mode) == "queue"
 
 
 def test_the_address_is_what_the_app_was_told(client: Client) -> None:
-    assert delivery().address is None
-    assert delivery("tcp://a:1").address == "tcp://a:1"
-    assert delivery(client=client).address == client.address
+    assert delivery().locate(None) == Address.resolve()
+    assert delivery("tcp://a:1").locate(None) == Address("a", 1)
+    assert delivery(client=client).locate(None) == client.address
 
 
 def test_the_client_comes_from_the_environment_and_is_made_once(

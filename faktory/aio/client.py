@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from .. import override
 from ..address import Address
 from ..backoff import Backoff
 from ..client import check_settings, chunks_of, outcome_unknown
@@ -73,12 +74,18 @@ class Client:
         self._push_retries = push_retries
         self._has_bulk = True  # until a server older than 1.6 says otherwise
 
-        async def connect() -> Connection:
-            return await self._connection.open(
-                self.address, connect_timeout=connect_timeout, timeout=timeout, ssl_context=ssl_context
-            )
+        def pool_for(address: Address) -> Pool:
+            context = ssl_context if address.tls else None
 
-        self._pool = Pool(self._kit, connect, pool_size)
+            async def connect() -> Connection:
+                return await self._connection.open(
+                    address, connect_timeout=connect_timeout, timeout=timeout, ssl_context=context
+                )
+
+            return Pool(self._kit, connect, pool_size)
+
+        self._pool_for = pool_for
+        self._pool = pool_for(self.address)
 
     # -- pushing --------------------------------------------------------------------------------------------------
 
@@ -231,15 +238,26 @@ class Client:
     # -- plumbing -------------------------------------------------------------------------------------------------
 
     async def _call(self, command: Command[T]) -> T:
+        taker = override.taker()
+        if taker is not None:
+            return taker.call(command)  # type: ignore[no-any-return]
+        pool = self._current_pool()
         try:
-            async with self._pool.lend() as connection:
+            async with pool.lend() as connection:
                 return await connection.call(command)
         except ConnectionLost as exc:
             if exc.maybe_executed:
                 raise
         # The pooled socket was found dead before the last byte was written: nothing ran, so once more is safe.
-        async with self._pool.lend() as connection:
+        async with pool.lend() as connection:
             return await connection.call(command)
+
+    def _current_pool(self) -> Pool:
+        active = override.active()
+        address = self.address if active is None else active.address(self.address)
+        if active is None or address == self.address or self._pool._closed:
+            return self._pool
+        return active.keep(self, lambda: self._pool_for(address))
 
     async def close(self) -> None:
         """Async twin of `close`."""

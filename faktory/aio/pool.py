@@ -70,6 +70,16 @@ class Pool:
                 self._shares.pop(loop, None)
                 share.drop_idle()
 
+    def drop(self) -> None:
+        """Close without a word, for whoever cannot wait: from any thread, whatever loops there are."""
+        self._closed = True
+        self._forget_ended()
+        for share in list(self._shares.values()):
+            if share.home.is_here:
+                share.end()
+            elif not share.home.is_in_another_process:
+                share.home.post(share.end)
+
     async def close(self) -> None:
         """Async twin of `close`."""
         self._closed = True

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from .. import override
 from ..hooks import FailureHook, Hook, Hooks
 from ..managed import Managed
 from ..options import ChildLimits
@@ -70,13 +71,19 @@ def describe(
     # An app's jobs may stand in a module, and its middleware and managed values be added in the main file.
     is_of_app = any(hasattr(function, "managed") for _, function, _ in registry.entries())
     is_main_needed = is_of_app or any(reference.startswith("__main__:") for reference in references)
-    return document | {"main": main_of_program() if is_main_needed else None}
+    active = override.active()
+    return document | {
+        "main": main_of_program() if is_main_needed else None,
+        "override": None if active is None else active.describe(),
+    }
 
 
 def load(document: dict[str, Any]) -> Program:
     """Import the application in this process and return its functions. Raises whatever the imports raise."""
     sys.path[:] = document["path"]
     sys.argv[:] = document["argv"]
+    if document["override"] is not None:
+        resolve(document["override"]["adopt"])(document["override"])
     if document["main"] is not None:
         _run_main(*document["main"])
     registry = Registry()
