@@ -57,7 +57,10 @@ def no_tls(address: Address, exc: OSError) -> ConnectFailed:
         elif exc.verify_code in (62, 64):  # host name, IP address
             what = f"is not for the host {address.host}"
         else:
-            what = f"is not trusted ({exc.verify_message}); pass an ssl_context that knows its authority"
+            what = (
+                f"is not trusted ({exc.verify_message}); pass an ssl_context that knows its authority "
+                "(faktoryctl: --ca FILE)"
+            )
         return ConnectFailed(f"the certificate of {address} {what}", retry_after=REFUSED_DELAY)
     if not isinstance(exc, ssl.SSLError):
         return ConnectFailed(f"no TLS with {address}: {reason(exc)}")

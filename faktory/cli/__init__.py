@@ -1,46 +1,110 @@
 """The command line: `python -m faktory COMMAND`, or `faktoryctl COMMAND`.
 
-Each command is a module of this package with `add_arguments(parser)` and `run(arguments) -> int`, imported only when it
-is called for. A new one needs its line in `COMMANDS`.
+Each command is a module of this package with `describe(parser)` and `run(arguments, output) -> int`, imported only when
+it is called for. A new one needs its line in `COMMANDS`. The rules of calls are in `parsing`, those of what is printed
+in `output`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-from ..errors import FaktoryError
+from ..errors import (
+    ConfigurationError,
+    ConnectFailed,
+    ConnectionLost,
+    FaktoryError,
+    HandshakeError,
+    InvalidJob,
+    ProtocolError,
+)
+from .output import FAILED, INTERRUPTED, MISUSED, NO_SERVER, OK, PIPE_CLOSED, Output, OutputFailed, PipeClosed
+from .parsing import Parser, Usage, meant, split
 
 COMMANDS: Final = {
     "info": "show a server's queues and sets",
-    "push": "push one job",
+    "push": "push one job, or many from a file",
     "server": "run a Faktory server in memory, for development and tests",
 }
 """Each command's module in this package, and what `--help` says of it."""
 
+STATUSES: Final = """\
+exit status:
+  0    it worked
+  1    it failed
+  2    called wrongly
+  3    no server, a wrong password, or no TLS
+  130  interrupted
+  141  whoever read the output has gone
+Commands with more of them list theirs."""
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 1 when it failed, 2 when it was called wrongly."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="faktoryctl", description="Faktory for Python.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    wanted = next((word for word in argv if not word.startswith("-")), None)
-    for name, purpose in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-        if name == wanted:
-            module = import_module(f".{name}", __name__)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+
+def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
+    """Run one command and return the exit status: see `STATUSES`."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    output = Output(prog, words)
+    command: str | None = None
     try:
-        arguments = parser.parse_args(argv)
-        return int(arguments.run(arguments))
-    except SystemExit as exc:  # argparse's way to say --help, or that it was called wrongly
-        return exc.code if isinstance(exc.code, int) else 1
+        before, command, after = split(words)
+        if command not in COMMANDS or "--version" in before:
+            return _without_command(output, before + after, command)
+        module = import_module(f".{command}", __name__)
+        parser = Parser(f"{prog} {command}", COMMANDS[command], words=module.WORDS, epilog=module.EPILOG)
+        module.describe(parser)
+        arguments = parser.read(before + after)
+        output.color = arguments.color
+        if arguments.help:
+            output.result(parser.format_help().rstrip())
+            return OK
+        return int(module.run(arguments, output))
+    except Usage as exc:
+        output.error(str(exc), command if command in COMMANDS else None)
+        output.tell(f"See {prog}{f' {command}' if command in COMMANDS else ''} --help.")
+        return MISUSED
     except FaktoryError as exc:
-        print(f"faktoryctl: {exc}", file=sys.stderr)
-        return 1
+        output.error(str(exc))
+        return status_of(exc)
+    except PipeClosed:
+        return PIPE_CLOSED
+    except OutputFailed as exc:
+        output.error(f"cannot write the output: {exc}")
+        return FAILED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+
+
+def status_of(error: FaktoryError) -> int:
+    """Return the exit status for an error."""
+    if isinstance(error, (ConfigurationError, InvalidJob)):
+        return MISUSED
+    if isinstance(error, (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError)):
+        return NO_SERVER
+    return FAILED
+
+
+def _without_command(output: Output, words: Sequence[str], command: str | None) -> int:
+    if command is not None and command not in COMMANDS:
+        raise Usage(f"there is no command {command[:40]!a}{meant(command, COMMANDS)}")
+    if "--version" in words:
+        from .. import __version__
+
+        output.result(f"faktory-sdk {__version__}, Python {sys.version.split()[0]}")
+        return OK
+    text = _help(output.prog)
+    if "--help" in words or "-h" in words:
+        output.result(text)
+        return OK
+    output.tell(text)
+    return MISUSED
+
+
+def _help(prog: str) -> str:
+    commands = "\n".join(f"  {name:<8} {purpose}" for name, purpose in COMMANDS.items())
+    return (
+        f"usage: {prog} [--version] COMMAND [options]\n\nFaktory for Python.\n\ncommands:\n{commands}\n\n"
+        f"`{prog} COMMAND --help` tells more. --url, --ca, --json and --color may stand before the command, too.\n\n"
+        f"{STATUSES}"
+    )

@@ -4,33 +4,87 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 from ..client import Client
+from ..errors import ServerError
+from .connecting import connect
+from .output import OK, Output, escaped
+from .parsing import Parser
+
+WORDS: Final = None
+EPILOG: Final = (
+    "With --json: what the server says, and queue_latency, the seconds that the oldest job of each queue has waited.\n"
+    "Ask rarely: an INFO that meets a push to a new queue can crash servers up to 1.10."
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the options."""
-    parser.add_argument("--url", help="default: as in FAKTORY_URL")
-    parser.add_argument("--json", action="store_true", help="print the server's own JSON")
+def describe(parser: Parser) -> None:
+    """Say what the command takes."""
+    parser.add_server_options()
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the server's figures."""
-    with Client(arguments.url) as client:
+    with connect(arguments) as client:
         info = client.info()
-        print(json.dumps(info, indent=2) if arguments.json else _table(str(client.address), info))
-    return 0
+        latencies = _latencies(client, _object(_object(info.get("faktory")).get("queues")))
+        if arguments.json:
+            output.result(json.dumps({**info, "queue_latency": latencies}, indent=2))
+        else:
+            output.result(_table(str(client.address), info, latencies, output))
+    return OK
 
 
-def _table(address: str, info: dict[str, Any]) -> str:
-    faktory, server = info.get("faktory", {}), info.get("server", {})
-    version = f"{server.get('description')} {server.get('faktory_version')}"
+def _latencies(client: Client, queues: dict[str, Any]) -> dict[str, float]:
+    """Return how long the oldest job of each queue has waited, for those where the server can tell."""
+    names = [name for name in queues if _NAME.fullmatch(name)]
+    if not names:
+        return {}
+    try:
+        return client.queue_latency(*names)
+    except ServerError:  # one job without its time of entry makes the server refuse the question for all
+        found: dict[str, float] = {}
+        for name in names:
+            try:
+                found.update(client.queue_latency(name))
+            except ServerError:
+                continue
+        return found
+
+
+def _table(address: str, info: dict[str, Any], latencies: dict[str, float], output: Output) -> str:
+    faktory, server = _object(info.get("faktory")), _object(info.get("server"))
+    version = f"{_shown(server.get('description'))} {_shown(server.get('faktory_version'))}"
     lines = [
-        f"{address}: {version}, up {server.get('uptime')} s, {server.get('connections')} connections",
-        f"{faktory.get('total_processed')} processed, {faktory.get('total_failures')} failed",
+        f"{address}: {version}, up {_shown(server.get('uptime'))} s, {_shown(server.get('connections'))} connections",
+        f"{_shown(faktory.get('total_processed'))} processed, {_shown(faktory.get('total_failures'))} failed",
     ]
-    for title, sizes in (("queue", faktory.get("queues") or {}), ("set", faktory.get("sets") or {})):
+    for title, key in (("queue", "queues"), ("set", "sets")):
+        sizes = {escaped(name): _shown(size) for name, size in sorted(_object(faktory.get(key)).items())}
         width = max([len(title), *map(len, sizes)])
-        lines += ["", f"{title:<{width}}  jobs", *(f"{name:<{width}}  {size}" for name, size in sorted(sizes.items()))]
+        high = max([len("jobs"), *map(len, sizes.values())])
+        heading = f"{title:<{width}}  {'jobs':>{high}}" + ("  oldest waits" if title == "queue" else "")
+        lines += ["", output.bold(heading)]
+        for name, size in sizes.items():
+            waits = f"  {_wait(latencies.get(name)):>12}" if title == "queue" else ""
+            lines.append(f"{name:<{width}}  {size:>{high}}{waits}")
     return "\n".join(lines)
+
+
+def _wait(seconds: object) -> str:
+    return f"{seconds:.1f} s" if isinstance(seconds, (int, float)) else "?"
+
+
+def _object(value: object) -> dict[str, Any]:
+    """Return a JSON object, an empty one for anything else: what a server says may be odd."""
+    return value if isinstance(value, dict) else {}
+
+
+def _shown(value: object) -> str:
+    """Return a value of the server for the terminal."""
+    if value is None:
+        return "?"
+    return escaped(value if isinstance(value, str) else json.dumps(value))[:200]

@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
-import sys
 import threading
+from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigurationError
+from ..errors import FaktoryError
 from ..server import Server
+from .output import FAILED, OK, Output
+from .parsing import Parser, Usage
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+WORDS: Final = None
+EPILOG: Final = (
+    "Ends with 0 at Ctrl-C or SIGTERM, with 1 when it cannot listen or has crashed, else as all commands do."
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the options."""
-    parser.add_argument("--bind", default="127.0.0.1:7419", metavar="HOST:PORT", help="default: %(default)s")
+def describe(parser: Parser) -> None:
+    """Say what the command takes."""
+    parser.add_argument(
+        "--bind", default="localhost:7419", metavar="HOST:PORT", help="default: %(default)s; port 0: any"
+    )
     parser.add_argument(
         "--password",
-        default=None,
         help="what clients must know; default: $FAKTORY_PASSWORD, if set, which other users of this machine cannot see",
     )
     parser.add_argument("--enterprise", action="store_true", help="add batches, tracking, unique and expiring jobs")
     parser.add_argument("--cert", metavar="FILE", help="speak TLS with this certificate chain (PEM)")
     parser.add_argument("--key", metavar="FILE", help="the certificate's private key (PEM)")
     parser.add_argument("--force", action="store_true", help="allow an address that others reach without a password")
+    parser.add_argument("--json", action="store_true", help="say where it listens as one JSON document")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, output: Output) -> int:
     """Serve until SIGINT or SIGTERM."""
-    context = None
-    if arguments.key and not arguments.cert:
-        raise ConfigurationError("--key needs --cert: without a certificate there is no TLS")
-    if arguments.cert:
-        import ssl
-
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(arguments.cert, arguments.key)
-        except OSError as exc:
-            raise ConfigurationError(f"cannot use the certificate {arguments.cert!a}: {exc}") from exc
     server = Server(
         bind=arguments.bind,
         password=arguments.password or os.environ.get("FAKTORY_PASSWORD"),
-        ssl_context=context,
+        ssl_context=_context(arguments.cert, arguments.key),
         enterprise=arguments.enterprise,
         force=arguments.force,
     )
@@ -52,24 +55,49 @@ def run(arguments: argparse.Namespace) -> int:
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
 
+    def watch() -> None:
+        with suppress(FaktoryError):  # it has crashed, which the main thread tells
+            server.join()
+        ended.set()
+
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        server.start()
-    except OSError as exc:
-        print(f"faktoryctl: cannot listen on {arguments.bind}: {exc}", file=sys.stderr)
-        return 1
-    try:
-        print(_banner(server, enterprise=arguments.enterprise), flush=True)
+        try:
+            server.start()
+        except OSError as exc:
+            output.error(f"cannot listen on {arguments.bind}: {exc.strerror or exc}")
+            return FAILED
+        threading.Thread(target=watch, name="faktory-server-watch", daemon=True).start()
+        output.result(_banner(server, arguments))
         ended.wait()
+        if not server.is_running:
+            server.join()  # says why
+        return OK
     finally:
         server.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 0
 
 
-def _banner(server: Server, *, enterprise: bool) -> str:
-    kind = "Faktory server in memory" + (", with Enterprise features" if enterprise else "")
+def _context(certificate: str | None, key: str | None) -> SSLContext | None:
+    if key and not certificate:
+        raise Usage("--key needs --cert: without a certificate there is no TLS")
+    if not certificate:
+        return None
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as exc:
+        raise Usage(f"cannot use the certificate {certificate!a}: {exc}") from exc
+    return context
+
+
+def _banner(server: Server, arguments: argparse.Namespace) -> str:
+    if arguments.json:
+        return json.dumps({"address": server.address, "pid": os.getpid()})
+    kind = "Faktory server in memory" + (", with Enterprise features" if arguments.enterprise else "")
     return (
         f"{kind}: {server.address}\n"
         "For development and tests, not for production: nothing is stored, all jobs are gone when it ends.\n"

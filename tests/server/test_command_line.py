@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,9 @@ import sys
 import pytest
 
 from faktory.cli import main
+from faktory.cli.output import Output, PipeClosed
+from faktory.server import Server, listener
+from faktory.server.broker import Broker
 
 from .raw_client import RawClient
 
@@ -34,15 +38,31 @@ def test_the_server_runs_alone_and_ends_at_a_signal(number: signal.Signals) -> N
         assert process.wait(10) == 0
 
 
-def test_an_open_address_is_refused_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["server", "--bind", "0.0.0.0:0"]) == 1
-    assert "set a password" in capsys.readouterr().err
+def test_a_port_that_is_taken_is_one_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["server", "--bind", f"127.0.0.1:{server.port}"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"faktoryctl: cannot listen on 127.0.0.1:{server.port}: Address already in use\n"
 
 
-def test_wrong_calls_explain_themselves(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    assert main(["nonsense"]) == 2
-    assert main(["--help"]) == 0
-    assert "server" in capsys.readouterr().out
-    assert main(["server", "--help"]) == 0
-    assert "--enterprise" in capsys.readouterr().out
+def test_a_server_that_crashes_ends_the_command_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: Broker, now: float) -> bool:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(Broker, "is_sweep_due", broken)
+    monkeypatch.setattr(listener, "_LONGEST_SLEEP", 0.01)
+    assert main(["server", "--bind", "127.0.0.1:0", "--json"]) == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["pid"] == os.getpid()
+    assert f"the server {told['address']} has crashed: ZeroDivisionError: a mistake of ours" in err
+
+
+def test_a_banner_that_nobody_reads_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(_: Output, text: str) -> None:
+        raise PipeClosed
+
+    monkeypatch.setattr(Output, "result", unread)
+    assert main(["server", "--bind", "127.0.0.1:0"]) == 141
