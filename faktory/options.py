@@ -71,6 +71,16 @@ UNKNOWN_DELAY: Final = 0.1
 # -- child processes (seconds) -----------------------------------------------------------------------------------------
 KILL_GRACE: Final = 2.0
 """A child whose job is past its time limit is killed so long after `JobTimeout` was raised in it."""
+CUT_OFF_NOTICE: Final = 0.15
+"""At a shutdown's deadline a child's job sees `cancelled` so long before `JobCancelled` is raised in it ..."""
+CUT_OFF_GRACE: Final = 1.5
+"""... and is killed when so much time has passed since the deadline, within the wind-down ..."""
+CUT_OFF_HURRY: Final = 0.5
+"""... or so much, after a second signal."""
+SIGNAL_AGAIN: Final = 0.05
+"""A child that could not be interrupted where it was is signalled again after so many seconds, then after ever more."""
+STRIKE_AGAIN: Final = 1.0
+"""A child's handler that has swallowed its interrupt gets another one after so many seconds."""
 STACK_PATIENCE: Final = 0.2
 """Time for a child to write its stacks before it is killed."""
 CHILD_START_LIMIT: Final = 60.0

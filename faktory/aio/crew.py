@@ -313,6 +313,7 @@ class Crew:
 
     def terminate(self) -> None:
         """Stop taking jobs and end."""
+        self._tell_children()
         with self.lock:
             news = self.lifecycle.terminate(monotonic())
         self._tell()
@@ -321,10 +322,15 @@ class Crew:
 
     def force(self) -> None:
         """End now."""
+        self._tell_children(in_a_hurry=True)
         with self.lock:
             self.lifecycle.force(monotonic())
         self._tell()
         log.warning("terminating now: running jobs are cut off")
+
+    def _tell_children(self, *, in_a_hurry: bool = False) -> None:
+        if self.children is not None:
+            self.children.tell_stopping(in_a_hurry=in_a_hurry)
 
     def server_says(self, state: str | None) -> None:
         """Obey the answer to a BEAT."""

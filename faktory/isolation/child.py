@@ -6,6 +6,7 @@ import atexit
 import faulthandler
 import json
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -20,27 +21,44 @@ from typing import Any, Final, NoReturn
 
 from ..chain import Skipped, check_ran, check_result
 from ..context import NO_FACTS, Run, facts_of, running
-from ..errors import JobTimeout
-from ..failure import Report, report_on
+from ..errors import JobCancelled, JobTimeout
+from ..failure import CUT_OFF, Report, report_on
 from ..hooks import named
 from ..hooks import run as run_hooks
 from ..job import Job
-from ..options import CHILD_STOP_LIMIT
+from ..options import CHILD_STOP_LIMIT, STRIKE_AGAIN
 from ..registry import handler_of
-from .frames import DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
+from .frames import CUT_OFF_SIGNAL, DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
 from .program import Program
 
 _UNREPORTED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
+class Life:
+    """The life of a worker, as its children know it: a page of memory that all of them share with the fork server."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, 1)
+
+    @property
+    def is_ending(self) -> bool:
+        """True once the worker was told to end."""
+        return self._page[0] != 0
+
+    def end(self) -> None:
+        """Note that the worker was told to end."""
+        self._page[0] = 1
+
+
+def live(program: Program, jobs: socket.socket, log_pipe: int, life: Life) -> int:
     """Run jobs from the socket until its end. Returns the exit code."""
     with suppress(AttributeError):  # the application has put something else there
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     faulthandler.enable(file=2)
     faulthandler.register(DUMP, file=2)
-    child = Child(program, jobs)
+    child = Child(program, jobs, life)
     signal.signal(SOFT_LIMIT, child.interrupt)
+    signal.signal(CUT_OFF_SIGNAL, child.note_cut_off)
     os.register_at_fork(after_in_child=_hear_signals)
     os.register_at_fork(after_in_child=child.forget_parent)
     _redirect_logs(LogPipe(child, log_pipe), program.levels)
@@ -63,24 +81,26 @@ def live(program: Program, jobs: socket.socket, log_pipe: int) -> int:
 
 def _hear_signals() -> None:
     """Be killed by signals as usual, in what a job forks: a pool of processes ends its workers by SIGTERM."""
-    for signum in (*GROUP_SIGNALS, SOFT_LIMIT):
+    for signum in (*GROUP_SIGNALS, SOFT_LIMIT, CUT_OFF_SIGNAL):
         signal.signal(signum, signal.SIG_DFL)
 
 
 class Child:
     """The one job at a time of this process."""
 
-    def __init__(self, program: Program, jobs: socket.socket) -> None:
+    def __init__(self, program: Program, jobs: socket.socket, life: Life) -> None:
         self.run: Run | None = None
         """The run of the job in hand; None between jobs."""
         self._program = program
         self._jobs = jobs
+        self._life = life
         self._received = bytearray()
         self._pid = os.getpid()
-        self._is_armed = False
-        self._is_held = False
-        self._is_due = False  # did the limit come while it was put off?
-        self._interrupted_by: type[BaseException] | None = None
+        self._is_held = False  # is something written that must be whole?
+        self._is_armed = False  # is the handler at work?
+        self._is_due = False  # was an interrupt put off?
+        self._is_cut_off = False  # has the worker given the job up?
+        self._struck_at: float | None = None  # when an interrupt was last raised in the handler
 
     @contextmanager
     def undisturbed(self) -> Generator[None, None, None]:
@@ -94,19 +114,30 @@ class Child:
         finally:
             self._is_held = False
             if self._is_due:
-                self._is_due = False
                 self.interrupt()
 
+    def note_cut_off(self, *_: object) -> None:
+        """Take the signal that the job is cut off: its handler can see it, and is interrupted a little later."""
+        self._is_cut_off = True
+        if self.run is not None:
+            self.run.is_cancelled = True
+
     def interrupt(self, *_: object) -> None:
-        """Take the soft limit's signal: raise in the handler, and only there."""
-        if self._is_held:
-            self._is_due = True
-        elif self._is_armed:
-            self._is_armed = False
-            self._interrupted_by = JobTimeout
-            if self.run is not None:
-                self.run.is_cancelled = True
-            raise JobTimeout
+        """Take the signal for the limit, or the cut-off: raise in the handler, and only there.
+
+        It comes again and again until the job has ended: one that the handler has swallowed is raised once more after
+        a second.
+        """
+        self._is_due = self._is_held
+        if not self._is_armed or self._is_held or self._was_just_struck():
+            return
+        self._struck_at = monotonic()
+        if self.run is not None:
+            self.run.is_cancelled = True
+        raise JobCancelled(CUT_OFF) if self._is_cut_off else JobTimeout
+
+    def _was_just_struck(self) -> bool:
+        return self._struck_at is not None and monotonic() < self._struck_at + STRIKE_AGAIN
 
     def serve(self) -> None:
         """Run jobs until there are no more, or enough were run."""
@@ -151,28 +182,48 @@ class Child:
         """Run a job; return how it failed, or who skipped it. Everything is caught: it must not end its process."""
         handler = self._program.handlers[job.jobtype]
         managed = getattr(handler.function, "managed", self._program.managed)  # an app's own, when it has any
-        self.run = Run(job, monotonic() + limit, managed)
-        self._interrupted_by = None
+        self.run = run = Run(job, monotonic() + limit, managed, self._life)
+        self._is_due, self._struck_at = False, None
         try:
             try:
-                running.set(self.run)
+                running.set(run)
                 self._is_armed = True  # from here on
                 result = handler.call(job)
             finally:
                 self._is_armed = False
             self._leave_if_copy()
-            return check_result(handler_of(job.jobtype), result)
+            outcome = check_result(handler_of(job.jobtype), result)
+            if not run.is_settled:
+                self._raise_what_was_swallowed()
+            return outcome
         except BaseException as exc:
             self._is_armed = False
             self._leave_if_copy(exc)
-            if type(exc) is self._interrupted_by:
-                _forget_signal(exc)
-            report = report_on(job, exc, limit=limit, interrupted_by=self._interrupted_by)
-            self._program.hooks.failed(job, exc)
+            error = _as_cut_off(exc) if self._is_cut_off else exc
+            _forget_signal(error)
+            interrupted_by = None if self._struck_at is None else JobTimeout
+            report = report_on(job, error, limit=limit, interrupted_by=interrupted_by)
+            self._program.hooks.failed(job, error)
             return report
         finally:
             running.set(None)
             self.run = None
+
+    def _raise_what_was_swallowed(self) -> None:
+        """Fail a job whose handler has returned though it was told to end: what it did may be half done."""
+        if self._is_cut_off:
+            raise JobCancelled(CUT_OFF)
+        if self._struck_at is not None:
+            raise JobTimeout
+
+
+def _as_cut_off(exc: BaseException) -> BaseException:
+    """Return what to tell of a job that was cut off, however it has ended."""
+    if type(exc) is JobCancelled:
+        return exc
+    error = JobCancelled(CUT_OFF)
+    error.__context__ = exc
+    return error
 
 
 def _leave(exc: BaseException | None) -> NoReturn:

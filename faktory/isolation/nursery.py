@@ -18,11 +18,13 @@ import threading
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any, Final, NoReturn
 
+from ..options import CUT_OFF_NOTICE, STACK_PATIENCE
 from . import threads
-from .child import live
-from .frames import DUMP, GROUP_SIGNALS, NEWS, ORDER, SOFT_LIMIT, News, Order
+from .child import Life, live
+from .frames import CUT_OFF_SIGNAL, DUMP, GROUP_SIGNALS, NEWS, ORDER, SOFT_LIMIT, News, Order, pauses
 from .program import Program, load
 
 _DESCRIPTORS: Final = 4
@@ -103,7 +105,7 @@ def _let_the_consumer_decide() -> None:
     By a handler, not by SIG_IGN: programs that a job starts must not inherit it. Nor at those that are for a child,
     before it has handlers of its own.
     """
-    for signum in (*GROUP_SIGNALS, SOFT_LIMIT, DUMP):
+    for signum in (*GROUP_SIGNALS, SOFT_LIMIT, CUT_OFF_SIGNAL, DUMP):
         signal.signal(signum, _do_nothing)
 
 
@@ -121,6 +123,8 @@ class Nursery:
         self._orders = bytearray()
         self._descriptors: list[int] = []
         self._wake_pipe: tuple[int, int]
+        self._life = Life()
+        self._ends: list[tuple[float, int, int]] = []  # of children that are cut off: when, number, which signal
         self._prctl = _find_prctl()
         if self._prctl is not None:
             self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -137,13 +141,14 @@ class Nursery:
         poll.register(woken, select.POLLIN)
         try:
             while True:
-                for descriptor, _ in poll.poll():
+                for descriptor, _ in poll.poll(self._next_end_ms()):
                     if descriptor == woken:
                         with suppress(BlockingIOError):
                             os.read(woken, 4096)
                         self._reap()
                     elif not self._obey():
                         return
+                self._send_ends()
         finally:
             for pid in self._pids.values():
                 _kill_group(pid)
@@ -164,9 +169,24 @@ class Nursery:
             if order == Order.FORK:
                 mine, self._descriptors = self._descriptors[:_DESCRIPTORS], self._descriptors[_DESCRIPTORS:]
                 self._fork(number, mine)
+            elif order == Order.STOPPING:
+                self._life.end()
+            elif order == Order.CUT_OFF:
+                self._ends += cut_off_plan(number, monotonic(), signum / 1000)
             elif number in self._pids:  # else it has ended, and its pid may be another's by now
                 self._signal(self._pids[number], signum)
         return bool(data)
+
+    def _next_end_ms(self) -> float | None:
+        return max(0.0, min(self._ends)[0] - monotonic()) * 1000 if self._ends else None
+
+    def _send_ends(self) -> None:
+        """Send the signals that are due to children that are cut off."""
+        now = monotonic()
+        for moment, number, signum in sorted(self._ends):
+            if moment <= now and number in self._pids:
+                self._signal(self._pids[number], signum)
+        self._ends = [end for end in self._ends if end[0] > now and end[1] in self._pids]
 
     def _signal(self, pid: int, signum: int) -> None:
         if signum == signal.SIGKILL:
@@ -211,7 +231,7 @@ class Nursery:
             os.dup2(err, 2)
             for descriptor in (out, err, *self._wake_pipe, *self._descriptors):
                 os.close(descriptor)
-            code = live(self._program, socket.socket(fileno=jobs), log)
+            code = live(self._program, socket.socket(fileno=jobs), log, self._life)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -237,6 +257,16 @@ class Nursery:
     def _tell(self, news: News, number: int, value: int) -> None:
         with suppress(OSError):  # the consumer is gone: the end of the control socket comes next
             self._control.sendall(NEWS.pack(news, number, value))
+
+
+def cut_off_plan(number: int, now: float, grace: float) -> list[tuple[float, int, int]]:
+    """Return when a child that is cut off gets which signal. Pure."""
+    moment, last = now + CUT_OFF_NOTICE, now + grace - STACK_PATIENCE
+    plan: list[tuple[float, int, int]] = [(now, number, CUT_OFF_SIGNAL)]
+    for pause in pauses(last - moment):
+        plan.append((moment, number, SOFT_LIMIT))
+        moment += pause
+    return [*plan, (last, number, DUMP), (now + grace, number, signal.SIGKILL)]
 
 
 def _kill_group(pid: int) -> None:

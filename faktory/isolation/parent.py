@@ -17,7 +17,7 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from ..options import CHILD_STOP_LIMIT, CHILD_TAIL
+from ..options import CHILD_STOP_LIMIT, CHILD_TAIL, CUT_OFF_GRACE, CUT_OFF_HURRY
 from .frames import NEWS, ORDER, News, Order
 from .launch import launch
 from .output import Lines, log_records, print_lines, print_on_stdout
@@ -76,6 +76,8 @@ class Nursery:
         self._to_listen: deque[tuple[int | socket.socket, Callable[[bytes], None]]] = deque()
         self.is_closing = False
         """True once children are told to end."""
+        self._is_stopping = False
+        self._grace = CUT_OFF_GRACE
         self._start()  # first: when it raises, there is nothing to close
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = socket.socketpair()
@@ -91,6 +93,8 @@ class Nursery:
         self._process, self._control = launch(self._document | {"levels": _levels()})
         self._children = _Living()
         self._to_listen.append((self._control, _News(self._children)))
+        if self._is_stopping:
+            self._order(Order.STOPPING)
 
     @property
     def can_run_jobs(self) -> bool:
@@ -161,6 +165,17 @@ class Nursery:
         self._wake()
         return child
 
+    def tell_stopping(self, *, in_a_hurry: bool = False) -> None:
+        """Have jobs know that their worker is ending, soon or now. Any thread may call it."""
+        self._is_stopping = True
+        if in_a_hurry:
+            self._grace = CUT_OFF_HURRY
+        self._order(Order.STOPPING)
+
+    def cut_off(self, child: ChildProcess) -> None:
+        """Have a child's job end within the grace, then kill it. Any thread may call it."""
+        self._order(Order.CUT_OFF, child.number, round(self._grace * 1000))
+
     def forget(self) -> None:
         """Let go of everything in the child of a fork: as long as it held the sockets, no child would see their end."""
         with suppress(OSError):
@@ -170,8 +185,11 @@ class Nursery:
                 child.jobs.close()
 
     def _signal(self, number: int, signum: int) -> None:
-        with suppress(OSError):  # without a nursery there are no children either
-            self._control.sendall(ORDER.pack(Order.SIGNAL, number, signum))
+        self._order(Order.SIGNAL, number, signum)
+
+    def _order(self, order: Order, number: int = 0, value: int = 0) -> None:
+        with suppress(OSError):  # without a fork server there are no children either
+            self._control.sendall(ORDER.pack(order, number, value))
 
     # -- listening: the thread's own ----------------------------------------------------------------------------------
 

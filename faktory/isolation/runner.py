@@ -15,7 +15,7 @@ from ..chain import Skipped
 from ..errors import ChildStartFailed, ConfigurationError, JobCancelled, JobCrashed, JobTimeout
 from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
-from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer
+from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer, pauses
 from .parent import ChildProcess, Nursery
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
@@ -196,11 +196,14 @@ class ChildRunner:
             raise JobCancelled(CUT_OFF)
 
     def cancel(self) -> None:
-        """Kill the child, now and for good: the consumer ends. Any thread may call it."""
+        """Cut the job off, and end the child for good: the consumer ends. Any thread may call it.
+
+        The job sees that it is cut off, then `JobCancelled` is raised in it, then its process is killed.
+        """
         self._cancelled.set()
         child = self._child
         if child is not None:
-            child.signal(signal.SIGKILL)
+            self._nursery.cut_off(child)
 
     @property
     def is_cancelled(self) -> bool:
@@ -231,9 +234,12 @@ class ChildRunner:
         try:
             return self._receive(child, limit)
         except TimeoutError:
-            child.signal(SOFT_LIMIT)
-            answer, _, payload = self._receive(child, KILL_GRACE)
-            return answer, True, payload  # its last job: the signal may be on its way still, and would hit the next
+            for pause in pauses(KILL_GRACE):
+                child.signal(SOFT_LIMIT)
+                with suppress(TimeoutError):
+                    answer, _, payload = self._receive(child, pause)
+                    return answer, True, payload  # its last job: a signal may be on its way, and would hit the next
+            raise
 
     def _receive(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Return the next whole answer. Raises `TimeoutError`, `_Ended`."""
@@ -265,7 +271,8 @@ class ChildRunner:
         self._kill(child)
         if self._cancelled.is_set():
             self._drop()
-            return JobCancelled(CUT_OFF)
+            report = Report(JobCancelled.__name__, CUT_OFF, _user_lines(child))
+            return ReportedFailure(report, JobCancelled(CUT_OFF))
         message = "the child process closed its connection and was killed" if was_alone else _how_it_ended(child)
         self._replace()
         tail = _user_lines(child)

@@ -48,6 +48,10 @@ class Children:
         finally:
             self.give_back(runner)
 
+    def tell_stopping(self, *, in_a_hurry: bool = False) -> None:
+        """Have jobs know that their worker is ending, soon or now. Any thread may call it."""
+        self._nursery.tell_stopping(in_a_hurry=in_a_hurry)
+
     def trouble(self) -> ChildStartFailed | None:
         """Return what a `run` that does not go on for ever should raise; None while there is hope."""
         return self._nursery.starts.trouble()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import collections
 import concurrent.futures
+import contextlib
 import ctypes
 import itertools
 import logging
@@ -23,8 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from faktory import Job, JobTimeout, current_job
-from faktory.context import running
+from faktory import Job, JobCancelled, JobTimeout, current_job
+from faktory.context import Run, running
 
 log = logging.getLogger("tests.jobs")
 _lock = threading.Lock()
@@ -202,6 +203,7 @@ def timed(job: Job, call_next: Callable[..., Any]) -> Any:
 
 def tell_failure(job: Job, exc: BaseException) -> None:
     note(os.environ["TEST_JOURNAL"], "failure", job.jid, type(exc).__name__, os.getpid())
+    note(os.environ["TEST_JOURNAL"], "text", exc)
 
 
 def tell_death(job: Job, exc: BaseException) -> None:
@@ -287,3 +289,60 @@ def leave_work_behind(job: Job) -> None:
     kept = globals()["executor"] = concurrent.futures.ThreadPoolExecutor(1)
     kept.submit(later)
     threading.Thread(target=later).start()
+
+
+def present_run() -> Run:
+    run = running.get()
+    assert run is not None
+    return run
+
+
+def wait_for_the_end(job: Job) -> None:
+    """Return when the worker is about to end."""
+    note(job.args[0], "start", job.jid, os.getpid())
+    run = present_run()
+    while not run.stopping:
+        time.sleep(0.01)
+    note(job.args[0], "saw-stopping", run.is_cancelled)
+
+
+def poll_slowly(job: Job) -> None:
+    """Look each 50 ms whether the job is cut off, and return when it is."""
+    note(job.args[0], "start", job.jid, os.getpid())
+    run = present_run()
+    while not run.is_cancelled:
+        time.sleep(0.05)
+    note(job.args[0], "saw-cancelled")
+
+
+def clean_up(job: Job) -> None:
+    note(job.args[0], "start", job.jid, os.getpid())
+    try:
+        time.sleep(60)
+    finally:
+        note(job.args[0], "cleaned", present_run().is_cancelled)
+
+
+def raise_another(job: Job) -> None:
+    note(job.args[0], "start", job.jid, os.getpid())
+    try:
+        time.sleep(60)
+    except JobCancelled:
+        raise OddError("in the cleaning up") from None
+
+
+def swallow(job: Job) -> None:
+    with contextlib.suppress(JobTimeout):
+        time.sleep(60)
+
+
+def stubborn_for_ever(job: Job) -> None:
+    note(job.args[0], "start", job.jid, os.getpid())
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+
+
+def hold_in_c_for_ever(job: Job) -> None:
+    note(job.args[0], "start", job.jid, os.getpid())
+    collections.deque(itertools.repeat(None), maxlen=0)

@@ -210,6 +210,7 @@ def test_middleware_hooks_and_managed_values_work_in_children(server: Server, cl
         f"in {bad}",
         f"out {bad}",
         f"failure {bad} OddError {child}",
+        "text no good",
         f"death {bad} OddError {child}",
         f"child-stop {child}",
         f"closed {child}",
@@ -220,7 +221,9 @@ def test_a_crash_is_told_to_the_hooks_of_the_parent(server: Server, client: Clie
     jid = client.push(Job("end", retry=0))
     builder = ConsumerBuilder().register("end", jobs.end).on_failure(jobs.tell_failure).on_death(jobs.tell_death)
     run(server, builder.processes(1))
-    assert journal.lines() == [f"failure {jid} JobCrashed {os.getpid()}", f"death {jid} JobCrashed {os.getpid()}"]
+    assert journal.lines("failure") == [f"failure {jid} JobCrashed {os.getpid()}"]
+    assert journal.lines("death") == [f"death {jid} JobCrashed {os.getpid()}"]
+    assert "ended with exit code 7" in journal.lines("text")[0]
 
 
 def test_what_children_print_and_log_comes_out_of_the_parent(
