@@ -44,6 +44,8 @@ class Summary:
     seconds: float
     skipped: int = 0
     """Jobs that middleware has ended on purpose, without running them: acknowledged, too."""
+    unreported: int = 0
+    """Jobs whose outcome the server has not confirmed: it has them run again, unless it says why in the log."""
 
     @property
     def total(self) -> int:
@@ -111,11 +113,12 @@ class Consumer:
         Jobs that are scheduled, or failed and wait for their retry, are not waited for. Raises what `run` raises.
         """
         shift = Shift(order_of(queues), is_persistent=False, until_empty=True)
-        started = monotonic()
+        started, before = monotonic(), self._crew.outbox.given_up
         with self._working():
             self._work(shift)
         raise_for(shift)
-        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped)
+        unreported = self._crew.outbox.unreported - before
+        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped, unreported)
 
     def run_one(self, queues: Queues) -> bool:
         """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
@@ -135,7 +138,9 @@ class Consumer:
             self._crew.workers = [self._single]
             with self._beating():
                 try:
-                    return self._single.run_one()
+                    has_run = self._single.run_one()
+                    self._crew.wait_reported(self._crew.options.shutdown_timeout)
+                    return has_run
                 except ConnectionError as exc:
                     raise as_lost(exc) from exc.__cause__
 
@@ -152,7 +157,7 @@ class Consumer:
         with self._working(), taking(self._note_signal, self._crew.look_again):
             busy = self._work(shift)
             self._end()
-        unreported = len(self._crew.outbox)
+        unreported = self._crew.outbox.unreported
         if unreported:
             log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
         has_failed = bool(self._crew.cut_off or unreported or shift.error)

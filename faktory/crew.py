@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from .chain import Skipped
 from .commands import Ack, Fail
 from .connection import Connection
-from .errors import JobCancelled, JobTimeout
+from .errors import JobCancelled, JobTimeout, ServerError
 from .failure import CUT_OFF
 from .hooks import Hooks
 from .job import Job
 from .lifecycle import Lifecycle
 from .managed import Managed
 from .options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
-from .outbox import Outbox, Outcome
+from .outbox import Outbox, Outcome, Verdict
 from .overdue import FetchWatch
 from .registry import Handler
-from .shift import Shift, log_given_up, log_late
+from .shift import Shift, log_given_up, log_late, log_refused
 from .slot import Alarm, Lookouts, Slot, Step
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Crew:
                 return Step.END  # the outcome stays in the outbox, which is accounted for at the end
             late = slot.drop_late(now)
             if late is not None:
-                self.outbox.settle(late)
+                self.outbox.give_up(late)
             wants_jobs = self.lifecycle.may_fetch and not ending
             if shift.until_empty and slot.outcome is None and not slot.is_woken:
                 # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
@@ -200,23 +200,27 @@ class Crew:
             self.outbox.settle(outcome)
             self.reported_at = monotonic()
             self.changed.notify_all()
+        self.look_again()
 
     def orphan_dropped(self, outcome: Outcome) -> None:
         """Note that an outcome that no worker owns is too late to be sent."""
         with self.lock:
-            self.outbox.settle(outcome)
+            self.outbox.give_up(outcome)
             self.changed.notify_all()
+        self.look_again()
         log_given_up(outcome)
 
-    def refused(self, worker: Worker | None, outcome: Outcome, error: Exception) -> bool:
-        """Note that the server has answered an outcome with an error. Returns True to send it once more."""
+    def refused(self, worker: Worker | None, outcome: Outcome, error: ServerError) -> None:
+        """Note that the server has answered an outcome with an error: the heart sends it again, unless it is final."""
         with self.lock:
-            again = self.outbox.refuse(outcome)
-            if not again and worker is not None:
+            verdict = self.outbox.refuse(outcome, error.text, monotonic())
+            if worker is not None:
                 worker.slot.outcome = None
-        if not again:
-            log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
-        return again
+            self.changed.notify_all()
+        if verdict is not Verdict.AGAIN:
+            log_refused(outcome, error, is_final=verdict is Verdict.FINAL)
+        self.heart_wake.set()
+        self.look_again()
 
     def fetched_nothing(self, worker: Worker, *, is_empty: bool = True) -> None:
         """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
@@ -338,10 +342,20 @@ class Crew:
         """Tell whether nothing of a shift needs waiting for: all threads have ended, or only try to connect."""
         with self.lock:
             ending = self.lifecycle.is_ending or shift.is_stopping
+            if shift.error is None and self._has_refused():
+                return False  # the heart reports it yet
             return all(
                 worker.has_ended or (ending and worker.is_dialling and worker.slot.outcome is None)
                 for worker in self.workers
             )
+
+    def _has_refused(self) -> bool:
+        return any(outcome.refusals for outcome in self.outbox.waiting())
+
+    def wait_reported(self, seconds: float) -> None:
+        """Wait for the heart to report what the server has refused."""
+        with self.lock:
+            self.changed.wait_for(lambda: not self._has_refused(), timeout=seconds)
 
     def wait_wound_down(self, seconds: float) -> None:
         """Wait for what the cut-off leaves to do: FETCHes in flight, and reports."""
@@ -386,6 +400,8 @@ class Crew:
     def orphans(self) -> list[Outcome]:
         """Return the outcomes that no living worker is going to report."""
         with self.lock:
+            if len(self.outbox) == 0:
+                return []
             owned = {id(worker.slot.outcome) for worker in self.workers if not worker.has_ended}
             return [outcome for outcome in self.outbox.waiting() if id(outcome) not in owned]
 

@@ -20,6 +20,7 @@ from .crew import Crew
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from .lifecycle import Lifecycle
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
+from .outbox import Outcome
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -58,6 +59,7 @@ class Heart:
         self._backoff = Backoff()
         self._is_down = False
         self._quiet_until = 0.0  # no report of orphans before: the last one failed
+        self._report_at = float("inf")  # when the first of the refused orphans is sent again
 
     @property
     def is_connected(self) -> bool:
@@ -99,38 +101,47 @@ class Heart:
         if connection is not None:
             connection.close()
 
-    def report_orphans(self) -> None:
-        """Send the outcomes that no worker is going to send. Raises what breaks the exchange; the rest is kept."""
+    def report_orphans(self, *, only_due: bool = False) -> None:
+        """Send the outcomes that no worker is going to send, once. Raises what breaks the exchange; the rest is kept.
+
+        With `only_due`, those that the server has refused wait for their time.
+        """
         crew = self._orphanage
+        self._report_at = float("inf")
         if crew is None:
             return
         for outcome in crew.orphans():
-            if not outcome.may_be_sent(monotonic()):
+            now = monotonic()
+            if not outcome.may_be_sent(now):
                 crew.orphan_dropped(outcome)
-                continue
-            is_wanted = True
-            while is_wanted:
-                try:
-                    self._opened().call(outcome.command)
-                except ServerError as exc:
-                    is_wanted = crew.refused(None, outcome, exc)
-                else:
-                    crew.orphan_settled(outcome)
-                    is_wanted = False
+            elif only_due and now < outcome.not_before:
+                self._report_at = min(self._report_at, outcome.not_before)
+            else:
+                self._report(crew, outcome)
+
+    def _report(self, crew: Crew, outcome: Outcome) -> None:
+        try:
+            self._opened().call(outcome.command)
+        except ServerError as exc:
+            crew.refused(None, outcome, exc)
+        else:
+            crew.orphan_settled(outcome)
 
     def _live(self, stopping: threading.Event) -> None:
         """Beat until stopped. The thread's outermost line."""
         crew, lifecycle = self._crew, self._crew.lifecycle
         while not stopping.is_set():
             try:
-                crew.heart_wake.wait(crew.next_alarm_in(lifecycle.beat_in(monotonic())))
+                now = monotonic()
+                report_in = max(0.0, max(self._report_at, self._quiet_until) - now)
+                crew.heart_wake.wait(min(crew.next_alarm_in(lifecycle.beat_in(now)), report_in))
                 crew.heart_wake.clear()
                 crew.sound_alarms()
                 crew.watch_fetches()
                 if lifecycle.beat_in(monotonic()) <= 0:
                     self._beat()
                 if monotonic() >= self._quiet_until:
-                    self.report_orphans()
+                    self.report_orphans(only_due=True)
             except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
                 self._note_loss(exc)
             except Exception:

@@ -65,6 +65,11 @@ SECOND_SIGNAL: Final = 1.0
 """Seconds after the first TERM, INT or HUP from which another one counts."""
 HEART_PATIENCE: Final = 1.0
 """Seconds to wait for an exchange of the heart when it is stopped."""
+REFUSED_REPORT_FIRST: Final = 0.1
+REFUSED_REPORT_LIMIT: Final = 10.0
+"""An outcome that the server refuses is sent again after the first delay, twice that, and so on up to the limit."""
+SAY_AGAIN: Final = 60.0
+"""Seconds after which what goes on is worth another line in the log."""
 UNKNOWN_DELAY: Final = 0.1
 """Seconds a worker rests after a job that nothing is registered for, so that a queue full of them costs little."""
 

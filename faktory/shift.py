@@ -48,6 +48,14 @@ class Shift:
         return fetch
 
 
+def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
+    """Say that the server does not take an outcome."""
+    if is_final:
+        log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
+    else:
+        log.warning("the server refuses outcomes for now, that of job %a first: %.500a", outcome.jid, str(error))
+
+
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
     log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)

@@ -282,7 +282,6 @@ class Worker:
             outcome.command.decode(reply)
         except ServerError as exc:
             self._crew.refused(self, outcome, exc)
-            self.slot.is_cut = True  # once more, alone
         else:
             self._crew.settled(self, outcome)
 

@@ -54,7 +54,7 @@ LAW: dict[str, set[str]] = {
     "registry": {"callables", "chain", "job"},
     "blotting": set(),
     "lending": set(),
-    "outbox": {"commands"},
+    "outbox": {"commands", "options"},
     "slot": {"job", "options", "outbox"},
     "overdue": set(),
     "failure": {"blotting", "commands", "job", "options"},
@@ -86,7 +86,7 @@ LAW: dict[str, set[str]] = {
         "backoff", "chain", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options",
         "outbox", "registry", "shift", "slot", "wire",
     },
-    "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options"},
+    "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options", "outbox"},
     "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "shift", "signals", "worker"},
     # ring 3, async
     "aio": {

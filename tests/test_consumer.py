@@ -266,20 +266,14 @@ def test_a_lost_answer_to_a_report_settles_with_the_next(server: Server, client:
     consumer.close()
 
 
-def test_a_refused_report_is_sent_once_more_and_then_given_up(
-    server: Server, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_run_one_waits_for_a_report_that_is_refused_for_a_while(server: Server, client: Client) -> None:
     """J5."""
     consumer = build(server)
     client.push(Job("work"))
-    fault = server.faults.refuse("ACK", times=2)
+    fault = server.faults.refuse("ACK", times=3)
     assert consumer.run_one(["default"])
-    assert fault.struck == 2
-    assert "gave up reporting job" in caplog.text
-    client.push(Job("work"))
-    fault = server.faults.refuse("ACK", times=1)
-    assert consumer.run_one(["default"])
-    assert len(server.working) == 1  # the first job's: it comes back when its reservation ends
+    assert fault.struck == 3
+    assert (len(server.working), consumer.health().unreported) == (0, 0)
     consumer.close()
 
 

@@ -46,16 +46,22 @@ def test_a_late_failure_of_nobody_is_given_up(server: Server, client: Client, ca
     assert "could not report job 'job-late-1'" in caplog.text
 
 
-def test_a_refused_orphan_is_sent_twice_and_given_up(
+def test_a_refused_orphan_is_kept_until_it_is_refused_for_good(
     server: Server, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     """J5."""
-    fault = server.faults.refuse("ACK", times=2)
+    server.faults.refuse("ACK", times=2)
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
-        consumer._crew.outbox.add(Outcome(Ack("job-odd-12"), time.monotonic() + 100))
+        outbox = consumer._crew.outbox
+        outbox.add(Outcome(Ack("job-odd-12"), time.monotonic() + 100))
         consumer._heart.report_orphans()
-        assert len(consumer._crew.outbox) == 0
-    assert fault.struck == 2
+        assert len(outbox) == 1
+        consumer._heart.report_orphans(only_due=True)  # too early
+        consumer._heart.report_orphans()
+        assert caplog.text.count("the server refuses outcomes for now, that of job 'job-odd-12'") == 1
+        server.faults.refuse("ACK", text="invalid ACK job-odd-12")
+        consumer._heart.report_orphans()
+        assert (len(outbox), outbox.given_up) == (0, 1)
     assert "gave up reporting job 'job-odd-12'" in caplog.text
 
 

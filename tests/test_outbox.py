@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from faktory.commands import Ack, Fail
-from faktory.outbox import Outbox, Outcome
+from faktory.outbox import Outbox, Outcome, Verdict
 
 
 def done(jid: str = "job-00001", deadline: float = 100.0) -> Outcome:
@@ -97,39 +99,69 @@ def test_settling_an_earlier_outcome_of_a_job_keeps_the_later_one() -> None:
 
 # -- refusals -------------------------------------------------------------------------------------------------------
 
+BUSY = "context deadline exceeded"
 
-def test_a_refused_outcome_is_kept_for_one_more_try() -> None:
+
+def test_a_refused_outcome_is_kept_and_sent_again_with_growing_delays() -> None:
+    """J5: a storage that fails for 0.3 s gives no job up."""
+    outbox, outcome = Outbox(), done(deadline=1000.0)
+    outbox.add(outcome)
+    now, waits = 0.0, []
+    for _ in range(10):
+        assert outbox.refuse(outcome, BUSY, now) is not Verdict.FINAL
+        waits.append(outcome.not_before - now)
+        now = outcome.not_before
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0])
+    assert outbox.waiting() == [outcome]
+    assert (outbox.given_up, outbox.unreported) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["Job not found job-00001", "invalid ACK {}", "Invalid job", "unknown command ACK", "Unknown command"]
+)
+def test_an_answer_about_the_command_itself_is_final(text: str) -> None:
     """J5."""
     outbox, outcome = Outbox(), done()
     outbox.add(outcome)
-    assert outbox.refuse(outcome) is True
-    assert outbox.waiting() == [outcome]
-
-
-def test_an_outcome_refused_twice_is_given_up() -> None:
-    """J5: the server will not change its mind, and the slot is wanted."""
-    outbox, outcome = Outbox(), done()
-    outbox.add(outcome)
-    outbox.refuse(outcome)
-    assert outbox.refuse(outcome) is False
+    assert outbox.refuse(outcome, text, 0.0) is Verdict.FINAL
     assert outbox.waiting() == []
+    assert (outbox.given_up, outbox.unreported) == (1, 1)
 
 
-def test_refusals_are_counted_for_each_outcome() -> None:
+@pytest.mark.parametrize("make", [done, failed])
+def test_the_end_of_the_reservation_is_final(make: Callable[..., Outcome]) -> None:
+    """J5: then the job may be another worker's."""
+    outbox, outcome = Outbox(), make(deadline=100.0)
+    outbox.add(outcome)
+    assert outbox.refuse(outcome, BUSY, 99.0) is not Verdict.FINAL
+    assert outbox.refuse(outcome, BUSY, 100.0) is Verdict.FINAL
+    assert outbox.given_up == 1
+
+
+def test_refusals_are_news_once_a_minute() -> None:
+    outbox, first, second = Outbox(), done("job-00001", 1000.0), done("job-00002", 1000.0)
+    outbox.add(first)
+    outbox.add(second)
+    assert outbox.refuse(first, BUSY, 5.0) is Verdict.NEWS
+    assert outbox.refuse(second, BUSY, 5.0) is Verdict.AGAIN
+    assert outbox.refuse(first, BUSY, 64.9) is Verdict.AGAIN
+    assert outbox.refuse(first, BUSY, 65.0) is Verdict.NEWS
+
+
+def test_an_outcome_given_up_is_counted_and_forgotten() -> None:
     outbox, first, second = Outbox(), done("job-00001"), done("job-00002")
     outbox.add(first)
     outbox.add(second)
-    assert outbox.refuse(first)
-    assert outbox.refuse(second)
-    assert not outbox.refuse(first)
+    outbox.give_up(first)
     assert outbox.waiting() == [second]
+    assert (outbox.given_up, outbox.unreported) == (1, 2)
 
 
 # -- a model --------------------------------------------------------------------------------------------------------
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """An outcome leaves only by being settled, refused twice, or replaced by a later one of its jid."""
+    """An outcome leaves only by being settled, refused for good, or replaced by a later one of its jid."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,8 +191,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def refuse(self, data: st.DataObject) -> None:
         if self.kept:
             outcome = data.draw(st.sampled_from(self.kept))
-            if not self.outbox.refuse(outcome):
-                assert outcome.refusals == 2
+            text = data.draw(st.sampled_from([BUSY, "invalid ACK"]))
+            now = data.draw(st.floats(0, 110))
+            is_final = self.outbox.refuse(outcome, text, now) is Verdict.FINAL
+            assert is_final == (text != BUSY or now >= outcome.deadline)
+            if is_final:
                 self.kept.remove(outcome)
 
     @invariant()

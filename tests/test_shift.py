@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from faktory import ConnectFailed, ConnectionLost, Job
+from faktory import ConnectFailed, ConnectionLost, Job, ServerError
+from faktory.chain import Skipped
 from faktory.commands import Ack
 from faktory.outbox import Outcome
 from faktory.queues import order_of
-from faktory.shift import Shift, as_lost, log_given_up, log_late, raise_for
+from faktory.shift import Shift, as_lost, log_end, log_given_up, log_late, log_refused, log_skipped, raise_for
 from faktory.slot import Alarm
 
 
@@ -64,3 +65,20 @@ def test_an_unopened_connection_is_a_lost_one_to_run() -> None:
     assert type(lost) is ConnectionLost
     assert (str(lost), lost.maybe_executed, lost.__cause__) == ("no server", False, error)
     assert as_lost(lost) is lost
+
+
+def test_what_became_of_jobs_and_outcomes_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    outcome = Outcome(Ack("job-late-1"), 60.0)
+    log_refused(outcome, ServerError("ERR", "busy"), is_final=False)
+    log_refused(outcome, ServerError("ERR", "invalid"), is_final=True)
+    log_skipped(Job("work", jid="job-late-1"), Skipped("guard"))
+    some = shift(["default"])
+    some.succeeded, some.failed, some.skipped = 3, 2, 1
+    log_end(some, 4)
+    assert caplog.messages == [
+        "the server refuses outcomes for now, that of job 'job-late-1' first: ERR busy",
+        "gave up reporting job 'job-late-1', the server refuses its outcome: ERR invalid",
+        "job 'job-late-1' ('work') was skipped by the middleware guard",
+        "ended: 3 jobs succeeded, 2 failed, 1 were skipped, 4 were cut off",
+    ]

@@ -149,10 +149,11 @@ class Consumer:
     async def drain(self, queues: Queues) -> Summary:
         """Async twin of `drain`."""
         shift = Shift(order_of(queues), is_persistent=False, until_empty=True)
-        started = monotonic()
+        started, before = monotonic(), self._crew.outbox.given_up
         await self._work(shift)
         raise_for(shift)
-        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped)
+        unreported = self._crew.outbox.unreported - before
+        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped, unreported)
 
     async def run_one(self, queues: Queues) -> bool:
         """Async twin of `run_one`. Cancelling it does not terminate; a job that runs has `shutdown_timeout` to end."""
@@ -172,7 +173,7 @@ class Consumer:
         self._exit(shift, busy)
 
     def _exit(self, shift: Shift, busy: int) -> NoReturn:
-        unreported = len(self._crew.outbox)
+        unreported = self._crew.outbox.unreported
         if unreported:
             log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
         has_failed = bool(self._crew.cut_off or unreported or shift.error)
@@ -354,7 +355,7 @@ class Consumer:
                 await self._tell_quiet()
                 if shift.until_empty and not shift.is_stopping:
                     crew.stop(shift)
-            if shift.is_stopping and limit == float("inf"):
+            if limit == float("inf") and (shift.is_stopping or crew.has_only_reports):
                 limit = now + crew.options.shutdown_timeout
             if crew.lifecycle.is_over(now) or now >= limit:
                 jids = crew.cancel_running()

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from ..commands import Ack, Fail
 from ..connection import Connection as BlockingConnection
 from ..context import Run
-from ..errors import JobCancelled, JobTimeout
+from ..errors import JobCancelled, JobTimeout, ServerError
 from ..failure import CUT_OFF
 from ..job import Job
 from ..lifecycle import Lifecycle, State
 from ..managed import Managed
 from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, REPORT_BATCH, ConsumerOptions
-from ..outbox import Outbox, Outcome
+from ..outbox import Outbox, Outcome, Verdict
 from ..overdue import FetchWatch
-from ..shift import Shift, log_given_up, log_late
+from ..shift import Shift, log_given_up, log_late, log_refused
 from ..slot import Alarm, Lookouts, Slot, Step, time_limit
 from .kit import Bell, Event, Kit
 from .work import AsyncHandler, Work
@@ -87,7 +87,8 @@ class Crew:
         self._is_watched = False  # the task that waits in `run` wants to know of each end
         self._about_to_send = 0  # fetchers that give a job its first step, and will take its outcome along
         self._fresh: deque[Outcome] = deque()  # never sent
-        self._again: deque[Outcome] = deque()  # sent, but the answer was lost or an error
+        self._again: deque[Outcome] = deque()  # sent, but the answer was lost
+        self._later: list[Outcome] = []  # refused by the server, for now
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -201,8 +202,8 @@ class Crew:
 
     @property
     def is_idle(self) -> bool:
-        """True when no job runs, is about to come, or has an outcome to report."""
-        return not self.works and not self._fetching and len(self.outbox) == 0
+        """True when no job runs, is about to come, or has an outcome to report that the server does not refuse."""
+        return not self.works and not self._fetching and len(self.outbox) == len(self._later)
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
@@ -255,6 +256,10 @@ class Crew:
 
     def take_any(self) -> list[Outcome]:
         """Return outcomes to report, first those that were sent already."""
+        if self._later:
+            now = monotonic()
+            self._again.extend(outcome for outcome in self._later if outcome.not_before <= now)
+            self._later = [outcome for outcome in self._later if outcome.not_before > now]
         return self._take(self._again, is_cut=True) or self._take(self._fresh, is_cut=False)
 
     def _take(self, waiting: deque[Outcome], *, is_cut: bool) -> list[Outcome]:
@@ -264,7 +269,7 @@ class Crew:
         while waiting and len(taken) < REPORT_BATCH and size < 64 * 1024:
             outcome = waiting.popleft()
             if now >= outcome.deadline and (is_cut or not outcome.may_be_sent(now)):
-                self.outbox.settle(outcome)
+                self.outbox.give_up(outcome)
                 log_given_up(outcome)
             else:
                 taken.append(outcome)
@@ -278,13 +283,21 @@ class Crew:
         if self._is_watched:
             self.mail.ring()
 
-    def refused(self, outcome: Outcome, error: Exception) -> None:
-        """Note that the server has answered an outcome with an error: it is sent once more, or given up."""
-        if self.outbox.refuse(outcome):
-            self.unsettled([outcome])
-        else:
-            log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
-            self.mail.ring()
+    def refused(self, outcome: Outcome, error: ServerError) -> None:
+        """Note that the server has answered an outcome with an error: it is sent again later, unless that is final."""
+        verdict = self.outbox.refuse(outcome, error.text, monotonic())
+        if verdict is not Verdict.FINAL:
+            self._later.append(outcome)
+        if verdict is not Verdict.AGAIN:
+            log_refused(outcome, error, is_final=verdict is Verdict.FINAL)
+        if self.reporter is not None:
+            self.reporter.bell.ring()
+        self.mail.ring()
+
+    def next_report_in(self) -> float:
+        """Return the seconds until a refused outcome is sent again, infinite without one."""
+        moments = [outcome.not_before for outcome in self._later]
+        return max(0.0, min(moments, default=float("inf")) - monotonic())
 
     def unsettled(self, outcomes: list[Outcome]) -> None:
         """Have outcomes sent again, without a FETCH behind them."""
@@ -296,6 +309,7 @@ class Crew:
         """Begin a shift with what the last one could not report; `is_watched` rings `mail` for each end of a job."""
         self._fresh.clear()
         self._again = deque(self.outbox.waiting())
+        self._later.clear()
         self._parked.clear()
         self._starved.clear()
         self._fetching = self._about_to_send = 0
@@ -422,6 +436,11 @@ class Crew:
             and not self.works
             and (len(self.outbox) == 0 or reporter is None or reporter.has_given_up)
         )
+
+    @property
+    def has_only_reports(self) -> bool:
+        """True when nothing runs or fetches any more, and outcomes that the server refuses are all that is left."""
+        return not self.works and bool(self._later) and all(fetcher.has_ended for fetcher in self.fetchers)
 
     def has_ended(self, reporter: Reporter) -> bool:
         """Tell whether all tasks end by themselves, once the reporter is closed."""

@@ -46,7 +46,7 @@ class Reporter:
                 elif self._is_closing:
                     break
                 else:
-                    await self.bell.wait()
+                    await self.bell.wait(crew.next_report_in())
             if self._connection is not None:
                 await self._connection.close()
         except Exception as exc:

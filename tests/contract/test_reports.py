@@ -1,0 +1,95 @@
+"""An outcome that the server refuses is reported in the end; else it is said, counted and told by the exit code."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from faktory import Client, ConsumerBuilder, Job
+from faktory.server import Server
+from tests.conftest import until
+from tests.programs import Program
+
+from .fronts import Front
+
+
+@pytest.fixture
+def quick() -> Iterator[Server]:
+    """A server that tells soon that its queues are empty."""
+    with Server(fetch_wait=0.05) as server:
+        yield server
+
+
+def work(job: Job) -> None:
+    if job.args[0] % 2:
+        raise ValueError("no good")
+
+
+def builder() -> ConsumerBuilder:
+    return ConsumerBuilder().register("work", work).workers(4)
+
+
+def push(server: Server, count: int) -> None:
+    with Client(server.url) as client:
+        client.push_bulk(Job("work", [n], retry=3) for n in range(count))
+
+
+def test_outcomes_that_are_refused_for_a_while_are_confirmed_in_the_end(
+    front: Front, quick: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J5: a proxy, or the server's storage, fails for 0.3 s; no job that ends in that time is given up."""
+    push(quick, 40)
+    faults = [quick.faults.refuse(command, times=None) for command in ("ACK", "FAIL")]
+    threading.Timer(0.3, quick.faults.clear).start()
+    summary = front.drain(builder(), quick.url, ["default"])
+    assert (summary.succeeded, summary.failed, summary.unreported) == (20, 20, 0)
+    assert (len(quick.working), len(quick.retries)) == (0, 20)
+    assert all(fault.struck >= 20 for fault in faults)
+    assert "gave up" not in caplog.text
+    assert caplog.text.count("the server refuses outcomes for now") == 1
+
+
+def test_outcomes_that_are_refused_for_good_are_told_and_counted(
+    front: Front, quick: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J5."""
+    push(quick, 4)
+    quick.faults.refuse("ACK", text="invalid ACK of a later server", times=None)
+    summary = front.drain(builder(), quick.url, ["default"])
+    assert (summary.succeeded, summary.failed, summary.unreported) == (2, 2, 2)
+    assert caplog.text.count("gave up reporting job") == 2
+
+
+@pytest.mark.parametrize("is_single", [False, True], ids=["drain", "run_one"])
+def test_an_end_is_not_put_off_for_ever_by_outcomes_that_are_refused(
+    front: Front, quick: Server, is_single: bool
+) -> None:
+    """J5: `shutdown_timeout` is their time, too."""
+    push(quick, 1)
+    quick.faults.refuse("ACK", times=None)
+    started = time.monotonic()
+    if is_single:
+        assert front.run_one(builder().shutdown_timeout(0.3), quick.url, ["default"])
+    else:
+        assert front.drain(builder().shutdown_timeout(0.3), quick.url, ["default"]).unreported == 1
+    assert 0.3 <= time.monotonic() - started < 5
+    assert len(quick.working) == 1
+
+
+@pytest.mark.parametrize("library", ["threads", "asyncio", "trio"])
+@pytest.mark.slow
+def test_the_exit_code_tells_of_outcomes_that_were_not_reported(quick: Server, library: str) -> None:
+    """J5."""
+    with Client(quick.url) as client:
+        client.push(Job("nap", [0]))
+    quick.faults.refuse("ACK", text="unknown command ACK")
+    arguments = ["tests.programs.worker"] if library == "threads" else ["tests.programs.async_worker", library]
+    with Program(*arguments, quick.url, "default") as worker:
+        until(lambda: "gave up reporting job" in worker.errors)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 1, worker.errors
+        assert "1 outcomes could not be reported" in worker.errors
