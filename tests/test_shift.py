@@ -77,8 +77,8 @@ def test_what_became_of_jobs_and_outcomes_is_told(caplog: pytest.LogCaptureFixtu
     some.succeeded, some.failed, some.skipped = 3, 2, 1
     log_end(some, 4)
     assert caplog.messages == [
-        "the server refuses outcomes for now, that of job 'job-late-1' first: ERR busy",
-        "gave up reporting job 'job-late-1', the server refuses its outcome: ERR invalid",
+        "the server refuses outcomes for now, that of job 'job-late-1' first: 'ERR busy'",
+        "gave up reporting job 'job-late-1', the server refuses its outcome: 'ERR invalid'",
         "job 'job-late-1' ('work') was skipped by the middleware guard",
         "ended: 3 jobs succeeded, 2 failed, 1 were skipped, 4 were cut off",
     ]
