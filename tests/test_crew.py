@@ -137,8 +137,11 @@ def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
     """P13: one worker is refused for ever, the other's connection is fine."""
     run = Persistent(server, workers=2)
     until(lambda: server.waiting == 1)
+    both = threading.Barrier(2)
+    run.handler = lambda job: both.wait(10)
     client.push_bulk(Job("work") for _ in range(20))
     until(lambda: len(run.done) == 20)
+    run.handler = None
     server.clock.advance(2.1)
     until(lambda: server.waiting == 1)
     crew = run.consumer._crew
