@@ -14,8 +14,10 @@ from .builder import ConsumerBuilder
 from .callables import is_async, is_generator, place_of
 from .client import Client
 from .context import JobContext
-from .delivery import EXIT_TIMEOUT, Delivery, Mode, copy_for_later
+from .delivery import EXIT_TIMEOUT, Delivery, Mode
 from .errors import ConfigurationError, InvalidJob, PushDropped, ServerError
+from .hooks import FailureHook, checked
+from .hooks import run as run_hooks
 from .job import Job
 from .managed import Managed
 from .pushing import PushFunction, push_through
@@ -28,6 +30,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 G = TypeVar("G", bound=PushFunction)
+H = TypeVar("H", bound=FailureHook)
 
 log: logging.Logger = logging.getLogger("faktory.app")
 
@@ -61,6 +64,7 @@ class App:
         self._jobs: dict[str, TypedJob[Any, Any]] = {}
         self._middleware: list[Middleware] = []
         self._push_functions: list[PushFunction] = []
+        self._retry_hooks: list[FailureHook] = []
         self._parent: App | None = None
         self._children: list[App] = []
         self._chains: dict[int, tuple[Middleware, ...]] = {}
@@ -88,8 +92,8 @@ class App:
         unique_until: str | None = None,
         expires_in: timedelta | float | None = None,
         custom: Mapping[str, Any] | None = None,
-        retry_on: tuple[type[BaseException], ...] = (),
-        discard_on: tuple[type[BaseException], ...] = (),
+        retry_on: tuple[type[Exception], ...] = (),
+        discard_on: tuple[type[Exception], ...] = (),
         needs: tuple[type[Any], ...] = (),
     ) -> Declare: ...
 
@@ -108,8 +112,8 @@ class App:
         unique_until: str | None = None,
         expires_in: timedelta | float | None = None,
         custom: Mapping[str, Any] | None = None,
-        retry_on: tuple[type[BaseException], ...] = (),
-        discard_on: tuple[type[BaseException], ...] = (),
+        retry_on: tuple[type[Exception], ...] = (),
+        discard_on: tuple[type[Exception], ...] = (),
         needs: tuple[type[Any], ...] = (),
     ) -> Any:
         """Declare a function as a job. Its name is the job type, unless `name` says otherwise.
@@ -134,6 +138,8 @@ class App:
     def _declare(
         self, function: Any, name: str | None, options: Options, rules: Rules, names: Mapping[str, Any]
     ) -> TypedJob[Any, Any]:
+        if isinstance(function, TypedJob):
+            function = function.function  # declared twice
         if not callable(function) or isinstance(function, type):
             raise ConfigurationError(f"app.job takes a function, got {function!a:.80}; write @app.job above one")
         jobtype: str = getattr(function, "__name__", "") if name is None else name
@@ -228,6 +234,14 @@ class App:
                 f"the on_push function {place_of(fn)} is async, but `enqueue` is called from plain code; make it plain"
             )
         self._push_functions.append(fn)
+        return fn
+
+    def on_retry(self, fn: H) -> H:
+        """Call `fn(job, exc)` when a copy of a job was pushed, as `Retry` or `retry_on` says; no failure is reported.
+
+        Called where the job runs. What it raises is logged.
+        """
+        self._retry_hooks.append(checked(fn, 2))
         return fn
 
     def manage(self, kind: type[T], factory: Callable[[], T]) -> None:
@@ -342,13 +356,15 @@ class App:
             raise ServerError("ERR", f"{len(refused)} of {len(jids)} jobs were refused; {jid}: {reason}")
         return jids
 
-    def push_again(self, job: Job, delay: timedelta | float | None, retry: int) -> bool:
-        """Push a copy of a job that runs just now, for later; False when the mode has no later."""
+    def push_again(self, again: Job, job: Job, exc: BaseException) -> bool:
+        """Push a copy of a job that runs just now, which its exception has asked for; False when there is no later."""
         if self._delivery.mode == "foreground":
             return False
-        again = copy_for_later(job, delay, retry)
         self.push(again)
-        log.info("job %a (%a) is pushed again as %a", job.jid, job.jobtype, again.jid)
+        app: App | None = self
+        while app is not None:
+            run_hooks("on_retry", app._retry_hooks, job, exc)
+            app = app._parent
         return True
 
     def _pushed(self, job: Job, deliver: Callable[[Job], str]) -> str:
@@ -380,7 +396,12 @@ def _local_names(depth: int) -> dict[str, Any]:
     return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
 
 
-def _exceptions(what: str, found: object) -> tuple[type[BaseException], ...]:
+def _exceptions(what: str, found: object) -> tuple[type[Exception], ...]:
     if not isinstance(found, tuple) or not all(isinstance(e, type) and issubclass(e, BaseException) for e in found):
         raise ConfigurationError(f"{what} must be a tuple of exception classes, got {found!a:.80}")
+    for kind in found:
+        if not issubclass(kind, Exception):
+            raise ConfigurationError(
+                f"{what} takes subclasses of Exception, got {kind.__name__}; a job that raises it has failed"
+            )
     return found

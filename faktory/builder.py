@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import override
 from .address import Address
-from .callables import can_take, check_runs, is_async, place_of
+from .callables import is_async, place_of
 from .connection import Connection, local_hostname
 from .consumer import Consumer
 from .crew import Crew
 from .errors import ConfigurationError
 from .handshake import Identity
-from .hooks import FailureHook, Hook, Hooks
+from .hooks import FailureHook, Hook, Hooks, checked
 from .isolation import check_can_isolate
 from .managed import Managed
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
@@ -188,32 +188,32 @@ class ConsumerBuilder:
         Then `on_quiet` and `on_shutdown` are not called; `run_to_completion` ends the process with exit code 1. Any
         other hook that raises is logged at ERROR and changes nothing.
         """
-        self._hooks.startup.append(_checked(fn, 0))
+        self._hooks.startup.append(checked(fn, 0))
         return self
 
     def on_quiet(self, fn: Hook) -> Self:
         """Call `fn()` once when no new jobs are taken any more: at quiet, or at terminate without one before."""
-        self._hooks.quiet.append(_checked(fn, 0))
+        self._hooks.quiet.append(checked(fn, 0))
         return self
 
     def on_shutdown(self, fn: Hook) -> Self:
         """Call `fn()` once after the last job has ended or was cut off."""
-        self._hooks.shutdown.append(_checked(fn, 0))
+        self._hooks.shutdown.append(checked(fn, 0))
         return self
 
     def on_failure(self, fn: FailureHook) -> Self:
         """Call `fn(job, exc)` in the worker's thread after a handler has raised, before that is reported."""
-        self._hooks.failure.append(_checked(fn, 2))
+        self._hooks.failure.append(checked(fn, 2))
         return self
 
     def on_death(self, fn: FailureHook) -> Self:
         """Call `fn(job, exc)` after a failure that leaves no retry (also of a job with `retry` 0)."""
-        self._hooks.death.append(_checked(fn, 2))
+        self._hooks.death.append(checked(fn, 2))
         return self
 
     def stop_when(self, predicate: Callable[[], Any]) -> Self:
         """Terminate when `predicate()` is true; asked after each job and after each empty FETCH."""
-        self._hooks.stop_when.append(_checked(predicate, 0))
+        self._hooks.stop_when.append(checked(predicate, 0))
         return self
 
     # -- connecting -------------------------------------------------------------------------------------------------
@@ -354,18 +354,8 @@ def _located(url: str | Address | None) -> Address:
     return override.place(url if isinstance(url, Address) else Address.resolve(url))
 
 
-def _checked(fn: F, arguments: int) -> F:
-    if not callable(fn):
-        raise ConfigurationError(f"a hook must be callable, got {type(fn).__name__}")
-    if not can_take(fn, arguments):
-        wanted = "the job and the exception" if arguments else "no arguments"
-        raise ConfigurationError(f"the hook {place_of(fn)} must take {wanted}")
-    check_runs(fn, "the hook", "make it a plain function")
-    return fn
-
-
 def _checked_plain(fn: F) -> F:
-    if is_async(_checked(fn, 0)):
+    if is_async(checked(fn, 0)):
         raise ConfigurationError(f"the hook {place_of(fn)} is async, which child processes cannot run; make it plain")
     return fn
 

@@ -129,6 +129,8 @@ def forget(result: object) -> None:
     if isinstance(result, CoroutineType):
         if not result.cr_running and not result.cr_suspended:
             result.close()
+    elif is_awaitable(result) and callable(close := getattr(result, "close", None)):
+        close()
     elif isinstance(result, _CONTAINERS):
         for item in result.values() if isinstance(result, dict) else result:
             if isinstance(item, CoroutineType):

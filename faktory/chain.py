@@ -49,19 +49,43 @@ def check_ran(what: str, result: object) -> None:
         raise ConfigurationError(f"{what} returned {kind}, which nothing here runs; {advice}")
 
 
-def compose(middleware: Iterable[Around], function: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:
+class Waiting:
+    """The rest of a call whose result must be awaited: `finish(result)` is called, and awaited, when this is."""
+
+    def __init__(self, result: Any, finish: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+        self._result = result
+        self._finish = finish
+
+    def __await__(self) -> Any:
+        return self._finish(self._result).__await__()
+
+    def close(self) -> None:
+        """Let go of what nobody is going to await."""
+        forget(self._result)
+
+
+def compose(
+    middleware: Iterable[Around], function: Callable[[Any], Any], what: str, *, may_wait: bool = False
+) -> Callable[[Any], Any]:
     """Return plain `function` wrapped in plain middleware, the first outermost; `what` names the function in errors.
 
     The call returns what the outermost returned, or `Skipped`. Without middleware it is the function itself, whose
-    results are for the caller to check.
+    results are for the caller to check. With `may_wait` the function may return something to be awaited, which the
+    middleware must return then, and the call does.
     """
     wrappers = tuple(middleware)
     if not wrappers:
         return function
 
     def call(subject: Any) -> Any:
-        passage = _Passage(wrappers, function, what)
-        result = passage.enter(0, subject)
+        passage = _Passage(wrappers, function, what, may_wait=may_wait)
+        try:
+            result = passage.enter(0, subject)
+        except BaseException:
+            forget(passage.pending)
+            raise
+        if passage.pending is not None:
+            return Waiting(result, passage.finish)
         return passage.end() or result
 
     return call
@@ -84,9 +108,25 @@ def compose_async(
 class _Passage:
     """One call on its way through its middleware."""
 
-    __slots__ = ("_function", "_furthest", "_has_run", "_inner", "_is_over", "_running", "_what", "_wrappers")
+    __slots__ = (
+        "_function",
+        "_furthest",
+        "_has_run",
+        "_inner",
+        "_is_over",
+        "_may_wait",
+        "_running",
+        "_what",
+        "_wrappers",
+        "pending",
+    )
 
-    def __init__(self, wrappers: tuple[Around, ...], function: Callable[[Any], Any], what: str) -> None:
+    def __init__(
+        self, wrappers: tuple[Around, ...], function: Callable[[Any], Any], what: str, *, may_wait: bool = False
+    ) -> None:
+        self.pending: Waiting | None = None
+        """The function's result, when it has to be awaited."""
+        self._may_wait = may_wait
         self._wrappers = wrappers
         self._function = function
         self._what = what
@@ -111,7 +151,12 @@ class _Passage:
         if index == len(self._wrappers):
             self._begin()
             try:
-                return self._checked(self._function(subject))
+                result = self._function(subject)
+                if self._may_wait and is_awaitable(result):
+                    self._running += 1  # until it has been awaited
+                    self.pending = Waiting(result, self._await)
+                    return self.pending
+                return self._checked(result)
             finally:
                 self._running -= 1
         wrapper = self._wrappers[index]
@@ -121,9 +166,22 @@ class _Passage:
             return self.enter(index + 1, other)
 
         result = wrapper(subject, call_next)
-        if result is not None:
+        if self.pending is not None:
+            if not is_awaitable(result):
+                raise ConfigurationError(_unawaited(wrapper))
+        elif result is not None:
             check_ran(f"the middleware {place_of(wrapper)}", result)
         return result
+
+    async def _await(self, result: Any) -> Any:
+        found = self._checked(await result)
+        self._running -= 1
+        return found
+
+    async def finish(self, result: Any) -> Any:
+        """Await what the outermost returned."""
+        found = await result
+        return self.end() or found
 
     async def aenter(self, index: int, subject: Any) -> Any:
         """Async twin of `enter`."""
@@ -169,7 +227,11 @@ class _Passage:
 
 def _check_awaited(wrapper: Around, begun: list[CoroutineType[Any, Any, Any]]) -> None:
     if any(coroutine.cr_frame is not None for coroutine in begun):
-        raise ConfigurationError(
-            f"the middleware {place_of(wrapper)} did not await what call_next() gave it, so that the job did not run; "
-            "make it `async def` and `await call_next()`, or return what call_next() gives"
-        )
+        raise ConfigurationError(_unawaited(wrapper))
+
+
+def _unawaited(wrapper: Around) -> str:
+    return (
+        f"the middleware {place_of(wrapper)} did not await what call_next() gave it, so that the job did not run; make "
+        "it `async def` and `await call_next()`, or return what call_next() gives"
+    )

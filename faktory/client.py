@@ -40,7 +40,8 @@ from .errors import (
     PushOutcomeUnknown,
     ServerError,
 )
-from .job import Job, moment, rfc3339
+from .job import Job
+from .moments import moment, rfc3339
 from .options import BULK_BYTES, BULK_SIZE, CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
 from .pool import Pool
 

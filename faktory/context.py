@@ -8,15 +8,13 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
+from .again import runs_before
 from .client import Batch, Client
 from .errors import ConfigurationError, JobCancelled, JobTimeout
 from .job import Job
 from .managed import Managed
 
 T = TypeVar("T")
-
-RETRIED: Final = "retried"
-"""Where a job pushed again by `Retry` keeps, in `custom`, the first one's jid and the number of runs before it."""
 
 
 class Life(Protocol):
@@ -66,13 +64,6 @@ def current_job() -> Job | None:
     """Return the job that the calling code runs in; None outside of jobs."""
     run = running.get()
     return None if run is None else run.job
-
-
-def runs_before(job: Job) -> int:
-    """Return how often a job was run under other jids, before it was pushed again by `Retry`."""
-    found = (job.custom or {}).get(RETRIED)
-    runs = found.get("runs") if isinstance(found, dict) else None
-    return runs if type(runs) is int and runs > 0 else 0
 
 
 class JobContext:

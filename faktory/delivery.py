@@ -6,7 +6,6 @@ import atexit
 import logging
 import os
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Literal, Protocol
@@ -18,7 +17,7 @@ from .callables import is_async
 from .chain import Skipped
 from .client import Client
 from .commands import encode_job
-from .context import RETRIED, Run, running, runs_before
+from .context import Run, running
 from .errors import ConfigurationError
 from .job import Job
 from .managed import Managed
@@ -31,8 +30,6 @@ Mode = Literal["queue", "foreground", "background"]
 
 EXIT_TIMEOUT: Final = 25.0
 """Seconds that the end of the process waits for jobs in `background`."""
-_LONGEST_RETRY: Final = 10
-"""Run after which the delays of `Retry` grow no more."""
 
 
 class Runnable(Protocol):
@@ -197,25 +194,6 @@ class Delivery:
         made = self._made.pop("client", None)
         if made is not None:
             made.close()
-
-
-def copy_for_later(job: Job, delay: timedelta | float | None, retry: int) -> Job:
-    """Return a copy of a running job under a new jid: a second one under the same would get lost (PROTOCOL 33)."""
-    runs = runs_before(job) + job.attempt
-    # The lock of `unique_for` is still held by the job itself, and would refuse its copy.
-    custom = {key: value for key, value in (job.custom or {}).items() if key not in ("unique_for", "unique_until")}
-    first = custom[RETRIED].get("jid", job.jid) if runs_before(job) else job.jid
-    custom[RETRIED] = {"jid": first, "runs": runs}
-    return Job(
-        job.jobtype,
-        job.args,
-        queue=job.queue,
-        retry=retry,
-        reserve_for=job.reserve_for,
-        backtrace=job.backtrace,
-        at=min(runs, _LONGEST_RETRY) ** 4 + 15 if delay is None else delay,
-        custom=custom,
-    )
 
 
 def _checked_mode(mode: Mode | str, what: str) -> Mode:

@@ -19,8 +19,8 @@
     ├── JobTimeout                           a job ran past its time limit
     ├── JobCrashed                           the process that ran a job died
     ├── JobCancelled                         a job was cut off by a shutdown
-    ├── Retry                                raised by a typed job: run me again later
-    ├── Discard                              raised by a typed job: drop me, this is no failure
+    ├── Retry                                raised by a handler: run me again later
+    ├── Discard                              raised by a handler: drop me, this is no failure
     ├── ChildStartFailed                     child processes end before they are ready
     └── ConsumerTerminated                   the consumer has ended and cannot run again
 
@@ -32,6 +32,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
+
+_LONGEST = 10 * 365 * 86_400.0  # seconds
 
 
 class FaktoryError(Exception):
@@ -177,13 +179,21 @@ class ChildStartFailed(FaktoryError):
 
 
 class Retry(FaktoryError):
-    """Raised by a typed job to be run again: a copy under a new jid is pushed, then this one counts as done.
+    """Raised by a handler to be run again: a copy under a new jid is pushed, then this one counts as done.
 
-    At least once: a worker that dies between the two leaves both. `in_` is in seconds or a timedelta; None grows with
-    the number of runs as the server's own delays do. It does not use up the job's `retry`: look at `ctx.attempt`.
+    At least once: a worker that dies between the two leaves both. `in_` is in seconds or a timedelta, of which at least
+    one second is kept; None grows with the number of runs as the server's own delays do. It does not use up the job's
+    `retry`: look at `ctx.attempt`. Raises `ConfigurationError` for an `in_` that is no time from now.
     """
 
     def __init__(self, in_: timedelta | float | None = None) -> None:
+        seconds = in_.total_seconds() if isinstance(in_, timedelta) else in_
+        is_time = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
+        if seconds is not None and not is_time:
+            raise ConfigurationError(
+                f"Retry takes in_= seconds from now or a timedelta, up to 10 years, got {in_!a:.60}; write "
+                "Retry(in_=60), and log a reason before it"
+            )
         super().__init__(in_)
         self.in_ = in_
 
@@ -192,7 +202,7 @@ class Retry(FaktoryError):
 
 
 class Discard(FaktoryError):
-    """Raised by a typed job that is not worth running: it counts as done, and the reason is logged."""
+    """Raised by a handler whose job is not worth running: it counts as done, and the reason is logged."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)

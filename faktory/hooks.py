@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from .callables import place_of
+from .callables import can_take, check_runs, place_of
 from .chain import check_ran
+from .errors import ConfigurationError
 from .job import Job
 
 log: logging.Logger = logging.getLogger("faktory.hooks")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Hook = Callable[[], Any]
 FailureHook = Callable[[Job, BaseException], Any]
@@ -79,3 +82,14 @@ def log_raised(what: str, callback: object) -> None:
 def named(what: str, callback: object) -> str:
     """Return what messages call a hook: its kind, name and place."""
     return f"the {what} hook {place_of(callback)}"
+
+
+def checked(fn: F, arguments: int) -> F:
+    """Refuse a hook that could not be called with so many arguments, or would run nothing."""
+    if not callable(fn):
+        raise ConfigurationError(f"a hook must be callable, got {type(fn).__name__}")
+    if not can_take(fn, arguments):
+        wanted = "the job and the exception" if arguments else "no arguments"
+        raise ConfigurationError(f"the hook {place_of(fn)} must take {wanted}")
+    check_runs(fn, "the hook", "make it a plain function")
+    return fn

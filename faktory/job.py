@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 from math import isfinite
 from os import urandom  # secrets would import hashlib, random and more
 from typing import Any, Final, Self
 
-from . import override
 from .errors import ConfigurationError, InvalidJob
+from .moments import aware, moment, rfc3339, shown, time_of
 
 MAX_EXACT_INT: Final = 2**53
 """Largest magnitude of an integer that survives the server, which turns every number into a float64."""
@@ -46,8 +46,6 @@ _STEPS: Final = {91: 1, 123: 1, 93: -1, 125: -1}  # [ { ] }
 _JID_WITHIN: Final = 1024 * 1024
 """How many bytes of a document that is no JSON are searched for its jid."""
 _scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # documented nowhere, there since 2.7
-_FAR: Final = 10 * 365
-"""Days after which a number of seconds from now is taken for a mistaken time stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,9 @@ class Job:
     Raises `InvalidJob` for anything the server would refuse, lose or silently change.
     """
 
-    __slots__ = ("_received", "args", "at", "backtrace", "custom", "jid", "jobtype", "queue", "reserve_for", "retry")
+    __slots__ = (
+        "_received", "_source", "args", "at", "backtrace", "custom", "jid", "jobtype", "queue", "reserve_for", "retry",
+    )  # fmt: skip
 
     jobtype: str
     args: list[Any]
@@ -106,7 +106,7 @@ class Job:
         custom: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(args, (list, tuple)):
-            raise InvalidJob(f"args must be a list or tuple of the handler's arguments, got {_shown(args)}")
+            raise InvalidJob(f"args must be a list or tuple of the handler's arguments, got {shown(args)}")
         self.jobtype = jobtype
         self.args = list(args)
         self.jid = urandom(12).hex() if jid is None else jid
@@ -116,9 +116,10 @@ class Job:
         self.at = None if at is None else moment(at)
         self.backtrace = backtrace
         if custom is not None and not isinstance(custom, Mapping):
-            raise InvalidJob(f"custom must be a mapping of JSON values, got {_shown(custom)}")
+            raise InvalidJob(f"custom must be a mapping of JSON values, got {shown(custom)}")
         self.custom = None if custom is None else dict(custom)
         self._received: dict[str, Any] = {}
+        self._source = b""
         self._check()
 
     # -- what the server says back ------------------------------------------------------------------------------
@@ -126,12 +127,12 @@ class Job:
     @property
     def created_at(self) -> datetime | None:
         """When the job was first pushed; None on a job not fetched, or when the text is no time."""
-        return _time(self._received.get("created_at"))
+        return time_of(self._received.get("created_at"))
 
     @property
     def enqueued_at(self) -> datetime | None:
         """When the job last entered its queue; None on a job not fetched."""
-        return _time(self._received.get("enqueued_at"))
+        return time_of(self._received.get("enqueued_at"))
 
     @property
     def failure(self) -> Failure | None:
@@ -165,12 +166,12 @@ class Job:
     def unique_until(self, event: str) -> Self:
         """Release the unique lock at `"start"` or at `"success"` (the server's default). Enterprise; returns self."""
         if event not in ("start", "success"):
-            raise InvalidJob(f'unique_until must be "start" or "success", got {_shown(event)}', self.jid)
+            raise InvalidJob(f'unique_until must be "start" or "success", got {shown(event)}', self.jid)
         return self._set_custom("unique_until", event)
 
     def expires_at(self, when: datetime) -> Self:
         """Drop the job if it has not started by then; an aware datetime. Enterprise; returns self."""
-        return self._set_custom("expires_at", rfc3339(_aware("expires_at", when)))
+        return self._set_custom("expires_at", rfc3339(aware("expires_at", when)))
 
     def expires_in(self, delay: timedelta | float) -> Self:
         """Drop the job if it has not started within this time, in seconds or a timedelta. Enterprise; returns self."""
@@ -219,7 +220,13 @@ class Job:
             raise InvalidJob(message, _jid_in(data)) from exc
         if not isinstance(document, dict):
             raise InvalidJob(f"expected a job as a JSON object, got {type(document).__name__}")
-        return cls.from_document(document)
+        job = cls.from_document(document)
+        job._source = data
+        return job
+
+    def as_fetched(self) -> Job:
+        """Return a fetched job as it came, whatever was done to its arguments since; any other as it is."""
+        return Job.decode(self._source) if self._source else self
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Job:
@@ -251,8 +258,9 @@ class Job:
                 _wrong_field(document), jid if type(jid) is str and jid and not _CONTROL.search(jid) else None
             )
         at = get("at")
-        job.at = None if at is None else _time(at)
+        job.at = None if at is None else time_of(at)
         job._received = document
+        job._source = b""
         return job
 
     # -- checks -----------------------------------------------------------------------------------------------
@@ -265,35 +273,35 @@ class Job:
             type(jid) is not str or len(jid.encode("utf-8", "replace")) < MIN_JID_BYTES or _CONTROL.search(jid)
         ):
             raise InvalidJob(
-                f"jid must be text of at least {MIN_JID_BYTES} bytes without control characters, got {_shown(jid)}; "
+                f"jid must be text of at least {MIN_JID_BYTES} bytes without control characters, got {shown(jid)}; "
                 "leave it out for a random one"
             )
         if not isinstance(self.jobtype, str) or not self.jobtype:
-            raise InvalidJob(f"jobtype must be a non-empty text, got {_shown(self.jobtype)}", jid)
+            raise InvalidJob(f"jobtype must be a non-empty text, got {shown(self.jobtype)}", jid)
         if not isinstance(self.queue, str) or not _QUEUE_NAME.fullmatch(self.queue):
-            raise InvalidJob(f"queue must be made of A-Z a-z 0-9 . _ -, got {_shown(self.queue)}", jid)
+            raise InvalidJob(f"queue must be made of A-Z a-z 0-9 . _ -, got {shown(self.queue)}", jid)
         if type(self.retry) is not int or abs(self.retry) > MAX_EXACT_INT:
             raise InvalidJob(
-                f"retry must be an integer (0 drops a failed job, -1 buries it), got {_shown(self.retry)}", jid
+                f"retry must be an integer (0 drops a failed job, -1 buries it), got {shown(self.retry)}", jid
             )
         reserve_for = self.reserve_for
         if reserve_for is not None and (type(reserve_for) is not int or not 0 < reserve_for <= MAX_RESERVE):
             raise InvalidJob(
-                f"reserve_for must be whole seconds from 1 to {MAX_RESERVE}, or None, got {_shown(reserve_for)}", jid
+                f"reserve_for must be whole seconds from 1 to {MAX_RESERVE}, or None, got {shown(reserve_for)}", jid
             )
         if self.backtrace is not None and (type(self.backtrace) is not int or not 0 <= self.backtrace <= MAX_EXACT_INT):
-            raise InvalidJob(f"backtrace must be a number of lines, or None, got {_shown(self.backtrace)}", jid)
+            raise InvalidJob(f"backtrace must be a number of lines, or None, got {shown(self.backtrace)}", jid)
         try:
             if self.at is not None:
-                _aware("at", self.at)
+                aware("at", self.at)
             _check_text(self.jobtype, "jobtype")
             _check_text(jid, "jid")
             if not isinstance(self.args, list):
-                raise InvalidJob(f"args must be a list, got {_shown(self.args)}")
+                raise InvalidJob(f"args must be a list, got {shown(self.args)}")
             _check_json(self.args, "args", 1)
             if self.custom is not None:
                 if not isinstance(self.custom, dict):
-                    raise InvalidJob(f"custom must be a dict, got {_shown(self.custom)}")
+                    raise InvalidJob(f"custom must be a dict, got {shown(self.custom)}")
                 _check_json(self.custom, "custom", 1)
         except InvalidJob as exc:
             exc.jid = jid
@@ -311,7 +319,7 @@ class Job:
 def check_queue_name(name: object) -> str:
     """Return `name` when the server could store jobs under it, else raise `ConfigurationError` (storage/redis.go)."""
     if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
-        raise ConfigurationError(f"a queue name must be made of A-Z a-z 0-9 . _ -, got {_shown(name)}")
+        raise ConfigurationError(f"a queue name must be made of A-Z a-z 0-9 . _ -, got {shown(name)}")
     return name
 
 
@@ -324,7 +332,7 @@ def _check_json(value: Any, path: str, depth: int) -> None:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise InvalidJob(f"{path} has the key {_shown(key)}; JSON keys are text: convert it before pushing")
+                raise InvalidJob(f"{path} has the key {shown(key)}; JSON keys are text: convert it before pushing")
             if not key.isascii():
                 _check_text(key, f"the key {key!a} of {path}")
         items = value.items()
@@ -422,55 +430,15 @@ def _wrong_field(document: dict[str, Any]) -> str:
             continue
         if type(value) is not kind or (value == "" and name != "queue"):
             # args and custom are not shown: this text is logged, and they may hold secrets.
-            came = "nothing" if value is None else type(value).__name__ if kind in (list, dict) else _shown(value)
+            came = "nothing" if value is None else type(value).__name__ if kind in (list, dict) else shown(value)
             return f"a job's {name} must be {words}, got {came}"
     raise AssertionError("a job was refused without a reason")
 
 
 def _whole_seconds(name: str, value: object) -> int:
     if type(value) is not int or not 0 < value <= MAX_EXACT_INT:
-        raise InvalidJob(f"{name} must be whole seconds, at least 1, got {_shown(value)}")
+        raise InvalidJob(f"{name} must be whole seconds, at least 1, got {shown(value)}")
     return value
-
-
-def moment(value: datetime | timedelta | float, name: str = "at") -> datetime:
-    """Return the aware UTC datetime that `value` means."""
-    if isinstance(value, datetime):
-        return _aware(name, value)
-    if isinstance(value, bool) or not isinstance(value, (timedelta, int, float)):
-        raise InvalidJob(f"{name} must be an aware datetime, a timedelta or seconds from now, got {_shown(value)}")
-    if not isinstance(value, timedelta) and value > _FAR * 86_400:
-        raise InvalidJob(
-            f"{name} is a number of seconds from now, got {_shown(value)}, over {_FAR // 365} years; for a time "
-            "stamp write datetime.fromtimestamp(stamp, UTC)"
-        )
-    try:
-        return override.now() + (value if isinstance(value, timedelta) else timedelta(seconds=value))
-    except (ValueError, OverflowError) as exc:
-        raise InvalidJob(f"{name} is out of range: {_shown(value)}") from exc
-
-
-def _aware(name: str, value: object) -> datetime:
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise InvalidJob(f"{name} must be a datetime with a time zone (datetime.now(UTC) + ...), got {_shown(value)}")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as exc:
-        raise InvalidJob(f"{name} is out of range: {_shown(value)}") from exc
-
-
-def rfc3339(when: datetime) -> str:
-    """Write an aware time the way the server reads it: with a T and a zone (util/util.go)."""
-    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _time(text: object) -> datetime | None:
-    """Read a time of the server. Nobody checks `created_at`: text that is no time is None, not an error."""
-    try:
-        when = datetime.fromisoformat(text)  # type: ignore[arg-type]  # nanoseconds are cut to microseconds
-        return when if when.tzinfo is not None else None
-    except (ValueError, TypeError):
-        return None
 
 
 def _failure(found: dict[str, Any]) -> Failure:
@@ -482,18 +450,9 @@ def _failure(found: dict[str, Any]) -> Failure:
     return Failure(
         retry_count=number("retry_count"),
         remaining=number("remaining"),
-        failed_at=_time(found.get("failed_at")),
-        next_at=_time(found.get("next_at")),
+        failed_at=time_of(found.get("failed_at")),
+        next_at=time_of(found.get("next_at")),
         errtype=str(found.get("errtype") or ""),
         message=str(found.get("message") or ""),
         backtrace=tuple(map(str, backtrace)) if isinstance(backtrace, list) else (),
     )
-
-
-def _shown(value: object) -> str:
-    """Describe a refused value in a line: type and a short, escaped repr."""
-    try:
-        text = ascii(value[:80] if isinstance(value, (str, bytes)) else value)  # a long text is not copied for this
-    except Exception:  # a repr that raises must not hide the real error
-        text = "..."
-    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"

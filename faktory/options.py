@@ -103,6 +103,12 @@ FETCHERS: Final = 8
 REPORT_BATCH: Final = 100
 """Outcomes sent in one write, at most."""
 
+# -- jobs pushed again (seconds) ---------------------------------------------------------------------------------------
+RETRY_FLOOR: Final = 1.0
+"""Least delay of a job pushed again: `Retry(in_=0)` must not run in a hot loop."""
+LONGEST_RETRY: Final = 10
+"""Run after which the delays of `Retry` grow no more."""
+
 # -- what the server keeps of a failure (manager/retry.go) ----------------------------------------------------------
 MAX_ERRTYPE: Final = 100
 MAX_MESSAGE: Final = 1_000

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
+from .again import wish_of
 from .background import in_thread
-from .callables import is_async, place_of
-from .chain import check_result, compose, compose_async
+from .callables import is_async, is_awaitable, place_of
+from .chain import Waiting, check_result, compose, compose_async
 from .client import Client
 from .context import JobContext, Run, running
-from .errors import Discard, JobCancelled, Retry
 from .job import Job
 from .managed import Managed
 from .registry import HandlerFunction
+from .settling import settle
 from .signature import Signature
 from .slot import time_limit
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-log: logging.Logger = logging.getLogger("faktory.app")
 
 Middleware = Callable[[JobContext, Callable[[], Any]], Any]
 """Called as `fn(ctx, call_next)` around a typed job; `call_next()` goes on. Async for jobs that are `async def`."""
@@ -52,8 +50,8 @@ class Door(Protocol):
 
     def push_many(self, jobs: Iterable[Job]) -> list[str]: ...
 
-    def push_again(self, job: Job, delay: timedelta | float | None, retry: int) -> bool:
-        """Push a copy for later; False when this mode has no later."""
+    def push_again(self, again: Job, job: Job, exc: BaseException) -> bool:
+        """Push a copy of a job, which its exception has asked for; False when this mode has no later."""
         ...
 
 
@@ -96,8 +94,8 @@ class Rules:
     """How the jobs of a function are run."""
 
     timeout: float | None
-    retry_on: tuple[type[BaseException], ...]
-    discard_on: tuple[type[BaseException], ...]
+    retry_on: tuple[type[Exception], ...]
+    discard_on: tuple[type[Exception], ...]
     needs: tuple[type[Any], ...]
 
 
@@ -226,34 +224,48 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
             run = Run(job, monotonic() + time_limit(job.reservation, rules.timeout), door.managed)
         return JobContext(run, door.client_maker(), function.__module__)
 
-    def bound(args: list[Any]) -> Callable[[JobContext], Any]:
-        return (lambda ctx: function(ctx, *args)) if takes_context else (lambda _: function(*args))
+    def settled(job: Job, exc: BaseException) -> bool:
+        found = settle(job, exc, lambda again: door.push_again(again, job, exc), rules.retry_on, rules.discard_on)
+        run = running.get()
+        if found and run is not None:
+            run.is_settled = True
+        return found
+
+    def bound(job: Job) -> Callable[[JobContext], Any]:
+        if takes_context:
+            return lambda ctx: function(ctx, *load(job.args))
+        return lambda _: function(*load(job.args))
 
     def handler(job: Job) -> Any:
-        args = load(job.args)
         middleware = door.middleware()
         try:
             if not takes_context and not middleware:
-                return _ran(what, function(*args))
-            ctx = context_of(job)
-            return _ran(what, compose(middleware, bound(args), what)(ctx))
+                result = function(*load(job.args))
+            else:
+                result = compose(middleware, bound(job), what, may_wait=True)(context_of(job))
+            if is_awaitable(result):  # of an async function that its decorator hides: an event loop can run it
+                return Waiting(result, partial(awaited, job))
+            return _ran(what, result)
         except Exception as exc:
-            if not settle(door, rules, job, exc):
+            if not settled(job, exc):
                 raise
 
     async def async_handler(job: Job) -> Any:
-        args = load(job.args)
+        return await awaited(job, compose_async(door.middleware(), bound(job), what)(context_of(job)))
+
+    async def awaited(job: Job, result: Awaitable[Any]) -> Any:
         try:
-            return _ran(what, await compose_async(door.middleware(), bound(args), what)(context_of(job)))
+            return _ran(what, await result)
         except Exception as exc:
-            may_push = isinstance(exc, (Retry, *rules.retry_on))
-            if not (await in_thread(settle, door, rules, job, exc) if may_push else settle(door, rules, job, exc)):
+            asks = wish_of(exc, rules.retry_on, rules.discard_on) is not None
+            if not (asks and await in_thread(settled, job, exc)):
                 raise
 
     found: Any = async_handler if is_async(function) else handler
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(found, name, getattr(function, name, None))
     found.managed = door.managed
+    found.settle = settled
     return found  # type: ignore[no-any-return]
 
 
@@ -262,18 +274,3 @@ def _ran(what: str, result: Any) -> Any:
     if result is not None:
         check_result(what, result)
     return result
-
-
-def settle(door: Door, rules: Rules, job: Job, exc: Exception) -> bool:
-    """Do what an exception of the job asks for. Returns False when it is a failure."""
-    if isinstance(exc, JobCancelled):  # the consumer has reported the job already
-        return False
-    if isinstance(exc, (Discard, *rules.discard_on)):
-        log.info("job %a (%a) is discarded: %s: %.200a", job.jid, job.jobtype, type(exc).__name__, str(exc))
-        return True
-    if isinstance(exc, Retry):
-        return door.push_again(job, exc.in_, job.retry)
-    if isinstance(exc, rules.retry_on) and not job.is_last_attempt:
-        # The copy has the runs that are left; -1 when the next is the last, as 0 would not bury it.
-        return door.push_again(job, None, job.retry - job.attempt or -1)
-    return False

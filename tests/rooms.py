@@ -56,9 +56,10 @@ _LOOPS = ("tests/test_aio.py", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} 
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
 ROOMS: list[Room] = [
-    *_pure("override", "job", "address", "wire", "handshake", "commands", "diagnosis"),
+    *_pure("override", "moments", "job", "address", "wire", "handshake", "commands", "diagnosis"),
     *_pure("lifecycle", "slot", "outbox", "backoff", "queues", "registry", "options", "failure", "blotting", "lending"),
     *_pure("overdue", "shift", "signals"),
+    *_pure("callables", "chain", "pushing", "again"),
     *_pure("scalars", "shapes", "convert", "signature"),
     Room("connection", ("tests/test_connection.py", "tests/faults/test_hostile.py", "tests/faults/test_network.py")),
     Room("pool", ("tests/test_pool.py", "tests/test_client.py")),
@@ -74,6 +75,7 @@ ROOMS: list[Room] = [
     Room("context", ("tests/test_context.py",)),
     Room("builder", ("tests/test_builder.py", "tests/test_consumer.py")),
     Room("app", ("tests/test_app.py", "tests/contract/test_typed.py")),
+    Room("settling", ("tests/test_settling.py",)),
     Room("typed", ("tests/test_typed.py", "tests/test_app.py")),
     Room("delivery", ("tests/test_delivery.py", "tests/test_app.py")),
     Room("background", ("tests/test_background.py",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from faktory import (
     Retry,
     ServerError,
     TypedJob,
+    settling,
 )
 from faktory.callables import is_async
 from faktory.server import Server
@@ -62,12 +64,14 @@ def app(server: Server) -> Iterator[App]:
 
 
 def drain(app: App, server: Server, *queues: str, builder: faktory.ConsumerBuilder | None = None) -> faktory.Summary:
-    with (builder or app.consumer()).connect() as consumer:
+    failed: list[Job] = []
+    builder = (builder or app.consumer()).on_failure(lambda job, exc: failed.append(job))
+    with builder.connect() as consumer:
         done = 0
         while sum(server.queues.values()):
             consumer.run_one(queues or ["default"])
             done += 1
-        return faktory.Summary(done, 0, 0.0)
+        return faktory.Summary(done - len(failed), len(failed), 0.0)
 
 
 # -- declaring ------------------------------------------------------------------------------------------------------
@@ -497,7 +501,9 @@ def test_a_job_may_be_discarded(app: App, server: Server, caplog: pytest.LogCapt
     assert "is discarded: Discard: 'too old'" in caplog.text
 
 
-def test_exceptions_to_retry_on_use_up_the_retries(app: App, server: Server) -> None:
+def test_exceptions_to_retry_on_use_up_the_retries(app: App, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "random", lambda: 0.0)
+
     @app.job(retry=2, retry_on=(ConnectionError,))
     def work(ctx: JobContext) -> None:
         raise ConnectionResetError("no")
@@ -507,7 +513,7 @@ def test_exceptions_to_retry_on_use_up_the_retries(app: App, server: Server) -> 
     for _ in range(3):
         drain(app, server)
         retries += [job.retry for job in server.scheduled]
-        server.clock.advance(20)
+        server.clock.advance(15.5)
     assert retries == [1, -1]
     assert len(server.dead) == 1
 
@@ -761,3 +767,156 @@ def test_the_package_has_it_when_it_is_asked_for() -> None:
 
 def test_a_typed_job_is_one() -> None:
     assert isinstance(App().job(print_nothing), TypedJob)
+
+
+# -- what jobs ask for ----------------------------------------------------------------------------------------------
+
+
+def test_retry_and_discard_are_heard_from_an_async_job_that_its_decorator_hides(app: App, server: Server) -> None:
+    """27.1: behind a plain decorator, declared twice, with and without middleware around."""
+    seen: list[str] = []
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def inner(*args: Any) -> Any:
+            return function(*args)
+
+        return inner
+
+    async def ask(how: str) -> None:
+        await asyncio.sleep(0)
+        if how == "again":
+            raise Retry(in_=3600)
+        if how == "never":
+            raise Discard("no")
+        if how == "rule":
+            raise OSError("the disk is full")
+        seen.append(how)
+
+    other = App(server.url)
+
+    @other.use
+    def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        return call_next()
+
+    rules: dict[str, Any] = {"retry_on": (OSError,), "discard_on": (Exception,)}
+    jobs = [
+        app.job(name="hidden", **rules)(decorate(ask)),
+        app.job(name="twice", **rules)(app.job(name="once")(ask)),
+        other.job(name="around", **rules)(decorate(ask)),
+    ]
+    app.include(other)
+
+    async def main() -> None:
+        async with await app.consumer().connect_asyncio() as consumer:
+            for _ in range(4 * len(jobs)):
+                assert await consumer.run_one(["default"])
+
+    for job in jobs:
+        for how in ("again", "never", "rule", "well"):
+            job.enqueue(how)
+    asyncio.run(main())
+    assert seen == ["well"] * 3
+    assert len(server.scheduled) == 2 * len(jobs)
+    assert [len(server.retries), len(server.dead)] == [0, 0]
+
+
+def test_a_hidden_async_job_in_threads_has_failed(app: App, server: Server) -> None:
+    async def hidden() -> None: ...
+
+    app.job(name="work")(lambda: hidden()).enqueue()
+    assert drain(app, server).failed == 1
+    app.use(lambda ctx, call_next: call_next())
+    app.jobs["work"].enqueue()
+    assert drain(app, server).failed == 1
+    assert len(server.retries) == 2
+
+
+def test_arguments_that_do_not_convert_meet_middleware_and_rules(app: App, server: Server, client: Client) -> None:
+    seen: list[type[BaseException]] = []
+
+    @app.use
+    def track(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+        try:
+            return call_next()
+        except Exception as exc:
+            seen.append(type(exc))
+            raise
+
+    @app.job(discard_on=(InvalidJob,))
+    def dropped(a: int) -> None: ...
+
+    @app.job
+    def failed(a: int) -> None: ...
+
+    client.push(Job("dropped", ["a"]))
+    client.push(Job("failed", ["a"]))
+    drain(app, server)
+    assert seen == [InvalidJob, InvalidJob]
+    assert [job.jobtype for job in server.retries] == ["failed"]
+
+
+def test_a_group_of_exceptions_that_all_ask_for_the_same_is_heard(app: App, server: Server) -> None:
+    @app.job
+    async def work(same: bool) -> None:
+        async def one() -> None:
+            raise Retry(in_=60)
+
+        async def two() -> None:
+            raise Retry(in_=90) if same else ValueError("no")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(one())
+            group.create_task(two())
+
+    async def main() -> None:
+        async with await app.consumer().connect_asyncio() as consumer:
+            assert await consumer.run_one(["default"])
+            assert await consumer.run_one(["default"])
+
+    work.enqueue(same=True)
+    work.enqueue(same=False)
+    asyncio.run(main())
+    assert (len(server.scheduled), len(server.retries)) == (1, 1)
+
+
+def test_what_a_job_returns_must_have_run(app: App, server: Server) -> None:
+    def lazily() -> Any:
+        yield
+
+    app.job(name="one")(lambda: lazily()).enqueue()
+    app.job(name="two")(lambda: [lazily()]).enqueue()
+    summary = drain(app, server)
+    assert (summary.succeeded, summary.failed) == (0, 2)
+
+
+def test_a_hook_is_told_of_jobs_that_run_again(app: App, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[str, str]] = []
+    other = App()
+
+    @app.on_retry
+    def outer(job: Job, exc: BaseException) -> None:
+        told.append(("outer", type(exc).__name__))
+        raise SystemExit(3)
+
+    @other.on_retry
+    def inner(job: Job, exc: BaseException) -> None:
+        told.append(("inner", job.jobtype))
+
+    @other.job(retry_on=(OSError,))
+    def work() -> None:
+        raise OSError("the disk is full")
+
+    app.include(other)
+    work.enqueue()
+    drain(app, server)
+    assert told == [("inner", "work"), ("outer", "OSError")]
+    assert "the on_retry hook" in caplog.text
+    assert "is pushed again as" in caplog.text
+    with pytest.raises(ConfigurationError, match="must take the job and the exception"):
+        app.on_retry(lambda: None)  # type: ignore[type-var]
+
+
+def test_only_exceptions_can_be_retried_on_or_discarded(app: App) -> None:
+    with pytest.raises(ConfigurationError, match="retry_on takes subclasses of Exception, got SystemExit"):
+        app.job(retry_on=(SystemExit,))  # type: ignore[arg-type]

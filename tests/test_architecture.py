@@ -25,7 +25,8 @@ ROOT = Path(__file__).parent.parent / "faktory"
 #   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
 #   FAKTORY_MODE), `background` the mode without a server, `app` the door to all of it.
 # * `callables` knows what a call of the user's functions does, `chain` whether a job ran within its middleware,
-#   `pushing` whether it was pushed within its `on_push` functions.
+#   `pushing` whether it was pushed within its `on_push` functions; `again` what an exception asks for, which
+#   `settling` does.
 # * `diagnosis` names what broken connections are called, and `outage` remembers losses: for both shells to say alike.
 # * `aio` takes from `shift` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
@@ -39,7 +40,8 @@ LAW: dict[str, set[str]] = {
     "options": set(),
     # ring 1
     "override": {"address"},
-    "job": {"override"},
+    "moments": {"override"},
+    "job": {"moments"},
     "address": set(),
     "wire": set(),
     "handshake": {"options", "wire"},
@@ -51,6 +53,7 @@ LAW: dict[str, set[str]] = {
     "callables": set(),
     "chain": {"callables"},
     "pushing": {"callables", "job"},
+    "again": {"job", "options"},
     "registry": {"callables", "chain", "job"},
     "blotting": set(),
     "lending": set(),
@@ -66,14 +69,15 @@ LAW: dict[str, set[str]] = {
     "diagnosis": {"address", "options"},
     "connection": {"address", "blotting", "commands", "diagnosis", "handshake", "options", "wire"},
     "pool": {"connection", "lending", "options"},
-    "client": {"address", "backoff", "commands", "connection", "job", "options", "override", "pool"},
+    "client": {"address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool"},
     "isolation": {
         "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "options", "override",
         "registry",
     },
     "hooks": {"callables", "chain", "job"},
     "managed": {"callables"},
-    "context": {"client", "job", "managed"},
+    "context": {"again", "client", "job", "managed"},
+    "settling": {"again", "client", "failure", "job"},
     "crew": {
         "chain", "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options",
         "outbox", "overdue", "registry", "shift", "slot",
@@ -92,8 +96,8 @@ LAW: dict[str, set[str]] = {
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
         "context", "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle",
-        "managed", "options", "outage", "outbox", "overdue", "override", "queues", "registry", "shift", "signals",
-        "slot", "wire",
+        "managed", "moments", "options", "outage", "outbox", "overdue", "override", "queues", "registry", "shift",
+        "signals", "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},
@@ -104,15 +108,16 @@ LAW: dict[str, set[str]] = {
     },
     "background": {"job", "override"},
     "typed": {
-        "background", "callables", "chain", "client", "context", "job", "managed", "registry", "signature", "slot",
+        "again", "background", "callables", "chain", "client", "context", "job", "managed", "registry", "settling",
+        "signature", "slot",
     },
     "delivery": {
         "address", "background", "callables", "chain", "client", "commands", "context", "job", "managed", "override",
         "registry", "slot",
     },
     "app": {
-        "address", "background", "builder", "callables", "client", "context", "delivery", "job", "managed", "pushing",
-        "registry", "signature", "typed",
+        "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "managed",
+        "pushing", "registry", "signature", "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "typed"},
     "__main__": {"cli"},
@@ -147,11 +152,11 @@ OWNERS: dict[str, set[str]] = {
         "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "outage", "consumer",
         "signals", "server", "cli", "aio", "context", "typed", "delivery", "background",
     },
-    "random": {"backoff", "queues", "server"},
+    "random": {"backoff", "queues", "server", "settling"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
         "blotting", "connection", "hooks", "managed", "isolation", "crew", "shift", "worker", "heart", "outage",
-        "consumer", "server", "cli", "aio", "context", "typed", "app", "background", "delivery", "signals",
+        "consumer", "server", "cli", "aio", "context", "app", "background", "delivery", "settling", "signals",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from faktory.callables import place_of
-from faktory.chain import Skipped, check_result, compose, compose_async
+from faktory.chain import Skipped, Waiting, check_result, compose, compose_async
 from faktory.errors import ConfigurationError
 from faktory.job import Job
 
@@ -252,3 +252,41 @@ def test_what_an_async_function_returns_must_have_run(bad: Any) -> None:
 
     with pytest.raises(ConfigurationError, match=r"^the middleware .* returned a"):
         asyncio.run(compose_async([around], resize_async, WHAT)(JOB))
+
+
+# -- an async function that its decorator hides ---------------------------------------------------------------------
+
+
+def hidden(job: Job) -> Any:
+    return resize_async(job)
+
+
+async def run(call: Any) -> Any:
+    result = call(JOB)
+    assert isinstance(result, Waiting)
+    return await result
+
+
+@pytest.mark.parametrize("around", [[go_on], [go_on, in_a_task]])
+def test_what_a_hidden_async_function_returns_can_be_awaited(around: list[Any]) -> None:
+    assert asyncio.run(run(compose(around, hidden, WHAT, may_wait=True))) == [1]
+    assert compose(around[:1], resize, WHAT, may_wait=True)(JOB) == [1]
+
+    async def lazy(job: Job) -> Any:
+        return lazily()
+
+    with pytest.raises(ConfigurationError, match=r"^the handler of 'resize' returned a generator"):
+        asyncio.run(run(compose(around, lambda job: lazy(job), WHAT, may_wait=True)))
+
+
+def test_middleware_must_return_what_a_hidden_async_function_returned() -> None:
+    with pytest.raises(ConfigurationError, match=r"forgets_to_return .* did not await what call_next\(\) gave it"):
+        compose([go_on, forgets_to_return], hidden, WHAT, may_wait=True)(JOB)
+
+    def swap(job: Job, call_next: Next) -> Any:
+        call_next().close()
+        return asyncio.sleep(0)
+
+    with pytest.raises(ConfigurationError, match=r"did not wait for call_next\(\)"):
+        asyncio.run(run(compose([swap], hidden, WHAT, may_wait=True)))
+    compose([go_on], hidden, WHAT, may_wait=True)(JOB).close()  # without a warning of a coroutine never awaited

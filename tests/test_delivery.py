@@ -1,17 +1,15 @@
-"""`faktory.delivery`: one client and one mode, whoever asks first; what is pushed again."""
+"""`faktory.delivery`: one client and one mode, whoever asks first."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 
 import pytest
 
 from faktory import Client, Job
 from faktory.address import Address
-from faktory.delivery import Delivery, copy_for_later
+from faktory.delivery import Delivery
 from faktory.managed import Managed
 from faktory.server import Server
 from tests.programs import ROOT
@@ -71,24 +69,6 @@ client = app.client
 """
     result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("closed True\n", "")
-
-
-def test_a_copy_for_later_keeps_what_matters() -> None:
-    job = Job("work", [1], queue="low", reserve_for=90, backtrace=3, custom={"unique_for": 5, "a": 1})
-    again = copy_for_later(job, 60, 4)
-    assert again.jid != job.jid
-    assert (again.args, again.queue, again.retry, again.reserve_for, again.backtrace) == ([1], "low", 4, 90, 3)
-    assert again.custom == {"a": 1, "retried": {"jid": job.jid, "runs": 1}}
-    once_more = copy_for_later(Job.from_document(json.loads(json.dumps(again.to_document()))), None, 4)
-    assert (once_more.custom or {})["retried"] == {"jid": job.jid, "runs": 2}
-    assert once_more.at is not None
-    assert 25 < (once_more.at - datetime.now(UTC)).total_seconds() <= 2**4 + 15
-
-
-def test_a_copy_of_a_job_with_a_strange_mark_starts_anew() -> None:
-    for mark in ("text", {"runs": "many"}, {"runs": -1}, {}):
-        job = Job("work", custom={"retried": mark})
-        assert (copy_for_later(job, 1, 0).custom or {})["retried"] == {"jid": job.jid, "runs": 1}
 
 
 def test_values_made_by_jobs_in_the_foreground_are_closed_at_the_end_of_the_process() -> None:

@@ -39,7 +39,8 @@ from ..errors import (
     PushOutcomeUnknown,
     ServerError,
 )
-from ..job import Job, moment, rfc3339
+from ..job import Job
+from ..moments import moment, rfc3339
 from ..options import CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
 from .connection import Connection
 from .kit import Kit

@@ -1,0 +1,89 @@
+"""`faktory.settling`: what is done, and said, when a job asks to run again or to be dropped."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from faktory.client import Client
+from faktory.errors import ConnectionLost, Discard, Retry
+from faktory.job import Job
+from faktory.server import Server
+from faktory.settling import PlainSettler, settle
+
+
+def raised(exc: BaseException) -> BaseException:
+    try:
+        raise exc
+    except BaseException as caught:
+        return caught
+
+
+class Sink:
+    def __init__(self, answer: bool = True) -> None:
+        self.jobs: list[Job] = []
+        self._answer = answer
+
+    def __call__(self, job: Job) -> bool:
+        self.jobs.append(job)
+        return self._answer
+
+
+def test_a_failure_is_left_to_others() -> None:
+    sink = Sink()
+    assert not settle(Job("work"), ValueError("no"), sink)
+    assert not settle(Job("work", retry=0), OSError(), sink, (OSError,))  # its last run
+    assert sink.jobs == []
+    assert not settle(Job("work"), Retry(), Sink(answer=False))  # there is no later
+
+
+def test_an_exception_that_is_retried_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sink, job = Sink(), Job("work")
+    assert settle(job, raised(OSError("the disk is full")), sink, (OSError,))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.exc_info is None
+    copy = sink.jobs[0].jid
+    assert f"job {job.jid!r} ('work') is pushed again as {copy!r}: OSError: 'the disk is full'" in caplog.text
+    assert f"at {__file__}:" in record.getMessage()
+    caplog.clear()
+    caplog.set_level(logging.DEBUG)
+    assert settle(job, raised(Retry(in_=5)), sink)
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert record.exc_info is not None
+
+
+def test_a_job_that_is_dropped_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert settle(Job("work"), Discard("too old"), Sink())
+    assert "is discarded: Discard: 'too old'" in caplog.text
+
+
+def test_what_the_push_raises_is_raised() -> None:
+    def lost(job: Job) -> bool:
+        raise ConnectionLost("gone")
+
+    with pytest.raises(ConnectionLost):
+        settle(Job("work"), Retry(), lost)
+
+
+def test_plain_handlers_push_by_a_client_of_their_own(server: Server) -> None:
+    made: list[Client] = []
+
+    def make() -> Client:
+        made.append(Client(server.url))
+        return made[-1]
+
+    settler = PlainSettler(make)
+    settler.close()
+    assert not settler(Job("work"), ValueError())
+    assert made == []
+    assert settler(Job("work"), Retry(in_=60))
+    assert settler(Job("work"), Retry(in_=60))
+    assert len(server.scheduled) == 2
+    assert len(made) == 1
+    settler.close()
+    settler.close()
