@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Literal, Protocol
 
-from . import override
+from . import foreground, override
 from .address import Address
 from .background import Background
 from .callables import is_async
@@ -134,7 +134,7 @@ class Delivery:
         if mode == "foreground":
             if not self._closes_at_exit:
                 self._close_at_exit()
-            self.perform(arrived)
+            foreground.run(self.perform, arrived)
         else:
             self._background().push(arrived)
         return job.jid

@@ -20,7 +20,8 @@ def settle(
 ) -> bool:
     """Drop the job, or push a copy of it, as the exception asks; return False when it is a failure.
 
-    `push` returns False where there is no later. What it raises is raised: then the job fails, and is not lost.
+    `push` returns False where there is no later: then the job is done, as its caller could do nothing about it. What it
+    raises is raised: then the job fails, and is not lost.
     """
     wish = wish_of(exc, retry_on, discard_on)
     if wish is None:
@@ -33,7 +34,10 @@ def settle(
         return False
     again = copy_for_later(job, wish, random())
     if not push(again):
-        return False
+        log.warning(
+            "job %a (%a) is to run again, which it does not in this mode: %s: %a", job.jid, job.jobtype, what, reason
+        )
+        return True
     is_asked_for = isinstance(exc, Retry)
     log.log(
         logging.INFO if is_asked_for else logging.WARNING,

@@ -79,6 +79,7 @@ ROOMS: list[Room] = [
     Room("typed", ("tests/test_typed.py", "tests/test_app.py")),
     Room("delivery", ("tests/test_delivery.py", "tests/test_app.py")),
     Room("background", ("tests/test_background.py",)),
+    Room("foreground", ("tests/test_foreground.py",)),
     Room("asyncio", ("tests/test_asyncio.py", *_LOOPS)),
     Room("trio", ("tests/test_trio.py", *_LOOPS)),
     Room("aio", (*_LOOPS, "tests/contract/test_async_process.py")),

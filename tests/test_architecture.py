@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 #   (what they ask for), `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting): an idea each.
 # * typed jobs are rooms, not one: `scalars`, `shapes` and `convert` take values through JSON by their annotations,
 #   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
-#   FAKTORY_MODE), `background` the mode without a server, `app` the door to all of it.
+#   FAKTORY_MODE), `background` and `foreground` the modes without a server, `app` the door to all of it.
 # * `callables` knows what a call of the user's functions does, `chain` whether a job ran within its middleware,
 #   `pushing` whether it was pushed within its `on_push` functions; `again` what an exception asks for, which
 #   `settling` does.
@@ -107,13 +107,14 @@ LAW: dict[str, set[str]] = {
         "managed", "options", "override", "registry", "trio",
     },
     "background": {"job", "override"},
+    "foreground": {"job"},
     "typed": {
         "again", "background", "callables", "chain", "client", "context", "job", "managed", "registry", "settling",
         "signature", "slot",
     },
     "delivery": {
-        "address", "background", "callables", "chain", "client", "commands", "context", "job", "managed", "override",
-        "registry", "slot",
+        "address", "background", "callables", "chain", "client", "commands", "context", "foreground",
+        "job", "managed", "override", "registry", "slot",
     },
     "app": {
         "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "managed",
@@ -140,7 +141,7 @@ OWNERS: dict[str, set[str]] = {
     "selectors": {"isolation", "server"},
     "threading": {
         "connection", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background", "aio", "signals",
+        "background", "foreground", "aio", "signals",
     },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
@@ -156,7 +157,8 @@ OWNERS: dict[str, set[str]] = {
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
         "blotting", "connection", "hooks", "managed", "isolation", "crew", "shift", "worker", "heart", "outage",
-        "consumer", "server", "cli", "aio", "context", "app", "background", "delivery", "settling", "signals",
+        "consumer", "server", "cli", "aio", "context", "app", "background", "foreground", "delivery", "settling",
+        "signals",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

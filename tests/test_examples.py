@@ -107,7 +107,7 @@ def test_the_middleware_carries_a_trace_on_and_logs_times(caplog: pytest.LogCapt
     (version, trace, span, flags), (_, same_trace, other_span, _) = (text.split("-") for text in seen)
     assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
     assert (same_trace, other_span != span) == (trace, True)
-    assert [record.getMessage()[:14] for record in caplog.records] == ["inner ran for ", "outer ran for "]
+    assert [record.getMessage()[:14] for record in caplog.records] == ["outer ran for ", "inner ran for "]
 
 
 def test_the_middleware_for_async_jobs_logs_times(caplog: pytest.LogCaptureFixture) -> None:

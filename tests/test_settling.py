@@ -35,7 +35,11 @@ def test_a_failure_is_left_to_others() -> None:
     assert not settle(Job("work"), ValueError("no"), sink)
     assert not settle(Job("work", retry=0), OSError(), sink, (OSError,))  # its last run
     assert sink.jobs == []
-    assert not settle(Job("work"), Retry(), Sink(answer=False))  # there is no later
+
+
+def test_where_there_is_no_later_a_job_that_wants_to_run_again_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    assert settle(Job("work"), raised(Retry(in_=5)), Sink(answer=False))
+    assert "('work') is to run again, which it does not in this mode: Retry: " in caplog.text
 
 
 def test_an_exception_that_is_retried_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
