@@ -240,6 +240,13 @@ class _Tasks:
         for task in self.living:
             task.cancel()
 
+    async def leave(self, patience: float) -> int:
+        self.cancel()
+        if self.living:
+            await asyncio.wait(self.living, timeout=patience)
+        left, self.living = len(self.living), set()
+        return left
+
     async def join(self) -> None:
         """Wait for all the tasks; a cancellation of the caller is theirs, too."""
         cancelled: asyncio.CancelledError | None = None

@@ -154,7 +154,7 @@ class Consumer:
         without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
         shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
-        with self._working(), taking(self._note_signal, self._crew.look_again):
+        with self._working(), taking(self._note_signal, lambda *_: self._crew.look_again()):
             busy = self._work(shift)
             self._end()
         unreported = self._crew.outbox.unreported

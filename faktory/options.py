@@ -63,6 +63,8 @@ FORCED_EXIT: Final = 1.0
 """The same after a second signal."""
 SECOND_SIGNAL: Final = 1.0
 """Seconds after the first TERM, INT or HUP from which another one counts."""
+LEAVE_PATIENCE: Final = 0.25
+"""Seconds after which a task that was cancelled for the last time is left behind."""
 HEART_PATIENCE: Final = 1.0
 """Seconds to wait for an exchange of the heart when it is stopped."""
 REFUSED_REPORT_FIRST: Final = 0.1

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from time import monotonic
 from types import FrameType
@@ -25,7 +25,7 @@ _ENDING: Final = ("SIGTERM", "SIGINT", "SIGHUP")
 _HANDLED: Final = (*_ENDING, "SIGTSTP", "SIGTTIN")
 
 Note = Callable[[int, float], None]
-"""Called with a signal's number and its moment in monotonic seconds, inside of a signal handler."""
+"""Called with a signal's number and its moment in monotonic seconds."""
 
 
 class Wish(Enum):
@@ -71,11 +71,12 @@ class Signals:
 
 
 @contextmanager
-def taking(note: Note, wake: Callable[[], None]) -> Generator[None, None, None]:
+def taking(note: Note, wake: Note) -> Generator[None, None, None]:
     """Have `note` called for the signals that a consumer takes; in the main thread only, others are told.
 
-    `wake` is called from a thread of its own when a signal has come, and must make the main thread go on. HUP is taken
-    where it would kill: one that is ignored (nohup) stays so, and one with a handler is the program's.
+    `wake` is called with the same, but from a thread of its own, when a signal has come, and must make the main thread
+    go on. HUP is taken where it would kill: one that is ignored (nohup) stays so, and one with a handler is the
+    program's.
     """
     if threading.current_thread() is not threading.main_thread():
         log.warning("not in the main thread: signals are not taken")
@@ -100,36 +101,39 @@ def taking(note: Note, wake: Callable[[], None]) -> Generator[None, None, None]:
 
 
 @contextmanager
-def _waking(wake: Callable[[], None]) -> Generator[None, None, None]:
-    """Have the main thread, which alone runs signal handlers, woken by every signal.
+def _waking(wake: Note) -> Generator[None, None, None]:
+    """Have `wake` called for every signal, whatever the main thread does, which alone runs signal handlers.
 
     The kernel wakes it for a process's signal, but when a second one comes in that moment another thread may take
-    both: the main thread then finds nothing and sleeps on, for as long as nothing else wakes it. The interpreter
-    writes to the wake-up descriptor whichever thread takes a signal. An event loop that has one set is woken by it.
+    both: the main thread then finds nothing and sleeps on, for as long as nothing else wakes it. Or it is in C, and
+    runs no handler. The interpreter writes to the wake-up descriptor whichever thread takes a signal. An event loop
+    that has set one gets what is written there.
     """
-    theirs = signal.set_wakeup_fd(-1)
-    if theirs != -1:
-        signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
-        yield
-        return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     is_over = threading.Event()
+    theirs = -1
 
     def pass_on() -> None:
-        while os.read(reader, 1024) and not is_over.is_set():
-            wake()
+        while numbers := os.read(reader, 1024):
+            if is_over.is_set():
+                return
+            if theirs != -1:
+                with suppress(OSError):  # full, so that it wakes anyway, or closed
+                    os.write(theirs, numbers)
+            for number in numbers:
+                wake(number, monotonic())
 
     thread = threading.Thread(target=pass_on, name="faktory-signals", daemon=True)
     try:
         thread.start()
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        theirs = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
             yield
         finally:
             now_set = signal.set_wakeup_fd(-1)
-            if now_set != writer:
-                signal.set_wakeup_fd(now_set, warn_on_full_buffer=False)
+            with suppress(OSError):  # closed meanwhile
+                signal.set_wakeup_fd(theirs if now_set == writer else now_set, warn_on_full_buffer=False)
             is_over.set()
             os.write(writer, b"0")
             thread.join()

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import trio
@@ -108,22 +109,67 @@ class _raising_os_errors:  # noqa: N801  # reads as a clause
 
 
 class _Tasks:
-    """A `Group`."""
+    """A `Group`. Its tasks are the system's: a nursery could not end before a job that goes on for ever."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self) -> None:
+        self._living: set[trio.CancelScope] = set()
+        self._ended = trio.Event()
+        self._error: BaseException | None = None
 
     def start(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        self._nursery.start_soon(call, *args)
+        scope = trio.CancelScope()
+        self._living.add(scope)
+        trio.lowlevel.spawn_system_task(self._run, scope, call, args, context=copy_context())
+
+    async def _run(self, scope: trio.CancelScope, call: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+        try:
+            with scope:
+                await call(*args)
+        except Exception as exc:
+            self._error = self._error or exc
+        finally:
+            self._living.discard(scope)
+            ended, self._ended = self._ended, trio.Event()
+            ended.set()
 
     def cancel(self) -> None:
-        self._nursery.cancel_scope.cancel()
+        for scope in self._living:
+            scope.cancel()
+
+    async def leave(self, patience: float) -> int:
+        self.cancel()
+        with trio.move_on_after(patience):
+            await self._wait()
+        left, self._living = len(self._living), set()
+        return left
+
+    async def _wait(self) -> None:
+        while self._living:
+            await self._ended.wait()
+
+    async def join(self) -> None:
+        """Wait for all the tasks; a cancellation of the caller is theirs, too."""
+        try:
+            await self._wait()
+        except BaseException:
+            self.cancel()
+            with trio.CancelScope(shield=True):
+                await self._wait()
+            raise
+        if self._error is not None:
+            raise self._error
 
 
 @asynccontextmanager
 async def _group() -> AsyncGenerator[_Tasks, None]:
-    async with trio.open_nursery() as nursery:
-        yield _Tasks(nursery)
+    tasks = _Tasks()
+    try:
+        yield tasks
+    except BaseException:
+        tasks.cancel()
+        raise
+    finally:
+        await tasks.join()
 
 
 class _Scope:

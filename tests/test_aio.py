@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import os
 import random
 import socket
@@ -349,38 +348,6 @@ def test_cancelling_run_drains_then_fails_the_rest_and_is_raised(loop: Loop, ser
     errtype, message = failure_message(server)
     assert (errtype, message) == ("JobCancelled", "the worker had to stop before the job was done")
     assert len(server.working) == 0
-
-
-def test_an_async_handler_that_cannot_be_stopped_is_failed_when_time_is_up(
-    loop: Loop, server: Server, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.ERROR)
-    limit = time.monotonic() + 4
-    started: list[str] = []
-
-    async def stubborn(job: Job) -> None:
-        started.append(job.jid)
-        while time.monotonic() < limit:
-            try:
-                await loop.sleep(0.05)
-            except loop.Cancelled:
-                time.sleep(0.01)
-
-    client.push(Job("work", retry=3))
-
-    async def main() -> None:
-        builder = ConsumerBuilder().register("work", stubborn).shutdown_timeout(0.1)
-        consumer = await loop.connect(builder, server.url)
-
-        async def stop() -> None:
-            await loop.until(lambda: started)
-            await consumer.terminate()
-
-        await loop.all(lambda: consumer.run(["default"]), stop)
-
-    loop.run(main)
-    assert failure_message(server)[0] == "JobCancelled"
-    assert "goes on though it was cancelled" in caplog.text
 
 
 def test_async_middleware_and_hooks_go_around_plain_and_async_handlers(

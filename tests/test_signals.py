@@ -56,7 +56,7 @@ def test_signals_are_noted_with_their_moment_and_given_back() -> None:
     noted: list[tuple[int, float]] = []
     woken = threading.Event()
     before = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT, SIGHUP, SIGTSTP, SIGTTIN)}
-    with taking(lambda number, at: noted.append((number, at)), woken.set):
+    with taking(lambda number, at: noted.append((number, at)), lambda number, at: woken.set()):
         for number in before:
             signal.raise_signal(number)
         until(lambda: len(noted) == 5)
@@ -66,24 +66,38 @@ def test_signals_are_noted_with_their_moment_and_given_back() -> None:
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def nothing() -> None:
+def nothing(number: int, at: float) -> None:
     pass
 
 
-def test_a_loop_that_is_woken_by_signals_keeps_its_wake_up() -> None:
+def test_a_loop_that_is_woken_by_signals_is_woken_on() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     noted: list[int] = []
+    woken: list[int] = []
     signal.set_wakeup_fd(writer)
     try:
-        with taking(lambda number, at: noted.append(number), nothing):
+        with taking(lambda number, at: noted.append(number), lambda number, at: woken.append(number)):
             signal.raise_signal(SIGTERM)
             assert os.read(reader, 10) == bytes([SIGTERM])
+            until(lambda: woken == [SIGTERM])
     finally:
         assert signal.set_wakeup_fd(-1) == writer
         os.close(reader)
         os.close(writer)
     assert noted == [SIGTERM]
+
+
+def test_a_wake_up_that_was_closed_meanwhile_harms_nobody() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    woken: list[int] = []
+    signal.set_wakeup_fd(writer)
+    with taking(nothing, lambda number, at: woken.append(number)):
+        os.close(reader)
+        os.close(writer)
+        signal.raise_signal(SIGTERM)
+        until(lambda: woken == [SIGTERM])
 
 
 def test_a_wake_up_that_others_set_meanwhile_is_left_to_them() -> None:

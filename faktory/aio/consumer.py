@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
@@ -21,7 +20,7 @@ from ..heart import Heart
 from ..hooks import Hooks
 from ..lifecycle import State
 from ..managed import Managed
-from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, WIND_DOWN, ConsumerOptions
+from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
 from ..registry import Registry
 from ..shift import Shift, as_lost, log_end, raise_for
@@ -30,6 +29,7 @@ from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler
 from .fetcher import Fetcher
+from .guard import Guard
 from .kit import Kit
 from .reporter import Reporter
 from .runner import Runner, run_hooks, run_startup
@@ -67,6 +67,7 @@ class Consumer:
         self._has_started = False
         self._told_quiet = False
         self._signals = Signals()
+        self._guard: Guard | None = None
 
     @classmethod
     async def connect(
@@ -167,7 +168,8 @@ class Consumer:
     async def run_to_completion(self, queues: Queues) -> NoReturn:
         """Async twin of `run_to_completion`. Ends the process by `SystemExit`: call it last, in the main task."""
         shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
-        with taking(self._note_signal, partial(self._crew.post, self._crew.mail.ring)):
+        self._guard = guard = Guard(self._crew)
+        with taking(self._note_signal, guard.signalled):
             busy = await self._work(shift)
             await self._end()
         self._exit(shift, busy)
@@ -320,6 +322,8 @@ class Consumer:
                 queues,
             )
         self._heart.start()
+        if self._guard is not None:
+            self._guard.start()
         try:
             async with self._kit.group() as group:
                 runner = Runner(crew, shift, self._hooks, group)
@@ -332,9 +336,11 @@ class Consumer:
                 await self._wait(shift)
                 reporter.close()
                 if not crew.has_ended(reporter):
-                    await self._insist(shift)
-                    group.cancel()
+                    await self._insist()
+                    await group.leave(LEAVE_PATIENCE)
         finally:
+            if self._guard is not None:
+                self._guard.close()
             crew.reporter = None
             await aside(self._kit, self._heart.stop)
         crew.stuck = self._threads.busy
@@ -342,7 +348,7 @@ class Consumer:
             log_end(shift, crew.cut_off)
         if crew.lifecycle.is_ending:
             await self._end()
-        return crew.stuck
+        return crew.busy()
 
     async def _wait(self, shift: Shift) -> None:
         """Wait for the tasks to end; cut the jobs off when their time is up."""
@@ -372,19 +378,15 @@ class Consumer:
         while not crew.is_wound_down and (left := limit - monotonic()) > 0:
             await crew.mail.wait(left)
 
-    async def _insist(self, shift: Shift) -> None:
-        """Deal with handlers that go on though they were cancelled."""
+    async def _insist(self) -> None:
+        """Fail the jobs that go on though they were cancelled; they are left behind."""
         crew = self._crew
         stubborn = [work for work in crew.works if work.slot.job is not None and not work.slot.is_cancelled]
         for work in stubborn:
             log.error("job %a (%a) goes on though it was cancelled", work.job.jid, work.job.jobtype)
             crew.fail_running(work)
-        if not stubborn:
-            return
-        await self._wait_wound_down(FORCED_EXIT)
-        if shift.is_persistent:
-            await self._end()
-            self._exit(shift, len(stubborn))
+        if stubborn:
+            await self._wait_wound_down(FORCED_EXIT)
 
     def _take_signals(self) -> None:
         crew = self._crew

@@ -65,6 +65,8 @@ class Crew:
         self.lock: threading.RLock = threading.RLock()
         """Guards the lifecycle and the set of works, which the heart's thread looks at."""
         self.heart_wake: threading.Event = threading.Event()
+        self.tell_guard: Callable[[], None] = lambda: None
+        """Called when the consumer's state changes, by any thread."""
         self.changed: Event = kit.event()
         """Set, and replaced, when the consumer's state changes."""
         self.mail: Bell = Bell(kit)
@@ -203,7 +205,7 @@ class Crew:
     @property
     def is_idle(self) -> bool:
         """True when no job runs, is about to come, or has an outcome to report that the server does not refuse."""
-        return not self.works and not self._fetching and len(self.outbox) == len(self._later)
+        return not self._has_work and not self._fetching and len(self.outbox) == len(self._later)
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
@@ -357,6 +359,7 @@ class Crew:
 
     def _tell(self) -> None:
         self.heart_wake.set()
+        self.tell_guard()
         self.post(self.look_again)
 
     def stop(self, shift: Shift, error: Exception | None = None) -> None:
@@ -427,13 +430,18 @@ class Crew:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
+    @property
+    def _has_work(self) -> bool:
+        """True while a job is waited for; one that was failed for us, and left behind, is not."""
+        return any(not work.slot.is_cancelled for work in self.works)
+
     def is_settled(self, shift: Shift) -> bool:
         """Tell whether nothing of a shift needs waiting for."""
         ending = self.lifecycle.is_ending or shift.is_stopping
         reporter = self.reporter
         return (
             all(fetcher.has_ended or (ending and fetcher.is_dialling) for fetcher in self.fetchers)
-            and not self.works
+            and not self._has_work
             and (len(self.outbox) == 0 or reporter is None or reporter.has_given_up)
         )
 

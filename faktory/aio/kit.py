@@ -81,8 +81,8 @@ class Group(Protocol):
         """Start a task, in a copy of the present context."""
         ...
 
-    def cancel(self) -> None:
-        """Cancel all its tasks, and again if they go on."""
+    async def leave(self, patience: float) -> int:
+        """Cancel all its tasks, and wait so long for them. Returns how many go on, which nobody waits for any more."""
         ...
 
 
