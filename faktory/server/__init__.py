@@ -12,16 +12,17 @@ It answers what Faktory 1.10.0 answers, except for this:
   the real server loses all but one of them;
 * CR and LF in what an error echoes become spaces, bytes that are no UTF-8 become "?"; the real server sends them on,
   which can desynchronise the connection;
-* the wording of errors about malformed JSON and times, from the second colon on;
+* the wording of errors about times, from the second colon on, and of some about JSON: it changes with the release of Go
+  that the real one is built with, and ours is that of one 1.10.0;
+* a number beyond a float64 is refused also in a field that is ignored;
 * nesting deeper than 512, lines longer than `max_line`, and before the handshake lines longer than 64 KiB are refused;
 * commands are executed one at a time: a huge PUSHB or MUTATE holds up the others;
 * times have microseconds; `wall_time_sec` is 0 and `used_memory_mb` is that of the whole process;
 * the dead set is purged completely each minute, not 100 jobs at a time;
 * a restart keeps all jobs, and what FLUSH left in memory as well;
+* MUTATE requeue of several jobs keeps the order of their time; the real server's is arbitrary: do not rely on either;
+* a job over which a mistake of ours stumbles is logged and put among the dead;
 * there is no web page, no `cron`, no configuration file.
-
-* MUTATE requeue of several jobs keeps the order of their time; the real server's is arbitrary, so do not rely on it;
-* a reservation whose job broke us (a mistake of ours) ends in the dead set, and is logged.
 
 Enterprise features follow what is documented and what others' tests have seen; their refusals' wording is ours. Where
 the documentation is silent:

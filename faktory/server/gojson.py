@@ -4,11 +4,10 @@ The real server decodes into Go structs and stores what it encodes again, so wha
 sent: keys of objects are sorted, every number went through a float64, `<`, `>` and `&` are escaped.
 
 * `parse` turns bytes into Python values; `read_fields` takes known fields out of an object and checks their types;
-* `encode` writes a value; `quote` writes text as Go's `%q` does.
+* `encode` writes a value.
 
-Anything refused raises `DocumentError`, whose text is what the server says after "invalid JSON: ". The wording of
-*syntax* errors is Python's, that of *type* errors is Go's. Numbers that Python would write differently are kept as
-objects of this module between `parse` and `encode`.
+Anything refused raises `DocumentError`, whose text is what the server says after "invalid JSON: ". Numbers that Python
+would write differently are kept as objects of this module between `parse` and `encode`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ import json
 import re
 from math import isfinite
 from typing import Any, Final, TypeGuard
+
+from .gosyntax import complaint
 
 MAX_DEPTH: Final = 512
 """Deepest nesting of a job's `args` and `custom`; the real server stops at 10,000, Python's own parser near 1,000."""
@@ -98,7 +99,7 @@ def _go_float(value: float) -> str:
 
 
 def _refuse_constant(text: str) -> None:
-    raise DocumentError(f"invalid character '{text[0]}' looking for beginning of value")
+    raise ValueError(text)
 
 
 _DECODER: Final = json.JSONDecoder(parse_int=_read_integer, parse_float=_read_float, parse_constant=_refuse_constant)
@@ -119,7 +120,7 @@ def parse(data: bytes) -> Any:
     except RecursionError:
         raise DocumentError("exceeded max depth") from None
     except ValueError as exc:
-        raise DocumentError(str(exc)) from None
+        raise DocumentError(complaint(data) or str(exc)) from None
 
 
 def clean(text: str) -> str:
@@ -137,7 +138,8 @@ def read_fields(value: object, fields: dict[str, str], path: str = "", whole: st
     if value is None:
         return {}
     if not is_object(value):
-        raise DocumentError(f"json: cannot unmarshal {_kind(value)} into Go value of type {whole}")
+        place = f"{path} of" if path[:1] == "." else "Go value of"  # one of a list, or the whole
+        raise DocumentError(f"json: cannot unmarshal {_kind(value).split()[0]} into {place} type {whole}")
     found: dict[str, Any] = {}
     for key, item in value.items():
         name = key if key in fields else key.lower().replace("\u017f", "s")
@@ -158,7 +160,7 @@ def read_list(value: object, whole: str) -> list[Any]:
         return value
     if value is None:
         return []
-    raise DocumentError(f"json: cannot unmarshal {_kind(value)} into Go value of type {whole}")
+    raise DocumentError(f"json: cannot unmarshal {_kind(value).split()[0]} into Go value of type {whole}")
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -278,20 +280,3 @@ def check_depth(text: str) -> None:
                 raise DocumentError("exceeded max depth")
         elif mark in ("]", "}"):
             depth -= 1
-
-
-_ESCAPES: Final = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", '"': '\\"', "\\": "\\\\"
-}  # fmt: skip
-
-
-def quote(text: str) -> str:
-    """Write `text` as Go's `%q` verb does, which is not JSON: error messages and MUTATE's filters use it."""
-    return f'"{"".join(_ESCAPES.get(mark) or (mark if mark.isprintable() else _escaped(mark)) for mark in text)}"'
-
-
-def _escaped(mark: str) -> str:
-    code = ord(mark)
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

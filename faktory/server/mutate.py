@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from .gojson import parse, quote, read_fields
+from .gojson import parse, read_fields
+from .goquote import quote
 from .rules import Refusal
 from .sorted_set import SortedSet
 from .store import Store

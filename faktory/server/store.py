@@ -25,7 +25,8 @@ from itertools import count
 from typing import Final, ParamSpec
 
 from .documents import DEFAULT_RETRY, FailureDocument, JobDocument
-from .gojson import clean, integer, parse, quote
+from .gojson import clean, integer, parse
+from .goquote import quote
 from .rules import End, Refusal, Reservation, Rules
 from .sorted_set import SortedSet
 from .timestamps import LATEST, parse_timestamp, timestamp

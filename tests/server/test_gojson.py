@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from faktory.server.gojson import DocumentError, clean, encode, parse, quote, read_fields, read_list
+from faktory.server.gojson import DocumentError, clean, encode, parse, read_fields, read_list
+from faktory.server.goquote import quote
 
 
 @pytest.mark.parametrize(
