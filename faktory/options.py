@@ -103,7 +103,9 @@ CHILD_TAIL: Final = 50
 FETCHERS: Final = 8
 """Connections that fetch, at most; with the heart's and the reporter's that makes ten, however many jobs run."""
 REPORT_BATCH: Final = 100
-"""Outcomes sent in one write, at most."""
+"""Outcomes sent in one write, at most ..."""
+REPORT_BYTES: Final = 64 * 1024
+"""... and fewer when they reach so many bytes."""
 
 # -- jobs pushed again (seconds) ---------------------------------------------------------------------------------------
 RETRY_FLOOR: Final = 1.0

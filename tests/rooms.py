@@ -52,7 +52,7 @@ _THREADS = (
     "tests/test_consumer.py",
     "tests/faults/test_watch.py",
 )
-_LOOPS = ("tests/test_aio.py", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} -k asyncio or trio")
+_LOOPS = ("tests/test_aio.py", "tests/aio", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} -k asyncio or trio")
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
 ROOMS: list[Room] = [
@@ -83,6 +83,7 @@ ROOMS: list[Room] = [
     Room("asyncio", ("tests/test_asyncio.py", *_LOOPS)),
     Room("trio", ("tests/test_trio.py", *_LOOPS)),
     Room("aio", (*_LOOPS, "tests/contract/test_async_process.py")),
+    Room("aio/outgoing", ("tests/aio/test_outgoing.py",), is_pure=True),
     Room("isolation", _CHILDREN),
 ]
 

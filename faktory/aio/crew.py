@@ -17,12 +17,13 @@ from ..failure import CUT_OFF
 from ..job import Job
 from ..lifecycle import Lifecycle, State
 from ..managed import Managed
-from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, REPORT_BATCH, ConsumerOptions
+from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from ..outbox import Outbox, Outcome, Verdict
 from ..overdue import FetchWatch
 from ..shift import Shift, log_given_up, log_late, log_refused
 from ..slot import Alarm, Lookouts, Slot, Step, time_limit
 from .kit import Bell, Event, Kit
+from .outgoing import Outgoing
 from .work import AsyncHandler, Work
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Crew:
         self.lifecycle: Lifecycle = Lifecycle(
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
-        self.outbox: Outbox = Outbox()
+        self.outgoing: Outgoing = Outgoing()
+        self.outbox: Outbox = self.outgoing.outbox
         self.works: set[Work] = set()
         """The jobs that run, or whose hooks do."""
         self.fetchers: list[Fetcher] = []
@@ -88,9 +90,6 @@ class Crew:
         self._starved: deque[Fetcher] = deque()  # slots are scarce
         self._is_watched = False  # the task that waits in `run` wants to know of each end
         self._about_to_send = 0  # fetchers that give a job its first step, and will take its outcome along
-        self._fresh: deque[Outcome] = deque()  # never sent
-        self._again: deque[Outcome] = deque()  # sent, but the answer was lost
-        self._later: list[Outcome] = []  # refused by the server, for now
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -103,7 +102,11 @@ class Crew:
 
     def leave_to_reporter(self) -> None:
         """Have the reporter send what no fetcher takes along."""
-        if self._fresh and self.reporter is not None:
+        if self.outgoing.has_fresh:
+            self._ring_reporter()
+
+    def _ring_reporter(self) -> None:
+        if self.reporter is not None:
             self.reporter.bell.ring()
 
     def _next_step(self, fetcher: Fetcher, now: float) -> Step:
@@ -205,7 +208,7 @@ class Crew:
     @property
     def is_idle(self) -> bool:
         """True when no job runs, is about to come, or has an outcome to report that the server does not refuse."""
-        return not self._has_work and not self._fetching and len(self.outbox) == len(self._later)
+        return not self._has_work and not self._fetching and self.outgoing.is_idle
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
@@ -240,42 +243,29 @@ class Crew:
         """Have a job's outcome sent, and its slot used again. Can be called twice."""
         outcome, work.outcome = work.outcome, None
         if outcome is not None:
-            self._fresh.append(outcome)
+            self.outgoing.add(outcome)
         if work not in self.works:
             return
         with self.lock:
             self.works.discard(work)
         if self._starved:
             self._starved.popleft().be_woken(is_free=False)
-        elif outcome is not None and self.reporter is not None and not self._about_to_send:
-            self.reporter.bell.ring()
+        elif outcome is not None and not self._about_to_send:
+            self._ring_reporter()
         if self._is_watched:
             self.mail.ring()
 
     def take_fresh(self) -> list[Outcome]:
         """Return outcomes that may leave ahead of a FETCH."""
-        return self._take(self._fresh, is_cut=False) if self._fresh else []
+        return self._without_late(*self.outgoing.take_fresh(monotonic())) if self.outgoing.has_fresh else []
 
     def take_any(self) -> list[Outcome]:
         """Return outcomes to report, first those that were sent already."""
-        if self._later:
-            now = monotonic()
-            self._again.extend(outcome for outcome in self._later if outcome.not_before <= now)
-            self._later = [outcome for outcome in self._later if outcome.not_before > now]
-        return self._take(self._again, is_cut=True) or self._take(self._fresh, is_cut=False)
+        return self._without_late(*self.outgoing.take_any(monotonic()))
 
-    def _take(self, waiting: deque[Outcome], *, is_cut: bool) -> list[Outcome]:
-        now = monotonic()
-        taken: list[Outcome] = []
-        size = 0
-        while waiting and len(taken) < REPORT_BATCH and size < 64 * 1024:
-            outcome = waiting.popleft()
-            if now >= outcome.deadline and (is_cut or not outcome.may_be_sent(now)):
-                self.outbox.give_up(outcome)
-                log_given_up(outcome)
-            else:
-                taken.append(outcome)
-                size += len(outcome.command.line)
+    def _without_late(self, taken: list[Outcome], given_up: list[Outcome]) -> list[Outcome]:
+        for outcome in given_up:
+            log_given_up(outcome)
         return taken
 
     def settled(self, outcome: Outcome) -> None:
@@ -287,31 +277,21 @@ class Crew:
 
     def refused(self, outcome: Outcome, error: ServerError) -> None:
         """Note that the server has answered an outcome with an error: it is sent again later, unless that is final."""
-        verdict = self.outbox.refuse(outcome, error.text, monotonic())
-        if verdict is not Verdict.FINAL:
-            self._later.append(outcome)
+        verdict = self.outgoing.refuse(outcome, error.text, monotonic())
         if verdict is not Verdict.AGAIN:
             log_refused(outcome, error, is_final=verdict is Verdict.FINAL)
-        if self.reporter is not None:
-            self.reporter.bell.ring()
+        self._ring_reporter()
         self.mail.ring()
-
-    def next_report_in(self) -> float:
-        """Return the seconds until a refused outcome is sent again, infinite without one."""
-        moments = [outcome.not_before for outcome in self._later]
-        return max(0.0, min(moments, default=float("inf")) - monotonic())
 
     def unsettled(self, outcomes: list[Outcome]) -> None:
         """Have outcomes sent again, without a FETCH behind them."""
-        self._again.extend(outcomes)
-        if outcomes and self.reporter is not None:
-            self.reporter.bell.ring()
+        self.outgoing.add_again(outcomes)
+        if outcomes:
+            self._ring_reporter()
 
     def carry_over(self, *, is_watched: bool) -> None:
         """Begin a shift with what the last one could not report; `is_watched` rings `mail` for each end of a job."""
-        self._fresh.clear()
-        self._again = deque(self.outbox.waiting())
-        self._later.clear()
+        self.outgoing.carry_over()
         self._parked.clear()
         self._starved.clear()
         self._fetching = self._about_to_send = 0
@@ -377,8 +357,7 @@ class Crew:
         for waiting in (self._parked, self._starved):
             while waiting:
                 waiting.pop().be_woken(is_free=False)
-        if self.reporter is not None:
-            self.reporter.bell.ring()
+        self._ring_reporter()
         self.mail.ring()
 
     # -- what the heart's thread asks ------------------------------------------------------------------------------
@@ -448,7 +427,7 @@ class Crew:
     @property
     def has_only_reports(self) -> bool:
         """True when nothing runs or fetches any more, and outcomes that the server refuses are all that is left."""
-        return not self.works and bool(self._later) and all(fetcher.has_ended for fetcher in self.fetchers)
+        return not self._has_work and self.outgoing.has_refused and all(fetcher.has_ended for fetcher in self.fetchers)
 
     def has_ended(self, reporter: Reporter) -> bool:
         """Tell whether all tasks end by themselves, once the reporter is closed."""
@@ -494,6 +473,5 @@ class Crew:
         outcome = Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
         if outcome.may_be_sent(monotonic()):
             self.outbox.add(outcome)
-            self._fresh.append(outcome)
-            if self.reporter is not None:
-                self.reporter.bell.ring()
+            self.outgoing.add(outcome)
+            self._ring_reporter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import monotonic
 
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from ..outbox import Outcome
@@ -46,7 +47,7 @@ class Reporter:
                 elif self._is_closing:
                     break
                 else:
-                    await self.bell.wait(crew.next_report_in())
+                    await self.bell.wait(crew.outgoing.next_in(monotonic()))
             if self._connection is not None:
                 await self._connection.close()
         except Exception as exc:
