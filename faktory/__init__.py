@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         PushOutcomeUnknown,
         Retry,
         ServerError,
+        ThreadStartFailed,
         VersionMismatch,
     )
     from .job import Failure, Job
@@ -76,6 +77,7 @@ __all__ = [
     "ServerError",
     "State",
     "Summary",
+    "ThreadStartFailed",
     "TypedJob",
     "VersionMismatch",
     "current_job",
@@ -120,6 +122,7 @@ _NAMES = {
         "PushOutcomeUnknown",
         "Retry",
         "ServerError",
+        "ThreadStartFailed",
         "VersionMismatch",
     ),
     ".job": (

@@ -16,10 +16,11 @@ from typing import NoReturn, Self, TypeVar
 
 from .crew import Crew
 from .dialler import Dialler
-from .errors import ConfigurationError, ConsumerTerminated
+from .errors import ConfigurationError, ConsumerTerminated, ThreadStartFailed
 from .heart import Heart
 from .hooks import run as run_hooks
 from .hooks import start as run_startup
+from .launch import launch
 from .lifecycle import State
 from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
@@ -99,7 +100,8 @@ class Consumer:
 
         Raises `ConnectionLost` when the server cannot be talked to; after `reconnect` it can be called again, and then
         first reports what could not be reported, without running any job again. After a terminate it raises
-        `ConsumerTerminated`. Takes no signals; a KeyboardInterrupt terminates and is raised at the end.
+        `ConsumerTerminated`; without room for its threads, `ThreadStartFailed`, before anything is fetched. Takes no
+        signals; a KeyboardInterrupt terminates and is raised at the end.
         """
         shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
         with self._working():
@@ -298,8 +300,7 @@ class Consumer:
         what = "threads" if crew.nursery is None else "child processes"
         log.info("working as %s at %s: %d %s, queues %s", self.wid, self._heart.server, len(crew.workers), what, queues)
         with self._beating():
-            for number, worker in enumerate(crew.workers, 1):
-                threading.Thread(target=worker.run, name=f"faktory-worker-{number}", daemon=True).start()
+            self._launch(shift)
             while True:
                 try:
                     self._wait(shift)
@@ -314,6 +315,26 @@ class Consumer:
         if interrupt is not None:
             raise interrupt
         return busy
+
+    def _launch(self, shift: Shift) -> None:
+        """Start the threads, and let them begin when all are there and what came meanwhile has been heard."""
+        crew = self._crew
+        crew.gate = threading.Event()
+        workers, crew.workers = crew.workers, []
+        try:
+            for number, worker in enumerate(workers, 1):
+                launch(f"faktory-worker-{number}", worker.run)
+                crew.workers.append(worker)
+            while self._take_mail(0.0):
+                pass
+        except ThreadStartFailed as exc:
+            log.error("%s", exc)
+            crew.stop(shift, exc)
+        except BaseException:
+            crew.stop(shift)
+            raise
+        finally:
+            crew.gate.set()
 
     def _wait(self, shift: Shift) -> None:
         """Wait for the workers to end; cut them off when their time is up."""
@@ -337,13 +358,14 @@ class Consumer:
                 return  # a lost connection ended the shift; a job that goes on is reported by the next one
             self._take_mail(min(limit, crew.lifecycle.deadline, now + 3600) - now)
 
-    def _take_mail(self, seconds: float) -> None:
+    def _take_mail(self, seconds: float) -> bool:
+        """Wait for a signal, or for something to look at. Returns False when there was none in time."""
         try:
             mail = self._crew.mailbox.get(timeout=max(0.0, seconds))
         except Empty:
-            return
+            return False
         if mail is None:
-            return
+            return True
         match self._signals.meaning(*mail):
             case Wish.DUMP:
                 self._dump_stacks()
@@ -353,6 +375,7 @@ class Consumer:
                 self._crew.force()
             case Wish.TERMINATE:
                 self._crew.terminate()
+        return True
 
     def _tell_quiet(self) -> None:
         if not self._told_quiet:

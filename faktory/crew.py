@@ -70,6 +70,8 @@ class Crew:
         """Wakes the thread that waits in `run`: a signal with its moment, or None to look again. Safe in handlers."""
         self.heart_wake: threading.Event = threading.Event()
         self._heart_until = float("inf")
+        self.gate: threading.Event = threading.Event()
+        """Lets the threads of a shift begin, when all of them are there: nothing is fetched before."""
         self.fetched_at: float | None = None
         """When the last FETCH was answered, with or without a job; None before the first of a shift."""
         self.reported_at: float | None = None

@@ -22,6 +22,7 @@
     ├── Retry                                raised by a handler: run me again later
     ├── Discard                              raised by a handler: drop me, this is no failure
     ├── ChildStartFailed                     child processes end before they are ready
+    ├── ThreadStartFailed                    a worker's threads cannot be started
     └── ConsumerTerminated                   the consumer has ended and cannot run again
 
 The facts are attributes; the text is for people. All of them can be pickled.
@@ -175,6 +176,14 @@ class ChildStartFailed(FaktoryError):
 
     Raised by `run`, `run_one` and `drain` after some tries, and by their next call when it has not healed by then;
     `run_to_completion` goes on trying.
+    """
+
+
+class ThreadStartFailed(FaktoryError):
+    """A thread that a worker needs could not be started: the system has no more threads, or no memory for one.
+
+    Nothing was fetched. Fewer `workers`, or more room (`ulimit -u`, `ulimit -v`, a container's limits of pids and
+    memory), help.
     """
 
 

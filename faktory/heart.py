@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from .commands import Beat, is_unknown_worker
 from .connection import Connection
 from .crew import Crew
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
+from .launch import launch
 from .lifecycle import Lifecycle
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 from .outbox import Outcome
@@ -78,11 +80,10 @@ class Heart:
         self.beaten_at = monotonic()
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Begin to beat. Raises `ThreadStartFailed`."""
         # An event for each thread: one that outlived its `stop` must not go on with its successor's.
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._live, args=[self._stopping], name="faktory-heart", daemon=True)
-        self._thread.start()
+        self._thread = launch("faktory-heart", partial(self._live, self._stopping))
 
     def stop(self) -> None:
         """Stop beating; the connection stays open. An exchange under way is left to itself after a second."""

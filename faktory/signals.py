@@ -17,6 +17,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
+from .launch import launch
 from .options import SECOND_SIGNAL
 
 log: logging.Logger = logging.getLogger("faktory.signals")
@@ -124,9 +125,8 @@ def _waking(wake: Note) -> Generator[None, None, None]:
             for number in numbers:
                 wake(number, monotonic())
 
-    thread = threading.Thread(target=pass_on, name="faktory-signals", daemon=True)
     try:
-        thread.start()
+        thread = launch("faktory-signals", pass_on)
         theirs = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
             yield

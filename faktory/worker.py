@@ -76,6 +76,7 @@ class Worker:
     def run(self) -> None:
         """Work until the crew says END. The thread's outermost line."""
         self.thread_id = threading.get_ident()
+        self._crew.gate.wait()
         try:
             while self._step():
                 pass

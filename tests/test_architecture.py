@@ -83,15 +83,19 @@ LAW: dict[str, set[str]] = {
         "outbox", "overdue", "registry", "shift", "slot",
     },
     "shift": {"chain", "commands", "job", "outbox", "queues", "slot"},
-    "signals": {"options"},
+    "launch": set(),
+    "signals": {"launch", "options"},
     "outage": {"backoff", "options"},
     "dialler": {"connection", "outage"},
     "worker": {
         "backoff", "chain", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options",
         "outbox", "registry", "shift", "slot", "wire",
     },
-    "heart": {"backoff", "commands", "connection", "crew", "lifecycle", "options", "outbox"},
-    "consumer": {"crew", "dialler", "heart", "hooks", "lifecycle", "options", "queues", "shift", "signals", "worker"},
+    "heart": {"backoff", "commands", "connection", "crew", "launch", "lifecycle", "options", "outbox"},
+    "consumer": {
+        "crew", "dialler", "heart", "hooks", "launch", "lifecycle", "options", "queues", "shift", "signals",
+        "worker",
+    },
     # ring 3, async
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
@@ -141,7 +145,7 @@ OWNERS: dict[str, set[str]] = {
     "selectors": {"isolation", "server"},
     "threading": {
         "connection", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background", "foreground", "aio", "signals",
+        "background", "foreground", "aio", "signals", "launch",
     },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),

@@ -33,6 +33,7 @@ from faktory.errors import (
     PushOutcomeUnknown,
     Retry,
     ServerError,
+    ThreadStartFailed,
     VersionMismatch,
 )
 
@@ -62,6 +63,7 @@ EXAMPLES: list[tuple[FaktoryError, str, dict[str, object]]] = [
     (JobCancelled("stopping"), "stopping", {}),
     (ConsumerTerminated("ended"), "ended", {}),
     (ChildStartFailed("no database"), "no database", {}),
+    (ThreadStartFailed("no more"), "no more", {}),
     (Retry(in_=60), "the job wants to run again in 60", {"in_": 60}),
     (Retry(), "the job wants to run again", {"in_": None}),
     (Discard("too old"), "too old", {"reason": "too old"}),

@@ -307,6 +307,7 @@ class Consumer:
 
     async def _run_shift(self, shift: Shift, *, is_single: bool) -> int:
         crew = self._crew
+        self._take_signals()  # what came while `on_startup` ran: a worker told to end fetches nothing
         crew.stuck = self._threads.busy
         crew.carry_over(is_watched=is_single)
         crew.fetched_at = monotonic()

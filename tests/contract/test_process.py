@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -89,6 +90,28 @@ def test_signals_that_come_together_are_one(backend: Backend) -> None:
         assert end_of(worker, backend) == 0, worker.errors
         assert sum(line.startswith("done") for line in worker.lines) == 1
     assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGTSTP])
+@pytest.mark.parametrize("library", ["threads", "asyncio", "trio"])
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_end_while_it_starts_fetches_nothing(
+    server: Server, client: Client, library: str, number: signal.Signals
+) -> None:
+    """P16: a signal that comes while `on_startup` runs is heard before the first FETCH."""
+    client.push_bulk(Job("nap", [0]) for _ in range(64))
+    environment = os.environ | {"STARTUP": "0.5"}
+    arguments = [WORKER] if library == "threads" else ["tests.programs.async_worker", library]
+    options = ["--workers", 64] if library == "threads" else []
+    with Program(*arguments, server.url, "default", *options, env=environment) as worker:
+        worker.expect("starting")
+        worker.signal(number)
+        if number == signal.SIGTSTP:
+            until(lambda: "quiet:" in worker.errors)
+            worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0, worker.errors
+        assert not [line for line in worker.lines if line.startswith("start ")]
+    assert (len(server.queue("default")), len(server.working), len(server.retries)) == (64, 0, 0)
 
 
 def test_an_ignored_hup_stays_ignored(server: Server, client: Client) -> None:

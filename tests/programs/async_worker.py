@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import faktory
 from faktory import Job
 from faktory.context import running
 
-from .worker import say
+from .worker import say, start_slowly
 
 
 def main() -> None:
@@ -74,6 +75,8 @@ def main() -> None:
             .shutdown_timeout(timeout)
             .on_shutdown(lambda: say("shutdown"))
         )
+        if "STARTUP" in os.environ:
+            builder.on_startup(start_slowly)
         connect = builder.connect_trio if library == "trio" else builder.connect_asyncio
         await (await connect(url)).run_to_completion([queue])
 

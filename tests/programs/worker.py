@@ -46,6 +46,11 @@ def boom(job: Job) -> None:
     raise ValueError("no good")
 
 
+def start_slowly() -> None:
+    say("starting")
+    time.sleep(float(os.environ["STARTUP"]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
@@ -69,6 +74,8 @@ def main() -> None:
     )
     if options.wid:
         builder.wid(options.wid)
+    if "STARTUP" in os.environ:
+        builder.on_startup(start_slowly)
     consumer = builder.connect(options.url)
     say("ready", consumer.wid)
     consumer.run_to_completion([options.queue])
