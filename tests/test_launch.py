@@ -41,9 +41,7 @@ def test_a_thread_that_is_started_runs() -> None:
 
 def test_no_room_for_a_thread_is_an_error_of_ours(out_of_threads: Callable[[str], None]) -> None:
     out_of_threads("faktory-test")
-    with pytest.raises(
-        ThreadStartFailed, match=r"faktory-test could not be started .can't start new thread.: expected"
-    ):
+    with pytest.raises(ThreadStartFailed, match=r"faktory-test could not be started"):
         launch("faktory-test", print)
 
 
