@@ -295,12 +295,11 @@ class Consumer:
         self._begin(is_persistent=shift.is_persistent)
         crew.fetched_at = monotonic()
         crew.workers = [Worker(crew, shift, self._dialler) for _ in range(crew.options.workers)]
-        interrupt: KeyboardInterrupt | None = None
         queues = shift.next_fetch().line.decode().split()[1:]
         what = "threads" if crew.nursery is None else "child processes"
         log.info("working as %s at %s: %d %s, queues %s", self.wid, self._heart.server, len(crew.workers), what, queues)
         with self._beating():
-            self._launch(shift)
+            interrupt = self._launch(shift)
             while True:
                 try:
                     self._wait(shift)
@@ -316,8 +315,11 @@ class Consumer:
             raise interrupt
         return busy
 
-    def _launch(self, shift: Shift) -> None:
-        """Start the threads, and let them begin when all are there and what came meanwhile has been heard."""
+    def _launch(self, shift: Shift) -> KeyboardInterrupt | None:
+        """Start the threads, and let them begin when all are there and what came meanwhile has been heard.
+
+        Returns the KeyboardInterrupt that struck in here, after which nothing is fetched.
+        """
         crew = self._crew
         crew.gate = threading.Event()
         workers, crew.workers = crew.workers, []
@@ -330,11 +332,12 @@ class Consumer:
         except ThreadStartFailed as exc:
             log.error("%s", exc)
             crew.stop(shift, exc)
-        except BaseException:
-            crew.stop(shift)
-            raise
+        except KeyboardInterrupt as exc:
+            crew.terminate()
+            return exc
         finally:
             crew.gate.set()
+        return None
 
     def _wait(self, shift: Shift) -> None:
         """Wait for the workers to end; cut them off when their time is up."""
