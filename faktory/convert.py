@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
+import sys
 import types
 import typing
-from collections import abc
+from collections import ChainMap, abc
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -33,10 +35,11 @@ _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 
 
 class Compiler:
-    """Makes converters; `names` are the local names that annotations written as text may use."""
+    """Makes converters. `names` are local names that the annotations of classes local to `module` may use as text."""
 
-    def __init__(self, names: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, names: Mapping[str, Any] | None = None, module: str = "") -> None:
         self._names = dict(names or {})
+        self._module = module
         self._known: dict[Any, Converter] = {}  # also those still being made: types can contain themselves
 
     def of(self, annotation: Any) -> Converter:
@@ -108,23 +111,33 @@ class Compiler:
         if issubclass(kind, enum.Enum):
             return enumeration(kind)
         if issubclass(kind, dict) and hasattr(kind, "__required_keys__"):  # a TypedDict, of typing_extensions too
-            return self._within(annotation, lambda: self._typed_dict(annotation, kind, arguments))
+            return self._within(
+                annotation, lambda: self._typed_dict(annotation, kind, arguments), dict, frozenset((dict,))
+            )
         if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-            return self._within(annotation, lambda: self._named_tuple(kind, arguments))
+            return self._within(annotation, lambda: self._named_tuple(kind, arguments), kind, frozenset((list,)))
         if hasattr(kind, "model_dump") and hasattr(kind, "model_validate"):
             return model(name_of(annotation), kind)
         if dataclasses.is_dataclass(kind):
-            return self._within(annotation, lambda: self._dataclass(annotation, kind, arguments))
+            return self._within(
+                annotation, lambda: self._dataclass(annotation, kind, arguments), kind, frozenset((dict,))
+            )
         return None
 
-    def _within(self, annotation: Any, make: Callable[[], Converter]) -> Converter:
-        """Make a converter that its own parts may ask for meanwhile."""
+    def _within(
+        self,
+        annotation: Any,
+        make: Callable[[], Converter],
+        kind: type[Any] | None = None,
+        forms: frozenset[type[Any]] = EVERY_FORM,
+    ) -> Converter:
+        """Make a converter that its own parts may ask for meanwhile: what it will take and make is known by then."""
         if annotation in self._known:
             return self._known[annotation]
-        draft = Converter(name_of(annotation), None, EVERY_FORM, _unmade, _unmade)
+        draft = Converter(name_of(annotation), kind, forms, _unmade, _unmade)
         # Through the draft at each call: `dump` and `load` are not there yet.
         self._known[annotation] = Converter(
-            draft.name, None, EVERY_FORM, lambda value: draft.dump(value), lambda value: draft.load(value)
+            draft.name, kind, forms, lambda value: draft.dump(value), lambda value: draft.load(value)
         )
         try:
             made = make()
@@ -141,15 +154,36 @@ class Compiler:
         return self.of(_filled(origin.__value__, dict(zip(origin.__type_params__, arguments, strict=True))))
 
     def _hints(self, kind: type[Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
-        hints = typing.get_type_hints(kind, localns=self._names or None, include_extras=True)
+        hints = self._written(kind)
         known = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
         return {name: _filled(hint, known) for name, hint in hints.items()}
 
+    def _written(self, kind: type[Any]) -> dict[str, Any]:
+        """Return the annotations of a class, each read where it was written: in its own class, and that in its module.
+
+        Raises NameError for a name not there yet.
+        """
+        hints: dict[str, Any] = {}
+        for base in reversed(kind.__mro__):
+            written = inspect.get_annotations(base)
+            if not written:
+                continue
+            module: dict[str, Any] = getattr(sys.modules.get(base.__module__), "__dict__", {})
+            is_local = "<locals>" in base.__qualname__ and base.__module__ == self._module
+            scopes: list[Any] = [{parameter.__name__: parameter for parameter in getattr(base, "__type_params__", ())}]
+            if is_local:
+                scopes.append(self._names)
+            if not hasattr(kind, "__required_keys__"):  # what a TypedDict has inherited knows its module by itself
+                scopes += [module, vars(base)]
+            hints |= read_hints(written, module, ChainMap(*scopes))
+        return hints
+
     def _dataclass(self, annotation: Any, kind: type[Any], arguments: tuple[Any, ...]) -> Converter:
         missing = dataclasses.MISSING
-        for field in kind.__dataclass_fields__.values():
-            if isinstance(field.type, dataclasses.InitVar) or str(field.type).startswith(("InitVar", "dataclasses.In")):
-                raise Unsupported(f"{name_of(annotation)}, whose InitVar {field.name!a} could not be sent")
+        taken = inspect.signature(kind.__init__).parameters
+        for name in kind.__dataclass_fields__.keys() - {field.name for field in dataclasses.fields(kind)}:
+            if name in taken:  # a ClassVar is not
+                raise Unsupported(f"{name_of(annotation)}, whose InitVar {name!a} could not be sent")
         hints = self._hints(kind, arguments)
         fields = [
             (field.name, self.of(hints[field.name]), field.default is missing and field.default_factory is missing)
@@ -173,6 +207,20 @@ class Compiler:
         items = [self.of(hints.get(name, Any)) for name in kind._fields]
         least = len(items) - len(kind._field_defaults)
         return row(kind.__name__, kind, items, least, lambda found: kind(*found))
+
+
+def read_hints(
+    annotations: Mapping[str, Any], module: dict[str, Any], names: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return annotations with those that are text read, `names` before those of the module. Raises NameError.
+
+    Also for a name within a module that has not got it yet, as in two modules that import each other.
+    """
+    holder = type("holder", (), {"__annotations__": dict(annotations)})  # of a class: it may have a ClassVar
+    try:
+        return typing.get_type_hints(holder, module, names, include_extras=True)
+    except AttributeError as exc:
+        raise NameError(str(exc)) from exc
 
 
 def name_of(annotation: Any) -> str:

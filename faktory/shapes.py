@@ -361,8 +361,6 @@ def served(form: Any) -> Any:
 
 def _optional(name: str, some: Converter) -> Converter:
     dump, load = some.dump, some.load
-    if NoneType in some.forms:  # Any | None, or a union that has None already
-        return some
     return Converter(
         name,
         None,

@@ -10,10 +10,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any
 
-from .convert import Compiler
+from .convert import Compiler, read_hints
 from .errors import ConfigurationError, InvalidJob
 from .scalars import BadValue, Converter
 from .shapes import Unsupported
@@ -78,19 +77,18 @@ class Signature:
         annotation = parameter.annotation
         try:
             return self._resolved(parameter.name, annotation) is context
-        except NameError:  # imported for type checkers only
+        except NameError:  # imported for type checkers only, or not there yet
             return isinstance(annotation, str) and annotation.split(".")[-1] == context.__name__
 
     def _resolved(self, name: str, annotation: Any) -> Any:
         if annotation is _MISSING or annotation is Any:
             return annotation
-        holder = SimpleNamespace(__annotations__={name: annotation})
-        module_names = getattr(inspect.unwrap(self._function), "__globals__", {})
-        return get_type_hints(holder, module_names, self._names or None, include_extras=True)[name]
+        module = getattr(inspect.unwrap(self._function), "__globals__", {})
+        return read_hints({name: annotation}, module, self._names or None)[name]
 
     def compile(self) -> list[Converter]:
         """Make the converters. Raises `ConfigurationError`, and NameError for a name not there yet."""
-        compiler = Compiler(self._names)
+        compiler = Compiler(self._names, getattr(self._function, "__module__", ""))
         self._rest_converter = None if self._rest is None else self._converter(compiler, self._rest)
         found = [self._converter(compiler, parameter) for parameter in self._positional]
         self._plain = tuple(converter.kind if converter.is_plain else None for converter in found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial, update_wrapper
@@ -78,7 +78,7 @@ class Options:
             reserve_for=self.reserve_for,
             backtrace=self.backtrace,
             at=at,
-            custom=self.custom,
+            custom=deepcopy(dict(self.custom)) if isinstance(self.custom, Mapping) else self.custom,
         )
         if self.unique_for is not None:
             job.unique_for(self.unique_for)

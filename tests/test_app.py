@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -920,3 +921,48 @@ def test_a_hook_is_told_of_jobs_that_run_again(app: App, server: Server, caplog:
 def test_only_exceptions_can_be_retried_on_or_discarded(app: App) -> None:
     with pytest.raises(ConfigurationError, match="retry_on takes subclasses of Exception, got SystemExit"):
         app.job(retry_on=(SystemExit,))  # type: ignore[arg-type]
+
+
+def test_what_a_push_function_writes_stays_with_the_push(app: App, server: Server) -> None:
+    @app.on_push
+    def tag(job: Job, call_next: Callable[[], str]) -> str:
+        assert job.custom is not None
+        job.custom["trace"]["id"] = job.custom["trace"].get("id", 0) + 1
+        return call_next()
+
+    @app.job(custom={"trace": {}})
+    def work() -> None: ...
+
+    work.enqueue()
+    work.enqueue()
+    assert [job.custom for job in server.queue("default")] == [{"trace": {"id": 1}}] * 2
+
+
+def test_modules_that_import_each_other_can_be_declared(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "first_jobs.py").write_text(
+        "from __future__ import annotations\n"
+        "import faktory\nimport second_jobs\n"
+        "from dataclasses import dataclass\n"
+        "app = faktory.App()\n"
+        "@dataclass\nclass One:\n    other: second_jobs.Two | None = None\n"
+        "@app.job\ndef one(ctx: faktory.JobContext, value: second_jobs.Two) -> None: ...\n"
+    )
+    (tmp_path / "second_jobs.py").write_text(
+        "from __future__ import annotations\n"
+        "import faktory\nimport first_jobs\n"
+        "from dataclasses import dataclass\n"
+        "app = faktory.App()\n"
+        "@app.job\ndef two(ctx: faktory.JobContext, value: first_jobs.One) -> None: ...\n"
+        "@dataclass\nclass Two:\n    n: int = 0\n"
+    )
+    program = (
+        "import first_jobs, second_jobs\n"
+        "print(second_jobs.two.to_job(first_jobs.One(second_jobs.Two(3))).args)\n"
+        "print(first_jobs.one.to_job(second_jobs.Two(4)).args)\n"
+        "first_jobs.app.consumer(); second_jobs.app.consumer()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(faktory.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.stdout == "[{'other': {'n': 3}}]\n[{'n': 4}]\n", done.stderr

@@ -10,10 +10,23 @@ import operator
 import sys
 import typing
 from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar as Alias
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Required, TypedDict, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Required,
+    TypedDict,
+    TypeVar,
+)
 from uuid import UUID
 
 import pytest
@@ -23,6 +36,7 @@ from hypothesis import strategies as st
 from faktory.convert import Compiler, name_of
 from faktory.scalars import BadValue
 from faktory.shapes import Unsupported, served
+from tests import status_models
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -246,7 +260,7 @@ def test_local_names_can_be_told() -> None:
 
     with pytest.raises(NameError):
         Compiler().of(Whole)
-    found = Compiler(locals()).of(Whole)
+    found = Compiler(locals(), __name__).of(Whole)
     assert found.load(found.dump(Whole([Part(1)]))) == Whole([Part(1)])
 
 
@@ -433,3 +447,130 @@ def test_what_we_take_pydantic_takes_too(pair: tuple[Any, Any], form: object) ->
     if "bytes" in str(annotation) or "timedelta" in str(annotation):
         return
     assert _adapter(annotation).validate_json(json.dumps(form)) == found
+
+
+# -- types that contain themselves, and where names are looked up ----------------------------------------------------
+
+
+@dataclass
+class Branch:
+    value: int
+    next: Branch | None = None
+    children: list[Branch] = field(default_factory=list)
+
+
+class Linked(NamedTuple):
+    value: int
+    next: Linked | None = None
+
+
+class Comment(TypedDict):
+    text: str
+    answer: Comment | None
+
+
+@dataclass
+class Parent:
+    child: Child | None = None
+
+
+@dataclass
+class Child:
+    parent: Parent | int | None = None
+    by_name: dict[str, Parent | None] = field(default_factory=dict)
+
+
+@dataclass
+class Either:
+    other: Either | str | None = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "form"),
+    [
+        (Branch, Branch(1), {"value": 1, "next": None, "children": []}),
+        (
+            Branch,
+            Branch(1, Branch(2), [Branch(3)]),
+            {
+                "value": 1,
+                "next": {"value": 2, "next": None, "children": []},
+                "children": [{"value": 3, "next": None, "children": []}],
+            },
+        ),
+        (Linked, Linked(1, Linked(2)), [1, [2, None]]),
+        (
+            Comment,
+            {"text": "a", "answer": {"text": "b", "answer": None}},
+            {"text": "a", "answer": {"text": "b", "answer": None}},
+        ),
+        (Parent, Parent(Child(Parent())), {"child": {"parent": {"child": None}, "by_name": {}}}),
+        (
+            Parent,
+            Parent(Child(7, {"a": None, "b": Parent()})),
+            {"child": {"parent": 7, "by_name": {"a": None, "b": {"child": None}}}},
+        ),
+        (Either, Either(Either("x")), {"other": {"other": "x"}}),
+    ],
+)
+def test_types_may_contain_themselves(kind: Any, value: Any, form: Any) -> None:
+    converter = Compiler().of(kind)
+    assert converter.dump(value) == form
+    assert converter.load(form) == value
+
+
+@dataclass
+class AliasedInit:
+    key: Alias[str]
+    size: int = 0
+    kept: ClassVar[int] = 5
+
+
+def test_what_only_the_constructor_takes_is_refused_whatever_it_is_called() -> None:
+    with pytest.raises(Unsupported, match="AliasedInit, whose InitVar 'key' could not be sent"):
+        Compiler().of(AliasedInit)
+
+
+def test_a_class_is_read_in_its_own_module() -> None:
+    class Status(enum.Enum):
+        OTHER = "other"
+
+    @dataclass
+    class Own:
+        status: Status
+
+    @dataclass
+    class Heir(status_models.Base):
+        own: Status
+
+    compiler = Compiler(locals(), __name__)
+    for kind, value, form in (
+        (status_models.Ticket, status_models.Ticket(status_models.Status.OPEN), {"status": "open"}),
+        (status_models.Row, status_models.Row(status_models.Status.OPEN), ["open"]),
+        (status_models.Longer, {"status": status_models.Status.OPEN, "name": "a"}, {"status": "open", "name": "a"}),
+        (Own, Own(Status.OTHER), {"status": "other"}),
+        (Heir, Heir(status_models.Status.OPEN, Status.OTHER), {"status": "open", "own": "other"}),
+    ):
+        converter = compiler.of(kind)
+        assert converter.dump(value) == form
+        assert converter.load(form) == value
+
+
+@dataclass
+class Constant:
+    size: int
+    kept: ClassVar[int] = 5
+
+
+def test_what_belongs_to_the_class_alone_does_not_travel() -> None:
+    assert Compiler().of(Constant).dump(Constant(1)) == {"size": 1}
+
+
+@dataclass
+class HalfMade:
+    other: status_models.NotYet  # type: ignore[name-defined]
+
+
+def test_a_name_that_a_module_has_not_got_yet_is_one_that_is_not_there_yet() -> None:
+    with pytest.raises(NameError, match="NotYet"):
+        Compiler().of(HalfMade)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -175,3 +175,10 @@ def test_a_context_may_be_imported_for_type_checkers_only() -> None:
     kind = type("JobContext", (), {})
     assert Signature("work", work, kind).takes_context
     assert not Signature("work", lambda a: None, kind).takes_context
+
+
+def test_a_qualifier_that_no_parameter_has_is_told() -> None:
+    def work(a: Final[int]) -> None: ...  # type: ignore[valid-type]
+
+    with pytest.raises(ConfigurationError, match=r"the parameter 'a' of the job 'work' has Final\[int\], which cannot"):
+        Signature("work", work, Context)
