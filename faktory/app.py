@@ -324,6 +324,10 @@ class App:
         """Push a job through the `on_push` functions; return its jid."""
         return self._pushed(job, self._delivery.push)
 
+    def perform(self, job: Job) -> Any:
+        """Run a job here and now, as a worker would, but that what it raises reaches the caller; return its result."""
+        return self._delivery.perform(job)
+
     async def apush(self, job: Job) -> str:
         """Async twin of `push`."""
         return await in_thread(self.push, job)

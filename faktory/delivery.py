@@ -132,8 +132,6 @@ class Delivery:
             return self.client().push(job)
         arrived = Job.decode(encode_job(job))  # the same journey as through a server
         if mode == "foreground":
-            if not self._closes_at_exit:
-                self._close_at_exit()
             foreground.run(self.perform, arrived)
         else:
             self._background().push(arrived)
@@ -150,6 +148,8 @@ class Delivery:
     def perform(self, job: Job) -> Any:
         """Run a job in this thread. Returns what it returned, None for one that was skipped, retried or discarded."""
         self._has_performed = True
+        if not self._closes_at_exit:
+            self._close_at_exit()
         typed = self._find(job.jobtype)
         handler = typed.__faktory_handler__
         token = running.set(Run(job, monotonic() + time_limit(job.reservation, typed.timeout), self._managed))

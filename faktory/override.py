@@ -28,19 +28,8 @@ class Runner(Protocol):
         ...
 
 
-class Override(Protocol):
-    """What the latest one pushed decides. Called by any thread, and in forked children, too."""
-
-    takes_jobs: bool
-    """True when nothing is sent: jobs go to `take`, other commands to `call`."""
-
-    def address(self, told: Address) -> Address:
-        """Return where a client or worker connects that was told this address. Raises `ConfigurationError`."""
-        ...
-
-    def time(self) -> float:
-        """Return the time in seconds since 1970, for what is said relative to it."""
-        ...
+class Taker(Protocol):
+    """Who takes what would be sent."""
 
     def take(self, job: Any, runner: Runner) -> None:
         """Take a job that an app pushes, and who would run it; the job has made the journey through JSON."""
@@ -48,6 +37,23 @@ class Override(Protocol):
 
     def call(self, command: Any) -> Any:
         """Answer a command that a client would send."""
+        ...
+
+
+class Override(Protocol):
+    """What the latest one pushed decides. Called by any thread, and in forked children, too."""
+
+    @property
+    def taker(self) -> Taker | None:
+        """Who takes jobs and commands; None when they are sent."""
+        ...
+
+    def address(self, told: Address) -> Address:
+        """Return where a client or worker connects that was told this address. Raises `ConfigurationError`."""
+        ...
+
+    def time(self) -> float:
+        """Return the time in seconds since 1970, for what is said relative to it."""
         ...
 
     def keep(self, owner: object, make: Callable[[], T]) -> T:
@@ -77,9 +83,9 @@ def active() -> Override | None:
     return _pushed[-1] if _pushed else None
 
 
-def taker() -> Override | None:
-    """Return what is in force, if nothing is sent under it."""
-    return _pushed[-1] if _pushed and _pushed[-1].takes_jobs else None
+def taker() -> Taker | None:
+    """Return who takes what would be sent; None when it is sent."""
+    return _pushed[-1].taker if _pushed else None
 
 
 def place(told: Address) -> Address:

@@ -85,6 +85,7 @@ ROOMS: list[Room] = [
     Room("aio", (*_LOOPS, "tests/contract/test_async_process.py")),
     Room("aio/outgoing", ("tests/aio/test_outgoing.py",), is_pure=True),
     Room("isolation", _CHILDREN),
+    Room("testing", ("tests/testing",)),
 ]
 
 

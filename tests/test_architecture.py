@@ -126,6 +126,10 @@ LAW: dict[str, set[str]] = {
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "typed"},
     "__main__": {"cli"},
+    "testing": {
+        "address", "app", "builder", "callables", "client", "commands", "consumer", "context", "foreground",
+        "isolation", "job", "managed", "moments", "override", "server", "slot", "typed",
+    },
 }  # fmt: skip
 
 # Types only: a worker and its crew, or dialler, know each other. Listed here because they are cycles on paper.
@@ -139,23 +143,26 @@ SERVER_MAY = {"errors", "job", "wire"}
 OWNERS: dict[str, set[str]] = {
     # trio: to close a socket when its loop has ended
     "socket": {"connection", "isolation", "server", "asyncio", "trio"},
-    # aio, trio, builder and client: for the type alone
-    "ssl": {"connection", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio"},
+    # aio, trio, builder, client and testing: for the type alone
+    "ssl": {"connection", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio", "testing"},
     "select": {"connection", "isolation"},
     "selectors": {"isolation", "server"},
     "threading": {
         "connection", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background", "foreground", "aio", "signals", "launch",
+        "background", "foreground", "aio", "signals", "launch", "testing",
     },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
     # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
-    "asyncio": {"asyncio", "background", "delivery", "server"},
+    # testing: async jobs of a test that is not
+    "asyncio": {"asyncio", "background", "delivery", "server", "testing"},
     "trio": {"trio"},
-    "signal": {"signals", "cli", "isolation"},
+    # testing: ends a drain that hangs
+    "signal": {"signals", "cli", "isolation", "testing"},
     "time": {
         "connection", "pool", "client", "isolation", "crew", "worker", "heart", "dialler", "outage", "consumer",
         "signals", "server", "cli", "aio", "context", "typed", "delivery", "background",
+        "testing",
     },
     "random": {"backoff", "queues", "server", "settling"},
     "secrets": {"job", "options", "builder", "server"},
@@ -168,7 +175,8 @@ OWNERS: dict[str, set[str]] = {
     "ctypes": {"isolation"},
     "subprocess": {"isolation"},
     "runpy": {"isolation"},
-    "pickle": set(),
+    # testing: brings exceptions from the children of a test, by files in a folder of its own
+    "pickle": {"testing"},
 }  # fmt: skip
 
 FILES = sorted(path for path in ROOT.rglob("*.py"))
@@ -254,6 +262,9 @@ def test_the_outside_world_has_owners(path: Path) -> None:
     room = room_of(path)
     for name, _ in imports_of(path):
         top = name.split(".")[0]
+        if top == "pytest" and path.parent.name == "testing":
+            assert path.stem in ("plugin", "remote"), f"testing/{path.name} may not import pytest"
+            continue
         if top in OWNERS:
             assert room in OWNERS[top], f"{room} may not import {top}"
         assert top in ("faktory", "__future__", "trio") or top in sys.stdlib_module_names, (
@@ -263,8 +274,9 @@ def test_the_outside_world_has_owners(path: Path) -> None:
 
 def test_the_environment_is_read_only_where_it_should_be() -> None:
     readers = {room_of(path) for path in FILES if re.search(r"\benviron\b", path.read_text())}
-    # builder: FAKTORY_ISOLATION changes a program that does not know it; delivery: FAKTORY_MODE does so, too
-    assert readers <= {"address", "builder", "cli", "delivery"}
+    # builder: FAKTORY_ISOLATION changes a program that does not know it; delivery: FAKTORY_MODE does so, too; testing
+    # sets FAKTORY_URL for a test
+    assert readers <= {"address", "builder", "cli", "delivery", "testing"}
 
 
 def test_only_the_end_of_the_process_calls_exit() -> None:

@@ -42,8 +42,8 @@ the documentation is silent:
 from __future__ import annotations
 
 from .clock import Clock
-from .embedded import Server
+from .embedded import Server, is_embedded
 from .faults import Fault, Faults
 from .views import Jobs, ReservationView, WorkerView
 
-__all__ = ["Clock", "Fault", "Faults", "Jobs", "ReservationView", "Server", "WorkerView"]
+__all__ = ["Clock", "Fault", "Faults", "Jobs", "ReservationView", "Server", "WorkerView", "is_embedded"]

@@ -46,6 +46,11 @@ class Clock:
         """Return the time in seconds since 1970."""
         return (time.time() if self._start is None else self._start) + self._advanced
 
+    @property
+    def is_standing(self) -> bool:
+        """True when it moves by `advance` alone."""
+        return self._start is not None
+
     def utcnow(self) -> datetime:
         """Return the time as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.now(), UTC)

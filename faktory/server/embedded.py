@@ -8,10 +8,11 @@ import random
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 from ..errors import ConfigurationError, FaktoryError
@@ -117,6 +118,7 @@ class Server:
         host, self._port = self._listener.start(self._hosts, self._port)
         if self._host != "localhost":
             self._host = host
+        _started.add(self)
         return self
 
     def stop(self) -> None:
@@ -321,6 +323,14 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.address} {'running' if self.is_running else 'stopped'}>"
+
+
+_started: Final[weakref.WeakSet[Server]] = weakref.WeakSet()
+
+
+def is_embedded(host: str, port: int) -> bool:
+    """Tell whether an embedded server of this process listens there."""
+    return _is_loopback(host) and any(server.port == port and server.is_running for server in list(_started))
 
 
 def _address(bind: str) -> tuple[str, int]:

@@ -1,0 +1,60 @@
+"""One job, called: with a context of the test's making, or by the whole way that a worker would go."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
+
+from .. import override
+from ..commands import encode_job
+from ..context import JobContext, Run
+from ..job import Job
+from ..managed import Managed
+from ..slot import time_limit
+from ..typed import TypedJob
+from .capturing import capture
+from .performing import performed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def make_context(job: TypedJob[..., Any] | Job | str, attempt: int = 1, is_last_attempt: bool = False) -> JobContext:
+    """Return a context to call a job's function with: `welcome(make_context(welcome), 7)`.
+
+    Of a typed job it has the options and the app's managed values. `client` is there under `serve`, and under `capture`
+    and `inline`, where it sends nothing; else it raises `ConfigurationError`, and `progress` does nothing.
+    """
+    made = _job(job)
+    document = made.to_document() | {"retry": attempt - 1 if is_last_attempt else max(made.retry, attempt)}
+    if attempt > 1:
+        document["failure"] = {"retry_count": attempt - 2, "remaining": document["retry"] - attempt + 1}
+    arrived = Job.from_document(document)
+    managed, client, timeout, module = Managed(), None, None, __name__
+    if isinstance(job, TypedJob):
+        managed, timeout, module = job._door.managed, job.timeout, job.function.__module__
+        client = job._door.client_maker()
+    if override.active() is None:
+        client = None  # what is not in force must not be reached from a test
+    return JobContext(Run(arrived, monotonic() + time_limit(arrived.reservation, timeout), managed), client, module)
+
+
+def _job(job: TypedJob[..., Any] | Job | str) -> Job:
+    if isinstance(job, TypedJob):
+        return job.options.job(job.jobtype, [])
+    return Job(job) if isinstance(job, str) else job
+
+
+def run(job: TypedJob[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a job as a worker would, at once and in this thread, and return what its function returns.
+
+    The arguments travel through JSON and back; middleware runs around it; a `Discard`, and a `Retry`, which pushes a
+    copy, return None. What the job pushes goes where the test has it go; when it has said nothing, it is captured, and
+    forgotten. Raises what the job raises.
+    """
+    arrived = Job.decode(encode_job(job.to_job(*args, **kwargs)))
+    with ExitStack() as stack:
+        if override.active() is None:
+            stack.enter_context(capture())
+        return performed(job._door.perform, arrived)  # type: ignore[no-any-return]

@@ -1,0 +1,55 @@
+"""Puts an override in force for a block: for clients, for what reads the environment, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from .. import override
+
+T = TypeVar("T")
+
+
+class Kept:
+    """What clients and apps make under one override: it must not outlive it."""
+
+    def __init__(self) -> None:
+        self._made: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def of(self, owner: object, make: Callable[[], T]) -> T:
+        """Return the owner's, made if there is none."""
+        made = self._made.get(owner)
+        if made is None:
+            made = self._made.setdefault(owner, make())  # in one step: the thread that loses has opened nothing
+        return made  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """Close all of it, without waiting."""
+        for made in list(self._made.values()):
+            (getattr(made, "drop", None) or made.close)()
+        self._made.clear()
+
+
+@contextmanager
+def in_force(over: override.Override, kept: Kept, environment: Mapping[str, str | None]) -> Generator[None, None, None]:
+    """Have an override in force for a block, and these variables set, or unset where they are None."""
+    before = {name: os.environ.get(name) for name in environment}
+    _set(environment)
+    override.push(over)
+    try:
+        yield
+    finally:
+        override.pop(over)
+        _set(before)
+        kept.end()
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
