@@ -57,11 +57,11 @@ def _blot_record(record: logging.LogRecord) -> bool:
         blotted = blot(message)
         if blotted != message:
             record.msg, record.args = blotted, ()
-        if record.exc_info and not record.exc_text:
+        text = record.exc_text  # set already for a record out of a child process
+        if record.exc_info and not text:
             text = logging.Formatter().formatException(record.exc_info)
-            blotted = blot(text)
-            if blotted != text:
-                record.exc_text = blotted
+        if text and (blotted := blot(text)) != text:
+            record.exc_text = blotted
     except Exception:  # a text that cannot be made: the handler that writes it says so
         return True
     return True

@@ -22,6 +22,7 @@ from .hooks import run as run_hooks
 from .hooks import start as run_startup
 from .launch import launch
 from .lifecycle import State
+from .memory import resident_kb
 from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
 from .shift import Shift, as_lost, log_end, raise_for
@@ -84,7 +85,8 @@ class Consumer:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._heart = Heart(crew, crew)
+        memory = resident_kb if crew.nursery is None else crew.nursery.resident_kb
+        self._heart = Heart(crew, crew, memory)
         self._dialler = Dialler(crew)
         self._at_work = threading.Lock()
         self._single: Worker | None = None

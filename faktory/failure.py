@@ -108,7 +108,7 @@ def _backtrace(exc: BaseException, limit: int) -> list[str]:
     try:
         told = TracebackException(type(exc), exc, user_traceback(_traceback_of(exc)), limit=-200, compact=True)
         # A part can be a text of megabytes, or of millions of lines: it is cut before it is split.
-        parts = [part[:_MAX_PART].rstrip("\n").split("\n") for part in told.format()]
+        parts = [_without_carets(part[:_MAX_PART].rstrip("\n").split("\n")) for part in told.format()]
     except BaseException:
         return []
     lines = [cut(line, MAX_MESSAGE) for part in parts for line in part]
@@ -120,6 +120,13 @@ def _backtrace(exc: BaseException, limit: int) -> list[str]:
     tail = limit - head - 1
     middle = f"... {len(lines) - head - tail} lines left out ..."
     return [*lines[:head], middle, *lines[len(lines) - tail :]] if tail > 0 else lines[-limit:]
+
+
+def _without_carets(part: list[str]) -> list[str]:
+    """Return the lines of a frame without those that underline source: a report has few lines, and no fixed pitch."""
+    if not part[0].lstrip(" |").startswith('File "'):
+        return part
+    return [line for line in part if line.strip(" |^~")]
 
 
 def user_traceback(traceback: TracebackType | None) -> TracebackType | None:

@@ -7,7 +7,6 @@ server cannot be reached a time limit may be noticed late, by up to the connecti
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +20,7 @@ from .crew import Crew
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from .launch import launch
 from .lifecycle import Lifecycle
+from .memory import resident_kb
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 from .outbox import Outcome
 
@@ -47,11 +47,15 @@ class Body(Protocol):
 class Heart:
     """Keeps the server told that the worker lives. Owns the consumer's steady connection.
 
-    `orphanage` has the outcomes that no worker owns; None where no outcome is without one.
+    `orphanage` has the outcomes that no worker owns; None where no outcome is without one. `memory` tells how many kB
+    the worker holds, with all its processes.
     """
 
-    def __init__(self, body: Body, orphanage: Crew | None = None) -> None:
+    def __init__(
+        self, body: Body, orphanage: Crew | None = None, memory: Callable[[], int | None] = resident_kb
+    ) -> None:
         self._crew = body
+        self._memory = memory
         self._orphanage = orphanage
         self.beaten_at: float | None = None
         """When the server last answered a beat, or HELLO, which counts as one."""
@@ -152,7 +156,7 @@ class Heart:
     def _beat(self) -> None:
         lifecycle = self._crew.lifecycle
         told = lifecycle.beat_state
-        command = Beat(self._crew.options.wid, current_state=told, rss_kb=resident_kb())
+        command = Beat(self._crew.options.wid, current_state=told, rss_kb=self._memory())
         try:
             wanted = self._opened().call(command)
         except ServerError as exc:
@@ -193,12 +197,3 @@ class Heart:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
-
-
-def resident_kb() -> int | None:
-    """Return this process's resident memory in kB, None where the system does not tell."""
-    try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  # pathlib is slow to import
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    except (OSError, ValueError, IndexError):
-        return None

@@ -34,7 +34,7 @@ class Lifecycle:
         """When running jobs are cut off; infinite until terminating."""
         self._shutdown_timeout = shutdown_timeout
         self._interval = heartbeat_interval
-        self._next_beat = now + heartbeat_interval
+        self._next_beat = now  # the first one at once: HELLO, which the server counts as one, tells no memory
 
     @property
     def beat_state(self) -> Literal["quiet", "terminate"] | None:

@@ -58,7 +58,7 @@ _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contrac
 ROOMS: list[Room] = [
     *_pure("override", "moments", "job", "address", "wire", "handshake", "commands", "diagnosis"),
     *_pure("lifecycle", "slot", "outbox", "backoff", "queues", "registry", "options", "failure", "blotting", "lending"),
-    *_pure("overdue", "shift", "signals", "launch"),
+    *_pure("overdue", "shift", "signals", "launch", "memory"),
     *_pure("callables", "chain", "pushing", "again"),
     *_pure("scalars", "shapes", "convert", "signature"),
     Room("connection", ("tests/test_connection.py", "tests/faults/test_hostile.py", "tests/faults/test_network.py")),

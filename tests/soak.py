@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from faktory import Client, ConsumerBuilder, Job, JobFilter
-from faktory.heart import resident_kb
+from faktory.memory import resident_kb
 from faktory.queues import order_of
 from faktory.shift import Shift
 

@@ -48,6 +48,7 @@ LAW: dict[str, set[str]] = {
     "commands": {"job", "options", "wire"},
     # ring 2
     "lifecycle": set(),
+    "memory": set(),
     "backoff": {"options"},
     "queues": set(),
     "callables": set(),
@@ -71,8 +72,8 @@ LAW: dict[str, set[str]] = {
     "pool": {"connection", "lending", "options"},
     "client": {"address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool"},
     "isolation": {
-        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "options", "override",
-        "registry",
+        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "memory", "options",
+        "override", "registry",
     },
     "hooks": {"callables", "chain", "job"},
     "managed": {"callables"},
@@ -91,17 +92,17 @@ LAW: dict[str, set[str]] = {
         "backoff", "chain", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options",
         "outbox", "registry", "shift", "slot", "wire",
     },
-    "heart": {"backoff", "commands", "connection", "crew", "launch", "lifecycle", "options", "outbox"},
+    "heart": {"backoff", "commands", "connection", "crew", "launch", "lifecycle", "memory", "options", "outbox"},
     "consumer": {
-        "crew", "dialler", "heart", "hooks", "launch", "lifecycle", "options", "queues", "shift", "signals",
+        "crew", "dialler", "heart", "hooks", "launch", "lifecycle", "memory", "options", "queues", "shift", "signals",
         "worker",
     },
     # ring 3, async
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
         "context", "diagnosis", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending", "lifecycle",
-        "managed", "moments", "options", "outage", "outbox", "overdue", "override", "queues", "registry", "shift",
-        "signals", "slot", "wire",
+        "managed", "memory", "moments", "options", "outage", "outbox", "overdue", "override", "queues", "registry",
+        "shift", "signals", "slot", "wire",
     },
     "asyncio": {"aio", "connection"},
     "trio": {"aio", "connection"},

@@ -626,3 +626,27 @@ def test_the_hooks_are_told_of_a_failure_unless_they_were_elsewhere() -> None:
     assert account_of(job(), raised_here, limit=1.0, interrupted_by=None)[1] is raised_here
     assert account_of(job(), ReportedFailure(report, error), limit=1.0, interrupted_by=None) == (report, error)
     assert account_of(job(), ReportedFailure(report), limit=1.0, interrupted_by=None) == (report, None)
+
+
+def test_a_backtrace_has_no_lines_that_underline_source() -> None:
+    """They point at nothing where the pitch is not fixed, and use up the lines that the server keeps."""
+
+    def divide(numbers: list[int]) -> float:
+        return numbers[0] / (numbers[1] - numbers[1])
+
+    def group() -> NoReturn:
+        raise ExceptionGroup("one", [_caught(divide, [1, 2])])
+
+    for exc in (_caught(divide, [1, 2]), _caught(group), _caught(compile, "a b", "x", "exec")):
+        lines = report_on(job(), exc, limit=1.0).backtrace
+        frames = [n for n, line in enumerate(lines) if line.lstrip(" |").startswith('File "') and ", in " in line]
+        assert not [lines[n + 2] for n in frames if n + 2 < len(lines) and not lines[n + 2].strip(" |^~")]
+    assert any(line.strip() and not line.strip(" ^") for line in lines)  # a syntax error's own is kept
+
+
+def _caught(function: Callable[..., object], *args: object) -> Exception:
+    try:
+        function(*args)
+    except Exception as exc:
+        return exc
+    raise AssertionError("nothing was raised")

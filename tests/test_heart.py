@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job
-from faktory.heart import resident_kb
 from faktory.server import Server
 
 from .conftest import until
@@ -113,12 +112,3 @@ def test_other_errors_and_odd_states_are_survived(server: Server, caplog: pytest
     server.faults.garble("BEAT")
     until(lambda: server.workers)
     end(server, run)
-
-
-def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
-        raise OSError
-
-    assert (resident_kb() or 0) > 1000
-    monkeypatch.setattr("builtins.open", refuse)
-    assert resident_kb() is None

@@ -121,9 +121,11 @@ def test_states_are_told_as_plain_words() -> None:
 # -- beats ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_beat_is_due_an_interval_after_the_start() -> None:
-    """Fact 10: HELLO counts as the first beat."""
+def test_the_first_beat_is_due_at_once_and_the_next_an_interval_later() -> None:
+    """Fact 10: HELLO counts as the first beat, but does not tell how much memory the worker holds."""
     life = fresh(now=100.0)
+    assert life.beat_in(100.0) == 0.0
+    life.beat_sent(100.0, None)
     assert life.beat_in(100.0) == 15.0
     assert life.beat_in(114.0) == 1.0
     assert life.beat_in(115.0) == 0.0
@@ -177,6 +179,7 @@ def test_a_failed_beat_is_not_put_off_by_more_than_an_interval() -> None:
 def test_a_failure_between_beats_does_not_put_the_next_one_off() -> None:
     """The heart's other errands fail, too: three beats must fit into the 60 s after which the server forgets us."""
     life = fresh(now=100.0)
+    life.beat_sent(100.0, None)
     life.beat_failed(112.0, retry_in=30.0)
     assert life.beat_in(112.0) == 3.0
 

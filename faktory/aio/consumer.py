@@ -20,6 +20,7 @@ from ..heart import Heart
 from ..hooks import Hooks
 from ..lifecycle import State
 from ..managed import Managed
+from ..memory import resident_kb
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
 from ..registry import Registry
@@ -62,7 +63,8 @@ class Consumer:
         self._hooks = hooks
         self._threads = threads
         self._dialler = dialler
-        self._heart = Heart(crew)
+        memory = resident_kb if crew.children is None else crew.children.resident_kb
+        self._heart = Heart(crew, memory=memory)
         self._at_work = False
         self._has_started = False
         self._told_quiet = False

@@ -15,9 +15,9 @@ import threading
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import monotonic
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from ..chain import Skipped, check_ran, check_result
 from ..context import NO_FACTS, Run, facts_of, running
@@ -26,12 +26,12 @@ from ..failure import CUT_OFF, Report, report_on
 from ..hooks import named
 from ..hooks import run as run_hooks
 from ..job import Job
+from ..memory import resident_kb
 from ..options import CHILD_STOP_LIMIT, STRIKE_AGAIN
 from ..registry import handler_of
 from .frames import CUT_OFF_SIGNAL, DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
 from .program import Program
-
-_UNREPORTED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from .records import as_main, document_of
 
 
 class Life:
@@ -203,6 +203,7 @@ class Child:
             _forget_signal(error)
             interrupted_by = None if self._struck_at is None else JobTimeout
             report = report_on(job, error, limit=limit, interrupted_by=interrupted_by)
+            report = replace(report, backtrace=tuple(map(as_main, report.backtrace)))
             self._program.hooks.failed(job, error)
             return report
         finally:
@@ -253,14 +254,13 @@ def _forget_signal(exc: BaseException) -> None:
 def _resident_kb(program: Program) -> int | None:
     if program.limits.max_rss_mb is None:
         return None
-    try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  # pathlib is slow to import
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    except OSError:
+    found = resident_kb()
+    if found is None:
         import resource  # its peak, where the system does not tell the present size
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak // 1024 if sys.platform == "darwin" else peak
+    return found
 
 
 # -- logging ----------------------------------------------------------------------------------------------------------
@@ -273,33 +273,18 @@ class LogPipe(logging.Handler):
         super().__init__()
         self._child = child
         self._pipe = pipe
-        self._formatter = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, with the jid of the job that the process runs."""
         with self._child.undisturbed():
             try:
-                data = json.dumps(self._document(record), default=repr).encode() + b"\n"
+                run = self._child.run
+                facts = NO_FACTS if run is None else facts_of(run.job)
+                data = json.dumps(document_of(record, facts)).encode() + b"\n"
                 while data:
                     data = data[os.write(self._pipe, data) :]
             except Exception:  # logging must not fail a job
                 self.handleError(record)
-
-    def _document(self, record: logging.LogRecord) -> dict[str, Any]:
-        run = self._child.run
-        document = {key: value for key, value in vars(record).items() if key not in _UNREPORTED}
-        facts = NO_FACTS if run is None else facts_of(run.job)
-        document |= {key: value for key, value in facts.items() if document.get(key) is None}
-        for key in ("name", "levelno", "levelname", "pathname", "filename", "module", "lineno", "funcName", "created"):
-            document[key] = getattr(record, key)
-        for key in ("msecs", "thread", "threadName", "process"):
-            document[key] = getattr(record, key)
-        document["msg"] = record.getMessage()
-        if record.exc_info:
-            document["exc_text"] = self._formatter.formatException(record.exc_info)
-        if record.stack_info:
-            document["stack_info"] = record.stack_info
-        return document
 
 
 def _redirect_logs(pipe: LogPipe, levels: Mapping[str, int]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Final
 
+from .records import record_of
+
 _LONGEST_LINE: Final = 64 * 1024
 
 
@@ -50,8 +52,8 @@ def log_records(lines: list[bytes]) -> None:
     """Give log records to the handlers of this process."""
     for line in lines:
         try:
-            record = logging.makeLogRecord(json.loads(line))
-        except (ValueError, TypeError):  # the child was killed in the middle of it
+            record = record_of(json.loads(line))
+        except (ValueError, TypeError, LookupError):  # the child was killed in the middle of it
             continue
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):

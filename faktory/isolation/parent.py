@@ -17,6 +17,7 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
+from ..memory import resident_kb
 from ..options import CHILD_STOP_LIMIT, CHILD_TAIL, CUT_OFF_GRACE, CUT_OFF_HURRY
 from .frames import NEWS, ORDER, News, Order
 from .launch import launch
@@ -102,6 +103,10 @@ class Nursery:
         if not self.starts.rounds:
             return self.starts.have_succeeded
         return any(child.is_ready for child in self._children.all())
+
+    def resident_kb(self) -> int | None:
+        """Return how much memory this process, the fork server and the children hold, in kB; None when nobody tells."""
+        return resident_kb([self._process.pid, *(child.pid for child in self._children.all() if child.pid)])
 
     def close(self) -> None:
         """Let the children end after what they have in hand, kill those that do not, and end the nursery."""

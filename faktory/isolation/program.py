@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from .. import override
 from ..hooks import FailureHook, Hook, Hooks
@@ -16,7 +16,7 @@ from ..options import ChildLimits
 from ..registry import Handler, Registry
 from .references import main_of_program, reference_to, resolve
 
-_MAIN = "__mp_main__"
+MAIN: Final = "__mp_main__"
 """The name under which a main file runs in a child: multiprocessing's, which its readers know."""
 
 
@@ -108,11 +108,11 @@ def load(document: dict[str, Any]) -> Program:
 
 def _run_main(kind: str, name: str) -> None:
     """Run the main file again, for its functions; what is under its `__name__ == "__main__"` stays out."""
-    main = ModuleType(_MAIN)
-    sys.modules[_MAIN] = sys.modules["__main__"] = main
+    main = ModuleType(MAIN)
+    sys.modules[MAIN] = sys.modules["__main__"] = main
     if kind == "module":
-        found = runpy.run_module(name, run_name=_MAIN, alter_sys=True)
+        found = runpy.run_module(name, run_name=MAIN, alter_sys=True)
     else:
-        found = runpy.run_path(name, run_name=_MAIN)
+        found = runpy.run_path(name, run_name=MAIN)
     main.__dict__.update(found)
-    sys.modules[_MAIN] = sys.modules["__main__"] = main
+    sys.modules[MAIN] = sys.modules["__main__"] = main

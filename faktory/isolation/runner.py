@@ -17,6 +17,7 @@ from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer, pauses
 from .parent import ChildProcess, Nursery
+from .records import as_main
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
 
@@ -323,7 +324,7 @@ def _last_words(lines: tuple[str, ...]) -> str:
 
 def _user_lines(child: ChildProcess) -> tuple[str, ...]:
     """Return what it wrote last to stderr, without our frames in the stacks."""
-    return tuple(line for line in list(child.tail) if line.strip() and not line.startswith(_OURS))
+    return tuple(as_main(line) for line in list(child.tail) if line.strip() and not line.startswith(_OURS))
 
 
 def _crashed(message: str, tail: tuple[str, ...] = ()) -> ReportedFailure:

@@ -26,6 +26,10 @@ class Children:
         """True while children start as they should, or one is ready all the same."""
         return self._nursery.can_run_jobs
 
+    def resident_kb(self) -> int | None:
+        """Return how much memory this process and all its children hold, in kB."""
+        return self._nursery.resident_kb()
+
     def take(self) -> ChildRunner | None:
         """Return an idle one that is ready, the latest used first; None when one must be waited for. Does not wait."""
         with self._lock:

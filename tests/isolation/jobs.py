@@ -163,7 +163,7 @@ def say(job: Job) -> None:
     print("a line on stderr", file=sys.stderr)
     sys.stdout.write("two ")
     sys.stdout.write("halves\n")
-    log.info("at work on %s", job.args[0], extra={"colour": "blue"})
+    log.info("at work on %s", job.args[0], extra={"colour": "blue", "odd": {(1, 2): Value}})
     try:
         deeper(job)
     except OddError:

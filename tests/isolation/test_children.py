@@ -24,6 +24,7 @@ from faktory import (
 from faktory.isolation import runner
 from faktory.isolation.parent import ChildProcess
 from faktory.isolation.runner import ChildRunner
+from faktory.memory import resident_kb
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.shift import Shift
@@ -242,9 +243,25 @@ def test_what_children_print_and_log_comes_out_of_the_parent(
     JobLogFilter().filter(info)  # in the parent, where no job runs
     assert vars(info)["jid"] == jid
     assert vars(info)["colour"] == "blue"
+    assert vars(info)["odd"].startswith("{(1, 2): <class")
+    assert (info.msg, info.args) == ("at work on %s", ("the table",))
     assert info.process != os.getpid()
     assert error.exc_text is not None
     assert "OddError: no good" in error.exc_text
+    assert error.exc_info is not None
+    assert type(error.exc_info[1]).__qualname__ == "OddError"
+
+
+def test_the_workers_memory_is_that_of_all_its_processes_from_the_first_beat_on(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """W6: a leak where the jobs run is visible."""
+    client.push(Job("grow", [journal.path]))
+    builder = ConsumerBuilder().register("grow", jobs.grow).heartbeat_interval(0.05)
+    with builder.processes(1).connect(server.url) as consumer, Running(consumer):
+        until(lambda: journal.lines("work"))
+        own = resident_kb() or 0
+        until(lambda: server.workers[0].rss_kb > own + 60_000)
 
 
 # -- which child runs it ----------------------------------------------------------------------------------------------

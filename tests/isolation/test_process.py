@@ -189,3 +189,19 @@ def test_what_the_main_file_adds_to_an_app_is_there_in_children(server: Server, 
         check=True,
     )
     assert done.stdout == "around\ngot Db\n"
+
+
+def test_an_exception_of_the_main_file_is_called_as_it_would_be_without_children(
+    server: Server, client: Client
+) -> None:
+    client.push(Job("fail", retry=5))
+    with Program(WORKER, server.url, "default") as worker:
+        worker.expect("ready")
+        until(lambda: server.retries)
+        worker.signal(signal.SIGTERM)
+        wait_for_jobs(server, worker)
+        assert worker.wait() == 0
+    (job,) = server.retries
+    assert job.failure is not None
+    assert job.failure.backtrace[-1] == "Boom: no luck"
+    assert "\nBoom: in the log\n" in worker.errors

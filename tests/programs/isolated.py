@@ -9,6 +9,8 @@ import time
 
 from faktory import ConsumerBuilder, Job
 
+log = logging.getLogger("isolated")
+
 
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
@@ -18,6 +20,15 @@ def nap(job: Job) -> None:
     say("start", job.jid, os.getpid())
     time.sleep(job.args[0])
     say("done", job.jid)
+
+
+class Boom(Exception):
+    pass
+
+
+def fail(job: Job) -> None:
+    log.warning("about to fail", exc_info=Boom("in the log"))
+    raise Boom("no luck")
 
 
 def stubborn(job: Job) -> None:
@@ -32,7 +43,7 @@ def stubborn(job: Job) -> None:
 def main() -> None:
     url, queue = sys.argv[1:3]
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
-    builder = ConsumerBuilder().register("nap", nap).register("stubborn", stubborn)
+    builder = ConsumerBuilder().register("nap", nap).register("stubborn", stubborn).register("fail", fail)
     if "--timeout" in sys.argv:
         builder.shutdown_timeout(float(sys.argv[sys.argv.index("--timeout") + 1]))
     consumer = builder.processes(2).on_shutdown(lambda: say("shutdown")).connect(url)
