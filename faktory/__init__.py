@@ -6,6 +6,8 @@ imported when it is first used: a program that only pushes does not pay for what
 
 from typing import TYPE_CHECKING, Any
 
+from .loading import load as _load
+
 if TYPE_CHECKING:
     from .app import App
     from .builder import ConsumerBuilder
@@ -139,9 +141,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    found = globals()[name] = getattr(_load(_HOMES[name], __name__), name)
     return found
 
 
