@@ -1,12 +1,19 @@
-"""Connections lent to one caller at a time: thread-safe, bounded, fresh after a fork."""
+"""Connections lent to one caller at a time: thread-safe, bounded, first come, first served, fresh after a fork.
+
+A *place* is the right to one connection, and carries it. Who finds none free takes a *turn* in the queue and waits,
+without the pool's lock, until a place is handed over: nobody can take it meanwhile, so none waits for ever.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
+from types import FrameType
 
 from .connection import Connection
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost
@@ -16,26 +23,50 @@ from .options import POOL_TIMEOUT
 _pools: weakref.WeakSet[Pool] | None = None
 
 
-class Loan:
-    """One caller's claim to a connection: a context manager, counted as long as the caller holds it."""
+class Place:
+    """One of a pool's places: a context manager for who has it."""
 
-    __slots__ = ("__weakref__", "_connection", "_lock", "_pool")
+    __slots__ = ("__weakref__", "_lock", "_pool", "connection", "me", "thread")
 
     def __init__(self, pool: Pool) -> None:
+        self.me = weakref.ref(self)
         self._pool = pool
         self._lock = pool._lock
-        self._connection: Connection | None = None
+        self.connection: Connection | None = None
+        self.thread = 0
+        """The thread that has it, 0 for none."""
 
     def __enter__(self) -> Connection:
-        self._connection = connection = self._pool._take(self)
+        connection = self.connection
+        if connection is None or not self._pool._may_lend(connection):
+            try:
+                connection = self._pool._dial(self)
+            except BaseException:
+                self._give_back()
+                raise
         return connection
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        connection, self._connection = self._connection, None
         if kind is not None and issubclass(kind, ConnectionLost):
             self._pool._policy.note_loss(monotonic())
-        if self._lock is self._pool._lock:  # a fork inside the block has made them the parent's business
-            self._pool._release(self, connection if connection is not None and connection.is_open else None)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        pool = self._pool
+        if self._lock is pool._lock:  # a fork inside the block has made it the parent's business
+            pool._release(self)
+
+
+class _Turn:
+    """Somebody who waits for a place."""
+
+    __slots__ = ("comes", "place", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.place: Place | None = None
+        self.comes = threading.Lock()
+        self.comes.acquire()
 
 
 class Pool:
@@ -53,56 +84,118 @@ class Pool:
         _remember(self)
 
     def _reset(self) -> None:
-        self._idle: list[Connection] = []
-        # Weak, so that an exception raised from outside between two lines (a time limit, Ctrl-C) cannot lose a place.
-        self._loans: weakref.WeakSet[Loan] = weakref.WeakSet()
+        self._idle: list[Place] = []
+        self._queue: deque[_Turn] = deque()
+        # Weak, so that an exception raised from outside between two lines (a time limit, Ctrl-C) cannot lose a place;
+        # its connection is kept to be closed, not left to the collector, where what a signal handler raises is lost.
+        self._places: dict[weakref.ref[Place], Connection | None] = {}
         # Taken by its own name, for the same reason: a Condition's `__enter__` could be left with the lock held.
         # Reentrant, because a signal handler may push in the midst of a push.
         self._lock = threading.RLock()
-        self._returned = threading.Condition(self._lock)
 
-    def lend(self) -> Loan:
+    def lend(self) -> Place:
         """Lend a connection for a `with` block. It goes back open and idle, or is dropped.
 
-        Entering raises `ConnectFailed` when none is free for 30 s, and whatever opening one raises.
+        Raises `ConnectFailed` when none is free for 30 s; entering raises whatever opening one raises.
         """
-        return Loan(self)
-
-    def _take(self, loan: Loan) -> Connection:
+        thread = threading.get_ident()
         with self._lock:
-            self._wait_for_room()
-            idle = self._idle.pop() if self._idle else None
-            self._loans.add(loan)
-        try:
-            while idle is not None:
-                if self._policy.may_lend(idle.last_used) and idle.is_usable():
-                    return idle
-                idle.abort()  # no END: it would be one more write to a peer that is gone
-                with self._lock:
-                    idle = self._idle.pop() if self._idle else None
-            return self._connect()
-        except BaseException:
-            self._release(loan, None)
-            raise
+            if self._idle:
+                place = self._idle.pop()
+                place.thread = thread
+                return place
+            self._check_open()
+            self._bury()
+            if len(self._places) >= self._policy.size:
+                self._look_after_own(thread, sys._getframe(1))
+            if len(self._places) < self._policy.size:
+                place = Place(self)
+                place.thread = thread
+                self._places[place.me] = None
+                return place
+            turn = _Turn()
+            self._queue.append(turn)
+        return self._wait(turn)
 
-    def _wait_for_room(self) -> None:
-        limit = monotonic() + POOL_TIMEOUT
-        while not self._closed and not self._idle and len(self._loans) >= self._policy.size:
-            if not self._returned.wait(limit - monotonic()):
-                raise ConnectFailed(
-                    f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in "
-                    "use, raise pool_size"
-                )
+    def _bury(self) -> None:
+        """Forget the places that have vanished with whoever had them."""
+        for each in [each for each in self._places if each() is None]:
+            self._end(each)
+
+    def _end(self, each: weakref.ref[Place]) -> None:
+        connection = self._places.pop(each)
+        if connection is not None:
+            connection.abort()
+
+    def _look_after_own(self, thread: int, caller: FrameType) -> None:
+        """See to the places that the thread has which asks for one more. A function has one at a time."""
+        own = [each for each in self._places if (place := each()) is not None and place.thread == thread]
+        below = caller.f_back
+        while below is not None and below.f_code is not caller.f_code:
+            below = below.f_back
+        if below is None:
+            for each in own:  # an exception struck on the way to `_release`, and whoever caught it keeps it
+                self._end(each)
+        elif len(own) == self._policy.size:
+            raise ConnectFailed(
+                f"all {len(own)} connections of the pool are in use by this very thread, which cannot wait for itself: "
+                "a signal handler or a finalizer pushes during a push; raise pool_size"
+            )
+
+    def _wait(self, turn: _Turn) -> Place:
+        try:
+            turn.comes.acquire(timeout=POOL_TIMEOUT)
+            with self._lock:
+                if turn.place is not None:
+                    return turn.place
+                self._check_open()
+                self._queue.remove(turn)
+        except BaseException:
+            self._leave(turn)
+            raise
+        raise ConnectFailed(
+            f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in use, raise "
+            "pool_size"
+        )
+
+    def _leave(self, turn: _Turn) -> None:
+        """Give a turn up, and pass on what it has been handed."""
+        with self._lock:
+            if turn in self._queue:
+                self._queue.remove(turn)
+        if turn.place is not None:
+            self._release(turn.place)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise ConfigurationError("the client is closed; make a new one")
 
-    def _release(self, loan: Loan, connection: Connection | None) -> None:
+    def _may_lend(self, connection: Connection) -> bool:
+        return self._policy.may_lend(connection.last_used) and connection.is_usable()
+
+    def _dial(self, place: Place) -> Connection:
+        """Put a new connection in the place of one that cannot be used."""
+        if place.connection is not None:
+            place.connection.abort()  # no END: it would be one more write to a peer that is gone
+        place.connection = self._places[place.me] = connection = self._connect()
+        return connection
+
+    def _release(self, place: Place) -> None:
+        connection = place.connection
+        if connection is not None and not connection.is_open:
+            place.connection = connection = None
         with self._lock:
-            self._loans.discard(loan)
-            if connection is not None and not self._closed:
-                self._idle.append(connection)
-                connection = None
-            self._returned.notify()
+            if not self._closed:
+                if self._queue:
+                    turn = self._queue.popleft()
+                    turn.place, place.thread = place, turn.thread
+                    turn.comes.release()
+                    return
+                place.thread = 0
+                if connection is not None:
+                    self._idle.append(place)
+                    return
+            self._places.pop(place.me, None)
         if connection is not None:
             connection.close()
 
@@ -111,9 +204,11 @@ class Pool:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-            self._returned.notify_all()
-        for connection in idle:
-            connection.close()
+            while self._queue:
+                self._queue.popleft().comes.release()
+        for place in idle:
+            if place.connection is not None:
+                place.connection.close()
 
 
 def _remember(pool: Pool) -> None:
@@ -128,6 +223,7 @@ def _remember(pool: Pool) -> None:
 def _reset_all() -> None:
     # The locks may be held by threads that do not exist in this process; the connections drop themselves.
     for pool in list(_pools or ()):
-        for connection in pool._idle:
-            connection.abort()
+        for place in pool._idle:
+            if place.connection is not None:
+                place.connection.abort()
         pool._reset()

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -100,15 +101,130 @@ def test_a_caller_waits_for_a_connection_of_a_busy_pool(counted: Counted) -> Non
     assert counted.opened == 2
 
 
+@contextmanager
+def held(counted: Counted, places: int = 2) -> Iterator[threading.Event]:
+    """Have another thread hold places of the pool, until the event is set or the block ends."""
+    has_them, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ExitStack() as stack:
+            for _ in range(places):
+                stack.enter_context(counted.pool.lend())
+            has_them.set()
+            go_on.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert has_them.wait(5)
+    yield go_on
+    go_on.set()
+    thread.join()
+
+
 def test_a_caller_gives_up_when_none_comes_free(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POOL_TIMEOUT", 0.05)
-    with (
-        counted.pool.lend(),
-        counted.pool.lend(),
-        pytest.raises(ConnectFailed, match="all 2 are in use, raise pool_size"),
-        counted.pool.lend(),
-    ):
+    with held(counted):
+        for _ in range(2):
+            with pytest.raises(ConnectFailed, match="all 2 are in use, raise pool_size"), counted.pool.lend():
+                pass
+    with counted.pool.lend() as connection:
+        connection.call(Info())
+
+
+@pytest.mark.slow
+def test_who_waits_is_served_in_turn(server: Server) -> None:
+    """T13: no thread gets a second connection while another waits for its first."""
+    pushes = [0] * 6
+    stop = threading.Event()
+
+    def push(number: int) -> None:
+        while not stop.is_set():
+            client.push(Job("work"))
+            pushes[number] += 1
+
+    with Client(server.url, pool_size=2) as client:
+        threads = [threading.Thread(target=push, args=[number]) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: sum(pushes) > 600)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert min(pushes) > 0.7 * max(pushes), pushes
+
+
+def test_a_thread_that_would_wait_for_itself_is_told_at_once(counted: Counted) -> None:
+    """P8: a finalizer or a signal handler that pushes while its thread pushes."""
+
+    def use(depth: int) -> None:
+        with counted.pool.lend() as connection:
+            connection.call(Info())
+            if depth:
+                use(depth - 1)
+
+    use(1)
+    with pytest.raises(ConnectFailed, match="this very thread"):
+        use(2)
+    use(1)
+    with held(counted, places=1) as go_on:  # now there is somebody to wait for
+        thread = threading.Timer(0.02, go_on.set)
+        thread.start()
+        use(1)
+        thread.join()
+
+
+def test_a_place_whose_holder_was_struck_down_is_taken_back(counted: Counted) -> None:
+    """An exception on the way out, from a signal handler, whose traceback somebody keeps."""
+    kept = [counted.pool.lend(), counted.pool.lend()]
+    connections = [place.__enter__() for place in kept]
+    with counted.pool.lend() as connection:
+        connection.call(Info())
+    assert not any(each.is_open for each in connections)
+    for place in kept:
+        place.__exit__(None)
+    assert (len(counted.pool._idle), len(counted.pool._places)) == (1, 1)
+
+
+def test_an_interrupted_waiter_passes_its_place_on(counted: Counted) -> None:
+    """By a signal handler, for instance, at the moment at which it is served."""
+
+    class Struck(Exception):
         pass
+
+    class Lock:
+        def __init__(self, go_on: threading.Event) -> None:
+            self.go_on = go_on
+
+        def acquire(self, timeout: float) -> None:
+            self.go_on.set()
+            until(lambda: not counted.pool._queue)
+            raise Struck
+
+        def release(self) -> None:
+            pass
+
+    with held(counted) as go_on, pytest.MonkeyPatch.context() as patch:
+        original = module._Turn.__init__
+
+        def init(turn: module._Turn) -> None:
+            original(turn)
+            turn.comes = Lock(go_on)  # type: ignore[assignment]
+
+        patch.setattr(module._Turn, "__init__", init)
+        with pytest.raises(Struck), counted.pool.lend():
+            pass
+    assert (len(counted.pool._idle), len(counted.pool._places)) == (2, 2)
+
+
+def test_an_exchange_that_was_broken_off_leaves_no_connection_to_lend(counted: Counted) -> None:
+    """P5: an exception between the command and its reply, before which nothing is there to be read."""
+    with pytest.raises(KeyboardInterrupt), counted.pool.lend() as first:
+        first.send(Info().line)
+        raise KeyboardInterrupt
+    assert not first.is_usable()
+    with counted.pool.lend() as second:
+        assert "faktory" in second.call(Info())
+    assert second is not first
 
 
 def test_a_failed_attempt_gives_its_place_back(server: Server) -> None:
@@ -217,5 +333,5 @@ def test_time_limits_that_strike_inside_of_pushes_neither_keep_the_lock_nor_lose
             assert not thread.is_alive(), "stuck after a time limit"
         gc.collect()
         assert client.queue_latency("a") == {"a": 0}
-        assert len(client._pool._loans) == 0
+        assert len(client._pool._places) == len(client._pool._idle)
     assert struck > 50
