@@ -31,7 +31,7 @@ from .commands import (
     TrackSet,
     encode_job,
 )
-from .connection import Connection
+from .connection import Connection, prepare
 from .errors import (
     ConfigurationError,
     ConnectFailed,
@@ -44,6 +44,7 @@ from .job import Job
 from .moments import moment, rfc3339
 from .options import BULK_BYTES, BULK_SIZE, CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
 from .pool import Pool
+from .signalled import was_signalled
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -79,6 +80,7 @@ class Client:
         self.address: Address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not self.address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
+        prepare(self.address)
         self._push_retries = push_retries
         self._has_bulk = True  # until a server older than 1.6 says otherwise
 
@@ -161,13 +163,12 @@ class Client:
                 sleep(backoff.next_delay())
             try:
                 return self._call(command)
-            except ConnectionLost as exc:
-                if exc.maybe_executed:
+            except (ConnectionLost, ConnectFailed) as exc:
+                if was_signalled(exc):
+                    raise  # no word of this push
+                if isinstance(exc, ConnectionLost) and exc.maybe_executed:
                     lost = exc
                 elif lost is None and attempt == self._push_retries:
-                    raise
-            except ConnectFailed:
-                if lost is None and attempt == self._push_retries:
                     raise
         raise outcome_unknown(jids, lost) from lost
 
@@ -267,7 +268,7 @@ class Client:
             with pool.lend() as connection:
                 return connection.call(command)
         except ConnectionLost as exc:
-            if exc.maybe_executed:
+            if exc.maybe_executed or was_signalled(exc):
                 raise
         # The pooled socket was found dead before the last byte was written: nothing ran, so once more is safe.
         with pool.lend() as connection:

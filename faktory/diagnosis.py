@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 
 from .address import Address
 from .errors import ConnectFailed, ConnectionLost, ServerError
 from .options import REFUSED_DELAY
+
+_NO_FILES = (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
 
 
 def reason(exc: OSError) -> str:
@@ -41,8 +45,11 @@ def no_handshake(address: Address, awaited: str, why: str) -> ConnectFailed:
 
 def no_server(address: Address, reasons: Iterable[str]) -> ConnectFailed:
     """Return the error for a server that cannot be reached under any of its addresses."""
+    told = "; ".join(dict.fromkeys(reasons)) or "its name has no addresses"
+    if any(text in told for text in _NO_FILES):
+        return ConnectFailed(f"cannot connect to {address}: {told}; close some, or raise the limit (ulimit -n)")
     return ConnectFailed(
-        f"cannot connect to {address}: {'; '.join(dict.fromkeys(reasons))}; is a Faktory server running there? "
+        f"cannot connect to {address}: {told}; is a Faktory server running there? "
         "FAKTORY_URL says where, and `python -m faktory server` is one for development"
     )
 

@@ -16,7 +16,8 @@ from .aio.client import Client as AnyClient
 from .aio.connection import Connection as AnyConnection
 from .aio.consumer import Consumer as AnyConsumer
 from .aio.kit import Cut, Event, Group, Scope, Stream, more_time
-from .connection import is_readable, tune
+from .dialling import tune
+from .stream import is_readable
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -199,7 +199,7 @@ def test_a_socket_that_died_in_the_pool_costs_nothing(server: Server, client: Cl
     client.push(Job("work"))
     (idle,) = client._pool._idle
     server.disconnect_all()
-    until(lambda: not idle.is_usable())
+    until(lambda: idle.connection is not None and not idle.connection.is_usable())
     client.push(Job("work"))
     server.stop()
     server.start()

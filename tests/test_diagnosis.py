@@ -45,6 +45,13 @@ def test_a_handshake_that_stops_has_its_likely_causes() -> None:
 
 def test_equal_reasons_are_told_once() -> None:
     assert str(no_server(PLAIN, ["refused", "refused"])).count("refused") == 1
+    assert "no addresses" in str(no_server(PLAIN, []))
+
+
+def test_a_lack_of_descriptors_is_not_blamed_on_the_server() -> None:
+    text = str(no_server(PLAIN, ["Too many open files"]))
+    assert "ulimit -n" in text
+    assert "running" not in text
 
 
 def test_tls_that_fails_says_why() -> None:

@@ -31,6 +31,7 @@ from ..commands import (
     TrackSet,
     encode_job,
 )
+from ..connection import prepare
 from ..errors import (
     ConfigurationError,
     ConnectFailed,
@@ -72,6 +73,7 @@ class Client:
         self.address: Address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not self.address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
+        prepare(self.address)
         self._push_retries = push_retries
         self._has_bulk = True  # until a server older than 1.6 says otherwise
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
 from ..address import Address
 from ..blotting import keep_secret
 from ..commands import END, Command
-from ..connection import default_context, is_ip, local_hostname, resolve, warn_of_password
+from ..connection import local_hostname, warn_of_password
 from ..diagnosis import no_handshake, no_server, no_tls, reason, unusable
+from ..dialling import default_context, is_ip, resolve
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
 from ..handshake import Greeting, Identity, accept, hello
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
