@@ -82,7 +82,7 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool", "signalled",
     },
     "isolation": {
-        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "managed", "memory", "options",
+        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "managed", "memory", "options",
         "override", "registry",
     },
     "hooks": {"callables", "chain", "job"},

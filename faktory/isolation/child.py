@@ -100,6 +100,7 @@ class Child:
         self._is_armed = False  # is the handler at work?
         self._is_due = False  # was an interrupt put off?
         self._is_cut_off = False  # has the worker given the job up?
+        self._limit = 0.0  # of the job in hand
         self._struck_at: float | None = None  # when an interrupt was last raised in the handler
 
     @contextmanager
@@ -134,7 +135,7 @@ class Child:
         self._struck_at = monotonic()
         if self.run is not None:
             self.run.is_cancelled = True
-        raise JobCancelled(CUT_OFF) if self._is_cut_off else JobTimeout
+        raise self._interruption()
 
     def _was_just_struck(self) -> bool:
         return self._struck_at is not None and monotonic() < self._struck_at + STRIKE_AGAIN
@@ -183,7 +184,7 @@ class Child:
         handler = self._program.handlers[job.jobtype]
         managed = getattr(handler.function, "managed", self._program.managed)  # an app's own, when it has any
         self.run = run = Run(job, monotonic() + limit, managed, self._life)
-        self._is_due, self._struck_at = False, None
+        self._limit, self._is_due, self._struck_at = limit, False, None
         try:
             try:
                 running.set(run)
@@ -199,23 +200,31 @@ class Child:
         except BaseException as exc:
             self._is_armed = False
             self._leave_if_copy(exc)
-            error = _as_cut_off(exc) if self._is_cut_off else exc
-            _forget_signal(error)
-            interrupted_by = None if self._struck_at is None else JobTimeout
-            report = report_on(job, error, limit=limit, interrupted_by=interrupted_by)
-            report = replace(report, backtrace=tuple(map(as_main, report.backtrace)))
-            self._program.hooks.failed(job, error)
-            return report
+            return self._fail(job, exc)  # in a frame of its own, to which no traceback leads: it would keep all alive
         finally:
             running.set(None)
             self.run = None
 
+    def _fail(self, job: Job, exc: BaseException) -> Report:
+        """Tell the hooks of a failure, and return the report on it."""
+        error = _as_cut_off(exc) if self._is_cut_off else exc
+        if type(error) in (JobCancelled, JobTimeout):
+            _forget_signal(error)
+        report = report_on(job, error, limit=self._limit)
+        report = replace(report, backtrace=tuple(map(as_main, report.backtrace)))
+        self._program.hooks.failed(job, error)
+        return report
+
     def _raise_what_was_swallowed(self) -> None:
         """Fail a job whose handler has returned though it was told to end: what it did may be half done."""
+        if self._is_cut_off or self._struck_at is not None:
+            raise self._interruption()
+
+    def _interruption(self) -> JobCancelled | JobTimeout:
+        """Return what ends the job from outside."""
         if self._is_cut_off:
-            raise JobCancelled(CUT_OFF)
-        if self._struck_at is not None:
-            raise JobTimeout
+            return JobCancelled(CUT_OFF)
+        return JobTimeout(f"the job ran past its time limit of {self._limit:g} s")
 
 
 def _as_cut_off(exc: BaseException) -> BaseException:

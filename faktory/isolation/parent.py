@@ -17,11 +17,13 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
+from ..errors import ThreadStartFailed
+from ..launch import launch
 from ..memory import resident_kb
 from ..options import CHILD_STOP_LIMIT, CHILD_TAIL, CUT_OFF_GRACE, CUT_OFF_HURRY
 from .frames import NEWS, ORDER, News, Order
-from .launch import launch
 from .output import Lines, log_records, print_lines, print_on_stdout
+from .spawn import spawn
 from .starts import Starts
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
@@ -84,14 +86,20 @@ class Nursery:
         self._woken, self._waker = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         _remember(self)
-        self._thread = threading.Thread(target=self._listen, name="faktory-children", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = launch("faktory-children", self._listen)
+        except ThreadStartFailed:
+            self._process.kill()
+            self._process.wait()
+            for end in (self._control, self._woken, self._waker, self._selector):
+                end.close()
+            raise
 
     # -- starting and ending ----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         """Start the process, and wait until it has imported the application."""
-        self._process, self._control = launch(self._document | {"levels": _levels()})
+        self._process, self._control = spawn(self._document | {"levels": _levels()})
         self._children = _Living()
         self._to_listen.append((self._control, _News(self._children)))
         if self._is_stopping:

@@ -50,9 +50,12 @@ def document_of(record: logging.LogRecord, facts: Mapping[str, Any]) -> dict[str
     document |= {key: found.get(key) for key in _CARRIED}
     document["msg"], document["args"] = _template_of(record)
     if record.exc_info:
-        document["exc_text"] = as_main(_formatter.formatException(record.exc_info))
-        if record.exc_info[1] is not None:
-            document["exception"] = _exception_document(record.exc_info[1], _MOST_LINKS)
+        try:
+            document["exc_text"] = as_main(_formatter.formatException(record.exc_info))
+            if record.exc_info[1] is not None:
+                document["exception"] = _exception_document(record.exc_info[1], _MOST_LINKS)
+        except BaseException:  # an exception can do anything when it is looked at; the record is kept
+            document.setdefault("exc_text", "<an exception that cannot be shown>")
     if record.stack_info:
         document["stack_info"] = record.stack_info
     return document

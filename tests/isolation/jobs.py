@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import contextlib
 import ctypes
+import gc
 import itertools
 import logging
 import multiprocessing
@@ -346,3 +347,62 @@ def stubborn_for_ever(job: Job) -> None:
 def hold_in_c_for_ever(job: Job) -> None:
     note(job.args[0], "start", job.jid, os.getpid())
     collections.deque(itertools.repeat(None), maxlen=0)
+
+
+class Hostile(Exception):
+    """Does harm to whoever looks at it."""
+
+    @property
+    def __traceback__(self) -> None:  # type: ignore[override]
+        raise SystemExit(3)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise SystemExit(4)
+
+    def __str__(self) -> str:
+        raise SystemExit(5)
+
+
+def be_hostile(job: Job) -> None:
+    raise Hostile
+
+
+class Big:
+    """A value of a job that leaves a trace when it is let go."""
+
+    def __init__(self, path: str, how: str) -> None:
+        self.path = path
+        self.how = how
+
+    def __del__(self) -> None:
+        note(self.path, "let-go", self.how)
+
+
+def hold_and(job: Job) -> None:
+    """Fail, in one of several ways, with a value in hand, while the collector is off."""
+    gc.disable()
+    path, how = job.args
+    big = Big(path, how)
+    log.info("holding", extra={"big": big.how})
+    if how == "chained":
+        try:
+            deeper(job)
+        except OddError as exc:
+            raise LookupError("chained") from exc
+    elif how == "swallowed":
+        with contextlib.suppress(JobTimeout):
+            time.sleep(60)
+    elif how == "logged":
+        try:
+            deeper(job)
+        except OddError:
+            log.exception("caught")
+    elif how == "raised":
+        deeper(job)
+    else:
+        time.sleep(60)
+
+
+def fail_beside(job: Job, exc: BaseException) -> None:
+    raise OddError("in the hook")

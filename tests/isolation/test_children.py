@@ -172,6 +172,27 @@ def test_every_tenth_job_kills_its_child_and_none_is_lost_or_run_twice(
     assert len(server.working) == 0
 
 
+def test_the_values_of_a_job_are_let_go_when_it_has_failed(server: Server, client: Client, journal: Journal) -> None:
+    """C10: by counting references alone; also when its limit has passed, and with hooks that raise."""
+    ways = ["raised", "chained", "logged", "swallowed", "interrupted"]
+    builder = ConsumerBuilder().register("hold", jobs.hold_and, timeout=0.1).register("work", jobs.work)
+    for way in ways:
+        client.push(Job("hold", [journal.path, way], retry=3))
+        client.push(Job("work", [journal.path]))
+    run(server, builder.on_failure(jobs.fail_beside).processes(1))
+    told = [line for line in journal.lines() if line.startswith(("let-go", "work"))]
+    assert [line.split()[0] for line in told] == ["let-go", "work"] * len(ways)
+    assert [words[0] for words in journal.words("let-go")] == ways
+
+
+def test_an_exception_that_does_harm_when_it_is_looked_at_fails_its_job_alone(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    """C10."""
+    assert fails(server, client, journal, jobs.be_hostile).errtype == "Hostile"
+    assert len({words[1] for words in journal.words("work")}) == 1
+
+
 # -- what children share with threads ---------------------------------------------------------------------------------
 
 

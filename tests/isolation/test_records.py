@@ -180,6 +180,21 @@ def test_exceptions_that_are_deep_or_cannot_be_shown_travel() -> None:
     assert "whose text could not be made" in str(found.exc_info[1])
 
 
+class Hostile(Exception):
+    @property
+    def __traceback__(self) -> None:  # type: ignore[override]
+        raise SystemExit(3)
+
+
+def test_an_exception_that_exits_when_it_is_looked_at_costs_no_record() -> None:
+    """C9."""
+    sent = record("failed")
+    sent.exc_info = (Hostile, Hostile("x"), None)
+    found = travelled(sent)
+    assert found.getMessage() == "failed"
+    assert found.exc_text is not None
+
+
 def test_a_traceback_without_an_exception_is_no_fault() -> None:
     sent = record("failed")
     sent.exc_info = sys.exc_info()

@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipapp
 from pathlib import Path
 
 import pytest
 
-from faktory import Client, ConfigurationError, ConsumerBuilder, Job
-from faktory.isolation import launch
+from faktory import Client, ConfigurationError, ConsumerBuilder, Job, ThreadStartFailed
+from faktory.isolation import spawn
 from faktory.server import Server
 from tests.conftest import until
 from tests.programs import ROOT
@@ -80,7 +81,7 @@ def test_a_frozen_program_is_refused(server: Server, monkeypatch: pytest.MonkeyP
 def test_an_import_that_takes_too_long_leaves_no_process(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """C5."""
     before = descendants()
-    monkeypatch.setattr(launch, "CHILD_START_LIMIT", 0.0001)
+    monkeypatch.setattr(spawn, "CHILD_START_LIMIT", 0.0001)
     with pytest.raises(ConfigurationError, match=r"it took longer than 0\.0001 s|temporarily unavailable"):
         ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url)
     assert descendants() == before
@@ -95,9 +96,23 @@ def test_ctrl_c_while_the_application_is_imported_leaves_no_process(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "_introduce", interrupt)
+    monkeypatch.setattr(spawn, "_introduce", interrupt)
     with pytest.raises(KeyboardInterrupt):
         ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url)
+    assert descendants() == before
+
+
+def test_a_thread_that_cannot_be_started_leaves_no_process(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C5."""
+    before = descendants()
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    builder = ConsumerBuilder().register("work", jobs.work).processes(1)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ThreadStartFailed):
+        builder.connect(server.url)
     assert descendants() == before
 
 

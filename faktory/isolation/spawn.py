@@ -16,7 +16,7 @@ from ..options import CHILD_START_LIMIT
 _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 
 
-def launch(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def spawn(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a fork server and wait until it has imported the application. Returns it, and the socket to it.
 
     Raises `ConfigurationError` when the application cannot be imported there; then the process is gone.
