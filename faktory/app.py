@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from weakref import ref
 
 from .address import Address
 from .background import in_thread
 from .builder import ConsumerBuilder
 from .callables import is_async, is_generator, place_of
 from .client import Client
-from .context import JobContext
+from .context import JobContext, running
 from .delivery import EXIT_TIMEOUT, Delivery, Mode
 from .errors import ConfigurationError, InvalidJob, PushDropped, ServerError
 from .hooks import FailureHook, checked
@@ -60,14 +62,18 @@ class App:
         self, url: str | Address | None = None, *, client: Client | None = None, mode: Mode | None = None
     ) -> None:
         self._managed = Managed()
-        self._delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
+        """The factories of this app and of those it includes; its values are used while it is a root."""
+        self._own_delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
         self._jobs: dict[str, TypedJob[Any, Any]] = {}
         self._middleware: list[Middleware] = []
         self._push_functions: list[PushFunction] = []
         self._retry_hooks: list[FailureHook] = []
         self._parent: App | None = None
+        """The latest app that includes this one."""
+        self._earlier: list[ref[App]] = []
+        self._paths: tuple[tuple[App, ...], ...] = ()
         self._children: list[App] = []
-        self._chains: dict[int, tuple[Middleware, ...]] = {}
+        self._chains: dict[int, tuple[Middleware, ...]] = {}  # by the root's id
 
     # -- declaring ------------------------------------------------------------------------------------------------
 
@@ -125,8 +131,10 @@ class App:
 
         Raises `ConfigurationError` for a type declared twice, and for parameters that cannot travel.
         """
+        if not isinstance(self, App):
+            raise ConfigurationError("App.job was called on the class; make an app = App(), and write @app.job")
         options = Options(queue, retry, reserve_for, backtrace, unique_for, unique_until, expires_in, custom)
-        rules = Rules(timeout, _exceptions("retry_on", retry_on), _exceptions("discard_on", discard_on), tuple(needs))
+        rules = Rules(timeout, _exceptions("retry_on", retry_on), _exceptions("discard_on", discard_on), _types(needs))
         if fn is None:
 
             def decorate(function: Callable[..., Any]) -> TypedJob[Any, Any]:
@@ -155,45 +163,85 @@ class App:
         signature = Signature(jobtype, function, JobContext, names)
         made: type[TypedJob[Any, Any]] = ContextJob if signature.takes_context else PlainJob
         typed = made(self, jobtype, function, signature, options, rules)
-        self._check_new([typed], self._root._every())
+        for app in {app for root in self._roots() for app in root._tree()}:
+            old = app._jobs.get(jobtype)
+            if old is not None and _is_same_place(old.function, function):  # its module was imported again
+                del app._jobs[jobtype]
+        for root in self._roots():
+            self._check_new([typed], root._every())
         self._jobs[typed.jobtype] = typed
         return typed
 
     def include(self, other: App) -> None:
         """Add the jobs of another app, which from now on pushes through this one, in its mode.
 
-        The other's middleware goes on around the other's jobs, inside of this app's. Raises `ConfigurationError` for a
-        job type or a managed type that both have.
+        The other's middleware goes on around the other's jobs, inside of this app's. Several apps may include the same
+        one, each with its own middleware and values: a job belongs to the app whose consumer runs it, a push outside of
+        jobs to the latest. Raises `ConfigurationError` for a job type or a managed type that both have.
         """
         if not isinstance(other, App):
             raise ConfigurationError(f"include takes an App, got {type(other).__name__}")
-        if other._parent is not None or other._root is self._root:
-            raise ConfigurationError("an app can be included once, and not in itself")
-        self._check_new(other._every(), self._root._every())
-        self._root._managed.take(other._managed)
+        roots = self._roots()
+        if any(other in root._tree() or root in other._tree() for root in roots):
+            raise ConfigurationError("an app can be included once in another, and not in itself")
+        for root in roots:
+            self._check_new(other._every(), root._every())
+        ancestors = self._ancestors()
+        for app in ancestors:
+            app._managed.check_apart(other._managed)
+        for app in ancestors:
+            app._managed.take(other._managed)
+        if other._parent is not None:
+            other._earlier.append(ref(other._parent))
         other._parent = self
         self._children.append(other)
-        self._root._chains.clear()
-        for app in other._tree():
-            app._managed, app._chains, app._delivery = self._root._managed, self._root._chains, self._root._delivery
+        self._forget_paths()
         for typed in other._every():
             cast(Any, typed.__faktory_handler__).managed = self._root._managed
 
     def _check_new(self, new: Iterable[TypedJob[Any, Any]], known: Iterable[TypedJob[Any, Any]]) -> None:
         places = {typed.jobtype: typed.function for typed in known}
         for typed in new:
-            if typed.jobtype in places:
+            found = places.get(typed.jobtype)
+            if found is not None and found is not typed.function:
                 raise ConfigurationError(
-                    f"the job type {typed.jobtype!a} is declared twice: {place_of(places[typed.jobtype])} and "
+                    f"the job type {typed.jobtype!a} is declared twice: {place_of(found)} and "
                     f"{place_of(typed.function)}; give one of them another name="
                 )
 
+    def _forget_paths(self) -> None:
+        for app in self._tree():
+            app._paths = ()
+            app._chains.clear()
+
+    def _every_path(self) -> tuple[tuple[App, ...], ...]:
+        """Return the ways to this app, from a root each, the latest last."""
+        paths = self._paths
+        if not paths:
+            parents = [parent for known in self._earlier if (parent := known()) is not None]
+            parents += [] if self._parent is None else [self._parent]
+            paths = self._paths = tuple((*path, self) for app in parents for path in app._every_path()) or ((self,),)
+        return paths
+
+    def _path(self) -> tuple[App, ...]:
+        """Return the way to this app from the root whose consumer runs the present job, else from the latest."""
+        paths = self._every_path()
+        if len(paths) > 1 and (run := running.get()) is not None:
+            for path in paths:
+                if path[0]._managed is run.managed:
+                    return path
+        return paths[-1]
+
     @property
     def _root(self) -> App:
-        app = self
-        while app._parent is not None:
-            app = app._parent
-        return app
+        return self._path()[0]
+
+    def _roots(self) -> list[App]:
+        return [path[0] for path in self._every_path()]
+
+    def _ancestors(self) -> set[App]:
+        """Return this app and all that have it, however far down."""
+        return {app for path in self._every_path() for app in path}
 
     def _tree(self) -> Iterator[App]:
         yield self
@@ -219,7 +267,7 @@ class App:
         """
         check_around(fn, "middleware", "ctx, call_next")
         self._middleware.append(fn)
-        self._root._chains.clear()
+        self._forget_paths()
         return fn
 
     def on_push(self, fn: G) -> G:
@@ -249,7 +297,11 @@ class App:
 
         What the factory gives may be a context manager: then it is entered, and left at the end.
         """
-        self._managed.add(kind, factory)
+        ancestors = self._ancestors()
+        for app in ancestors:
+            app._managed.check_new(kind, factory)
+        for app in ancestors:
+            app._managed.add(kind, factory)
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -266,21 +318,32 @@ class App:
         builder = ConsumerBuilder()
         builder._managed = root._managed
         builder._locate = self._delivery.locate
-        for app in root._tree():
-            for typed in app._jobs.values():
-                app._check(typed)
-                builder.register(typed.jobtype, typed.__faktory_handler__, timeout=typed.rules.timeout)
+        known: set[str] = set()
+
+        def add_jobs() -> None:
+            for app in root._tree():
+                for typed in app._jobs.values():
+                    if typed.jobtype not in known:
+                        app._check(typed, root)
+                        builder.register(typed.jobtype, typed.__faktory_handler__, timeout=typed.rules.timeout)
+                        known.add(typed.jobtype)
+
+        add_jobs()
+        builder._add_jobs = add_jobs  # those that are declared before it connects
         return builder
 
-    def _check(self, typed: TypedJob[Any, Any]) -> None:
+    def _check(self, typed: TypedJob[Any, Any], root: App) -> None:
+        """Refuse a job that could not run in the consumer of a root."""
         typed.signature.check()
         for kind in typed.rules.needs:
-            if not self._managed.has(kind):
+            if not root._managed.has(kind):
                 raise ConfigurationError(
                     f"the job {typed.jobtype!a} needs a {kind.__qualname__}; add it with app.manage(type, factory)"
                 )
-        if not is_async(typed.function):
-            for fn in self.middleware():
+        if is_async(typed.function):
+            return
+        for app in next(path for path in self._every_path() if path[0] is root):
+            for fn in app._middleware:
                 if is_async(fn):
                     raise ConfigurationError(
                         f"the middleware {place_of(fn)} is async, but the job {typed.jobtype!a} is a plain function; "
@@ -290,15 +353,19 @@ class App:
     @property
     def managed(self) -> Managed:
         """The managed values, for whoever runs the jobs."""
-        return self._managed
+        return self._root._managed
 
     def middleware(self) -> tuple[Middleware, ...]:
         """Return what goes around the jobs of this app, the outermost first."""
-        found = self._chains.get(id(self))
+        path = self._path()
+        found = self._chains.get(id(path[0]))
         if found is None:
-            outer = () if self._parent is None else self._parent.middleware()
-            found = self._chains[id(self)] = (*outer, *self._middleware)
+            found = self._chains[id(path[0])] = tuple(fn for app in path for fn in app._middleware)
         return found
+
+    @property
+    def _delivery(self) -> Delivery:
+        return self._root._own_delivery
 
     # -- pushing --------------------------------------------------------------------------------------------------
 
@@ -365,19 +432,12 @@ class App:
         if self._delivery.mode == "foreground":
             return False
         self.push(again)
-        app: App | None = self
-        while app is not None:
+        for app in reversed(self._path()):
             run_hooks("on_retry", app._retry_hooks, job, exc)
-            app = app._parent
         return True
 
     def _pushed(self, job: Job, deliver: Callable[[Job], str]) -> str:
-        functions: list[PushFunction] = []
-        app: App | None = self
-        while app is not None:
-            functions = [*app._push_functions, *functions]
-            app = app._parent
-        return push_through(functions, job, deliver)
+        return push_through([fn for app in self._path() for fn in app._push_functions], job, deliver)
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
         """Wait for the jobs in `background`, at most so many seconds; close the managed values and the app's client.
@@ -388,6 +448,20 @@ class App:
 
     def __repr__(self) -> str:
         return f"<App of {len(self._every())} jobs>"
+
+
+def _types(found: object) -> tuple[type[Any], ...]:
+    if not isinstance(found, tuple) or not all(isinstance(kind, type) for kind in found):
+        raise ConfigurationError(f"needs must be a tuple of types, got {found!a:.80}; write needs=(Database,)")
+    return found
+
+
+def _is_same_place(one: object, other: object) -> bool:
+    found = inspect.unwrap(cast(Any, one)), inspect.unwrap(cast(Any, other))
+    codes = [getattr(function, "__code__", None) for function in found]
+    names = [getattr(function, "__qualname__", None) for function in found]
+    where = [(code.co_filename, code.co_firstlineno) if code is not None else None for code in codes]
+    return where[0] is not None and where[0] == where[1] and names[0] == names[1]
 
 
 def _nothing(job: Job) -> None:

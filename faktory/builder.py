@@ -44,6 +44,7 @@ class ConsumerBuilder:
         self._managed = Managed()  # an app's own, where the builder is an app's
         self._factories: dict[type[Any], Callable[[], Any]] = {}
         self._locate: Callable[[str | Address | None], Address] = _located  # or an app's own
+        self._add_jobs: Callable[[], None] | None = None  # of an app
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
@@ -295,6 +296,8 @@ class ConsumerBuilder:
     # -- what is built ----------------------------------------------------------------------------------------------
 
     def _handlers(self) -> dict[str, Handler]:
+        if self._add_jobs is not None:
+            self._add_jobs()
         handlers = self._registry.build()
         if not handlers:
             raise ConfigurationError("expected at least one handler, got none; call register(jobtype, handler) first")

@@ -38,6 +38,11 @@ class Managed:
 
     def add(self, kind: type[T], factory: Callable[[], T]) -> None:
         """Register a factory. Raises `ConfigurationError` for a type that has one."""
+        self.check_new(kind, factory)
+        self._factories[kind] = factory
+
+    def check_new(self, kind: type[Any], factory: Callable[[], Any]) -> None:
+        """Raise `ConfigurationError` for what `add` would refuse."""
         if not isinstance(kind, type) or not callable(factory):
             raise ConfigurationError(
                 f"manage takes a type and a function that makes one, got {kind!a:.60} and {factory!a:.60}"
@@ -49,17 +54,20 @@ class Managed:
             )
         if kind in self._factories:
             raise ConfigurationError(f"{kind.__qualname__} is managed twice")
-        self._factories[kind] = factory
 
     def has(self, kind: type[Any]) -> bool:
         """Tell whether there is a factory for this type."""
         return kind in self._factories
 
-    def take(self, other: Managed) -> None:
-        """Add the factories of another. Raises `ConfigurationError` for a type that both have, and adds none."""
+    def check_apart(self, other: Managed) -> None:
+        """Raise `ConfigurationError` for a type that both have."""
         for kind in other._factories:
             if kind in self._factories:
                 raise ConfigurationError(f"{kind.__qualname__} is managed twice")
+
+    def take(self, other: Managed) -> None:
+        """Add the factories of another. Raises `ConfigurationError` for a type that both have, and adds none."""
+        self.check_apart(other)
         self._factories.update(other._factories)
 
     def get(self, kind: type[T]) -> T:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .convert import Compiler, read_hints
@@ -46,8 +47,13 @@ class Signature:
         self._converters: list[Converter] | None = None
         self._rest_converter: Converter | None = None
         self._plain: tuple[type[Any] | None, ...] = ()
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = _parameters_of(function)
         self.takes_context: bool = bool(parameters) and self._is_context(parameters[0], context)
+        if parameters and parameters[0].name == "ctx" and parameters[0].annotation is _MISSING:
+            raise ConfigurationError(
+                f"the first parameter of the job {jobtype!a} is called ctx and not annotated, so that it would be an "
+                f"argument of the job; write ctx: {context.__name__}, or call it something else"
+            )
         for parameter in parameters[1 if self.takes_context else 0 :]:
             self._add(parameter)
         self._required = sum(parameter.default is _MISSING for parameter in self._positional)
@@ -83,12 +89,12 @@ class Signature:
     def _resolved(self, name: str, annotation: Any) -> Any:
         if annotation is _MISSING or annotation is Any:
             return annotation
-        module = getattr(inspect.unwrap(self._function), "__globals__", {})
+        module = getattr(_plain_function(self._function), "__globals__", {})
         return read_hints({name: annotation}, module, self._names or None)[name]
 
     def compile(self) -> list[Converter]:
         """Make the converters. Raises `ConfigurationError`, and NameError for a name not there yet."""
-        compiler = Compiler(self._names, getattr(self._function, "__module__", ""))
+        compiler = Compiler(self._names, getattr(_plain_function(self._function), "__module__", ""))
         self._rest_converter = None if self._rest is None else self._converter(compiler, self._rest)
         found = [self._converter(compiler, parameter) for parameter in self._positional]
         self._plain = tuple(converter.kind if converter.is_plain else None for converter in found)
@@ -183,3 +189,20 @@ class Signature:
         if isinstance(exc, BadValue):
             return InvalidJob(f"{exc.told(f'args[{index}]')}; it is {where}")
         return InvalidJob(f"args[{index}] is nested deeper than the stack has room; it is {where}")
+
+
+def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters that are left to give: what a partial has bound by name is not."""
+    bound = function.keywords if isinstance(function, partial) else {}
+    found = inspect.signature(function).parameters.values()
+    return [parameter for parameter in found if parameter.name not in bound]
+
+
+def _plain_function(function: Callable[..., Any]) -> Any:
+    """Return what was written with `def`: behind decorators, a partial, or an object's `__call__`."""
+    found: Any = inspect.unwrap(function)
+    while isinstance(found, partial):
+        found = inspect.unwrap(found.func)
+    if hasattr(found, "__globals__") or isinstance(found, type):
+        return found
+    return getattr(type(found), "__call__", found)  # noqa: B004  # its code is wanted

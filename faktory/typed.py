@@ -16,6 +16,7 @@ from .callables import is_async, is_awaitable, place_of
 from .chain import Waiting, check_result, compose, compose_async
 from .client import Client
 from .context import JobContext, Run, running
+from .errors import InvalidJob
 from .job import Job
 from .managed import Managed
 from .registry import HandlerFunction
@@ -121,6 +122,7 @@ class TypedJob(Generic[P, R]):
         options: Options,
         rules: Rules,
     ) -> None:
+        self.__name__ = self.__qualname__ = jobtype  # of an object or a partial, which have no name
         update_wrapper(cast(Callable[..., Any], self), function)
         self.jobtype = jobtype
         self.function = function
@@ -153,7 +155,7 @@ class TypedJob(Generic[P, R]):
         Those in a list or tuple are all checked before any is sent; others are drawn as they are sent. Raises
         `ServerError` at the end when the server has refused some.
         """
-        jobs = (self._job(args, {}, None) for args in calls)
+        jobs = (self._job(_checked_call(args), {}, None) for args in calls)
         return self._door.push_many(list(jobs) if isinstance(calls, (list, tuple)) else jobs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -176,7 +178,7 @@ class TypedJob(Generic[P, R]):
         expires_in: timedelta | float | None = _UNSET,
         custom: Mapping[str, Any] | None = _UNSET,
     ) -> Self:
-        """Return the same job with other options, for the calls that follow on it."""
+        """Return the same job with other options, for the calls that follow on it. Raises `InvalidJob` for bad ones."""
         given: dict[str, Any] = {
             "queue": queue,
             "retry": retry,
@@ -189,6 +191,7 @@ class TypedJob(Generic[P, R]):
         }
         other = copy(self)
         other.options = replace(self.options, **{name: value for name, value in given.items() if value is not _UNSET})
+        other.options.job(self.jobtype, [])  # refuses what no job can have
         return other
 
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any], at: datetime | timedelta | float | None) -> Job:
@@ -212,6 +215,14 @@ class ContextJob(TypedJob[P, R]):
     def __call__(self, ctx: JobContext, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, here and now."""
         return self.function(ctx, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _checked_call(args: Any) -> tuple[Any, ...] | list[Any]:
+    if not isinstance(args, (tuple, list)):
+        raise InvalidJob(
+            f"enqueue_many takes a tuple of arguments for each job, got {type(args).__name__}; write ({args!a:.40},)"
+        )
+    return args
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -266,8 +277,8 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
                 raise
 
     found: Any = async_handler if is_async(function) else handler
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        setattr(found, name, getattr(function, name, None))
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):  # an object or a partial has not all of them
+        setattr(found, name, getattr(function, name, typed.jobtype if name != "__doc__" else None))
     found.managed = door.managed
     found.settle = settled
     return found  # type: ignore[no-any-return]

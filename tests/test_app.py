@@ -583,7 +583,9 @@ def test_an_included_app_pushes_and_runs_through_the_one_that_includes_it(server
     handler: Any = deep.__faktory_handler__
     assert handler.managed is app.managed
     with pytest.raises(ConfigurationError, match="once"):
-        App().include(mail)
+        app.include(deeper)
+    with pytest.raises(ConfigurationError, match="once"):
+        mail.include(mail)
     with pytest.raises(ConfigurationError, match="once"):
         deeper.include(app)
     with pytest.raises(ConfigurationError, match="takes an App"):
@@ -966,3 +968,160 @@ def test_modules_that_import_each_other_can_be_declared(server: Server, tmp_path
         [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
     )
     assert done.stdout == "[{'other': {'n': 3}}]\n[{'n': 4}]\n", done.stderr
+
+
+# -- app factories --------------------------------------------------------------------------------------------------
+
+
+class Factory:
+    """Modules with jobs, and a `create_app` as web frameworks have it."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, object]] = []
+        self.pushed: list[str] = []
+        self.shop, self.mail = App(), App()
+        self.shop.include(self.mail)
+
+        @self.shop.job
+        def sell(ctx: JobContext) -> None:
+            self.ran.append(("sell", ctx.get(Database)))
+            self.notify.enqueue()
+
+        @self.mail.job
+        def notify(ctx: JobContext) -> None:
+            self.ran.append(("notify", ctx.get(Database)))
+
+        self.sell, self.notify = sell, notify
+
+    def create_app(self, name: str, url: str) -> App:
+        app = App(url)
+        app.manage(Database, Database)
+        app.include(self.shop)
+
+        @app.use
+        def around(ctx: JobContext, call_next: Callable[[], Any]) -> Any:
+            self.ran.append((name, ctx.get(Database)))
+            return call_next()
+
+        @app.on_push
+        def stamp(job: Job, call_next: Callable[[], str]) -> str:
+            self.pushed.append(name)
+            return call_next()
+
+        return app
+
+
+def test_an_app_factory_can_be_called_again_and_again(server: Server) -> None:
+    """27.4: each test makes an app of its own, of the same modules."""
+    factory = Factory()
+    for n in range(3):
+        app = factory.create_app(str(n), server.url)
+        factory.sell.enqueue()
+        assert drain(app, server).succeeded == 2
+        assert [name for name, _ in factory.ran] == [str(n), "sell", str(n), "notify"]
+        assert len({id(value) for _, value in factory.ran}) == 1
+        assert factory.pushed == [str(n)] * 2
+        factory.ran.clear()
+        factory.pushed.clear()
+        app.close()
+
+
+def test_two_apps_may_have_the_same_jobs_at_once(server: Server) -> None:
+    """27.4: a job belongs to the app whose consumer runs it: its middleware, its values, and where it pushes."""
+    factory = Factory()
+    with Server(seed=8) as other_server:
+        web = factory.create_app("web", server.url)
+        factory.sell.enqueue()
+        worker = factory.create_app("worker", other_server.url)
+        factory.sell.enqueue()
+        assert factory.pushed == ["web", "worker"]
+        assert drain(web, server).succeeded == 2
+        assert [name for name, _ in factory.ran] == ["web", "sell", "web", "notify"]
+        values = {id(value) for _, value in factory.ran}
+        factory.ran.clear()
+        assert drain(worker, other_server).succeeded == 2
+        assert [name for name, _ in factory.ran] == ["worker", "sell", "worker", "notify"]
+        assert not values & {id(value) for _, value in factory.ran}
+        assert factory.pushed == ["web", "worker", "web", "worker"]
+        web.close()
+        worker.close()
+
+
+def test_what_is_added_later_counts_in_every_app_that_includes_it(server: Server) -> None:
+    factory = Factory()
+    one, two = factory.create_app("one", server.url), factory.create_app("two", server.url)
+    factory.mail.manage(Order, lambda: Order())
+    for app in (one, two):
+        assert app.managed.has(Order)
+    with pytest.raises(ConfigurationError, match="managed twice"):
+        factory.mail.manage(Database, Database)
+    with pytest.raises(ConfigurationError, match="declared twice"):
+        factory.mail.job(name="sell")(print_nothing)
+
+
+def test_a_module_that_is_imported_again_replaces_its_jobs(app: App, server: Server) -> None:
+    """27.12: `importlib.reload`, and a main file that its own helper imports."""
+    source = "def work():\n    seen.append(version)\napp.job(work)\n"
+    seen: list[int] = []
+    other = App()
+    app.include(other)
+    for version in (1, 2):
+        exec(compile(source, "/shop/run.py", "exec"), {"app": other, "seen": seen, "version": version})
+    app.jobs["work"].enqueue()
+    drain(app, server)
+    assert seen == [2]
+    with pytest.raises(ConfigurationError, match=r"declared twice: work \(/shop/run.py:1\) and work \(/shop/o.*"):
+        exec(compile(source, "/shop/other.py", "exec"), {"app": app})
+
+
+# -- what is said at once -------------------------------------------------------------------------------------------
+
+
+class Sender:
+    def __call__(self, ctx: JobContext, n: int) -> None:
+        self.got = (ctx.jid, n)
+
+
+def test_an_object_or_a_partial_can_be_a_job(app: App, server: Server) -> None:
+    sender = Sender()
+    got: list[tuple[int, int]] = []
+
+    def add(a: int, b: int) -> None:
+        got.append((a, b))
+
+    job = app.job(name="sender")(sender)
+    jid = job.enqueue(5)
+    app.job(name="by name")(functools.partial(add, b=7)).enqueue(1)
+    app.job(name="by place")(functools.partial(add, 2)).enqueue(3)
+    assert drain(app, server).succeeded == 3
+    assert sender.got == (jid, 5)
+    assert got == [(1, 7), (2, 3)]
+    assert job.__name__ == "sender"
+
+
+def test_mistakes_in_a_declaration_are_told_there(app: App) -> None:
+    with pytest.raises(ConfigurationError, match=r"needs must be a tuple of types, got .*; write needs=\(Database,\)"):
+        app.job(needs=Database)  # type: ignore[call-overload]
+    with pytest.raises(ConfigurationError, match=r"App\.job was called on the class"):
+        App.job(print_nothing)  # type: ignore[call-overload]
+    with pytest.raises(InvalidJob, match="queue must be made of"):
+        app.job(name="work")(print_nothing).using(queue="a b")
+
+
+@pytest.mark.parametrize("calls", [["ab", "cd"], [{"a": 1}], {"ab": 1}, [5]])
+def test_only_tuples_are_taken_for_the_arguments_of_many_calls(app: App, server: Server, calls: Any) -> None:
+    @app.job
+    def work(a: str, b: str) -> None: ...
+
+    with pytest.raises(InvalidJob, match="enqueue_many takes a tuple of arguments for each job, got "):
+        work.enqueue_many(calls)
+    assert server.queues == {}
+
+
+def test_jobs_that_are_declared_before_a_consumer_connects_are_its_jobs(app: App, server: Server) -> None:
+    seen: list[int] = []
+    app.job(name="first")(lambda: seen.append(1))
+    builder = app.consumer()
+    app.job(name="second")(lambda: seen.append(2)).enqueue()
+    assert drain(app, server, builder=builder).succeeded == 1
+    assert seen == [2]

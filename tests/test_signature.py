@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -182,3 +183,28 @@ def test_a_qualifier_that_no_parameter_has_is_told() -> None:
 
     with pytest.raises(ConfigurationError, match=r"the parameter 'a' of the job 'work' has Final\[int\], which cannot"):
         Signature("work", work, Context)
+
+
+class Sender:
+    def __call__(self, ctx: Context, n: int) -> None: ...
+
+
+def send(ctx: Context, a: int, b: str = "") -> None: ...
+
+
+def test_objects_and_partials_have_the_parameters_that_are_left() -> None:
+    for function, args in (
+        (Sender(), [5]),
+        (functools.partial(functools.partial(send), b="x"), [5]),
+        (Sender().__call__, [5]),
+    ):
+        signature = Signature("work", function, Context)
+        assert signature.takes_context
+        assert signature.load(args) == args
+        with pytest.raises(InvalidJob):
+            signature.load([None])
+
+
+def test_a_context_without_an_annotation_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="parameter of the job 'work' is called ctx and not annotated"):
+        Signature("work", lambda ctx, a: None, Context)
