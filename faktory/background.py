@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from time import monotonic
 from typing import Any, ParamSpec, TypeVar, cast
 
 from . import override
 from .errors import ConfigurationError
 from .job import Job
+from .ticking import monotonic
 
 log: logging.Logger = logging.getLogger("faktory.background")
 

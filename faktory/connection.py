@@ -11,7 +11,6 @@ import os
 import socket
 import weakref
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeVar
 
 from .address import Address
@@ -24,6 +23,7 @@ from .handshake import Greeting, Identity, accept, hello
 from .loading import load
 from .options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
 from .stream import Broken, Stream
+from .ticking import monotonic
 from .wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
-from time import monotonic
 from typing import NoReturn, Self, TypeVar
 
 from .crew import Crew
@@ -27,6 +26,7 @@ from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
 from .shift import Shift, as_lost, log_end, raise_for
 from .signals import Signals, Wish, taking
+from .ticking import monotonic
 from .worker import Worker
 
 T = TypeVar("T")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from .again import runs_before
@@ -13,6 +12,7 @@ from .client import Batch, Client
 from .errors import ConfigurationError, JobCancelled, JobTimeout
 from .job import Job
 from .managed import Managed
+from .ticking import monotonic
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
 from queue import SimpleQueue
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from .chain import Skipped
@@ -26,6 +25,7 @@ from .overdue import FetchWatch
 from .registry import Handler
 from .shift import Shift, log_given_up, log_late, log_refused
 from .slot import Alarm, Lookouts, Slot, Step
+from .ticking import monotonic
 
 if TYPE_CHECKING:
     from .isolation.parent import Nursery

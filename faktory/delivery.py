@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from time import monotonic
 from typing import Any, Final, Literal, Protocol
 
 from . import foreground, override
@@ -23,6 +22,7 @@ from .job import Job
 from .managed import Managed
 from .registry import HandlerFunction
 from .slot import time_limit
+from .ticking import monotonic
 
 log: logging.Logger = logging.getLogger("faktory.app")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from .connection import Connection
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from .outage import Outage
+from .ticking import monotonic
 
 if TYPE_CHECKING:
     from .crew import Crew

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable
 from itertools import chain, zip_longest
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from .address import Address
@@ -22,6 +21,7 @@ from .diagnosis import no_server, no_tls, reason
 from .errors import ConnectFailed
 from .signalled import was_signalled
 from .stream import PlainStream, Stream, TlsStream, close_socket, writable
+from .ticking import monotonic
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
 from typing import Protocol
 
 from .backoff import Backoff
@@ -23,6 +22,7 @@ from .lifecycle import Lifecycle
 from .memory import resident_kb
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 from .outbox import Outcome
+from .ticking import monotonic
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 

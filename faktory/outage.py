@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
 from .backoff import Backoff
 from .errors import ConnectFailed, HandshakeError, ProtocolError
 from .options import REFUSED_DELAY
+from .ticking import monotonic
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 

@@ -12,13 +12,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 from types import FrameType
 
 from .connection import Connection
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .lending import LendingPolicy
 from .options import POOL_TIMEOUT
+from .ticking import monotonic
 
 _pools: weakref.WeakSet[Pool] | None = None
 

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
-from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
 from .launch import launch
 from .options import SECOND_SIGNAL
+from .ticking import monotonic
 
 log: logging.Logger = logging.getLogger("faktory.signals")
 

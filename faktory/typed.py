@@ -7,7 +7,6 @@ from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial, update_wrapper
-from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from .again import wish_of
@@ -23,6 +22,7 @@ from .registry import HandlerFunction
 from .settling import settle
 from .signature import Signature
 from .slot import time_limit
+from .ticking import monotonic
 
 P = ParamSpec("P")
 R = TypeVar("R")

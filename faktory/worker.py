@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from .backoff import Backoff
@@ -29,6 +28,7 @@ from .outbox import Outcome
 from .registry import Handler, handler_of, unknown_jobtype
 from .shift import log_skipped
 from .slot import Slot, Step, time_limit
+from .ticking import monotonic
 from .wire import Reply
 
 if TYPE_CHECKING:

@@ -74,6 +74,7 @@ ROOMS: list[Room] = [
     Room("outage", ("tests/test_outage.py", "tests/test_dialler.py")),
     Room("consumer", (*_THREADS, "tests/faults/test_processes.py")),
     Room("hooks", ("tests/test_hooks.py", "tests/test_consumer.py")),
+    Room("ticking", ("tests/test_ticking.py",)),
     Room("managed", ("tests/test_managed.py",)),
     Room("context", ("tests/test_context.py",)),
     Room("builder", ("tests/test_builder.py", "tests/test_consumer.py")),

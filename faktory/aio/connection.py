@@ -7,7 +7,6 @@ to the event loop and the process that made it: elsewhere it is dropped without 
 from __future__ import annotations
 
 import os
-from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
 
 from ..address import Address
@@ -19,6 +18,7 @@ from ..dialling import default_context, is_ip, resolve
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
 from ..handshake import Greeting, Identity, accept, hello
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
+from ..ticking import monotonic
 from ..wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
 from .home import Home
 from .kit import Kit, Stream

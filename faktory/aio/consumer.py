@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 from ..address import Address
@@ -26,6 +25,7 @@ from ..queues import order_of
 from ..registry import Registry
 from ..shift import Shift, as_lost, log_end, raise_for
 from ..signals import Signals, Wish, taking
+from ..ticking import monotonic
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..commands import Ack, Fail
@@ -22,6 +21,7 @@ from ..outbox import Outbox, Outcome, Verdict
 from ..overdue import FetchWatch
 from ..shift import Shift, log_given_up, log_late, log_refused
 from ..slot import Alarm, Lookouts, Slot, Step, time_limit
+from ..ticking import monotonic
 from .kit import Bell, Event, Kit
 from .outgoing import Outgoing
 from .work import AsyncHandler, Work

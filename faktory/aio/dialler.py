@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from time import monotonic
 
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from ..outage import Outage
+from ..ticking import monotonic
 from .connection import Connection
 from .kit import Event, Kit
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..backoff import Backoff
@@ -16,6 +15,7 @@ from ..outbox import Outcome
 from ..registry import unknown_jobtype
 from ..shift import Shift
 from ..slot import Step
+from ..ticking import monotonic
 from ..wire import Reply
 from .connection import Connection
 from .crew import Crew

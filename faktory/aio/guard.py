@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from time import monotonic
 
 from ..commands import Fail
 from ..errors import FaktoryError, JobCancelled
@@ -20,6 +19,7 @@ from ..failure import CUT_OFF
 from ..options import FORCED_EXIT, WIND_DOWN
 from ..outbox import Outcome
 from ..signals import Signals, Wish
+from ..ticking import monotonic
 from .crew import Crew
 
 log: logging.Logger = logging.getLogger("faktory.consumer")

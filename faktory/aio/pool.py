@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from time import monotonic
 
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from ..lending import LendingPolicy
 from ..options import POOL_TIMEOUT
+from ..ticking import monotonic
 from .connection import Connection
 from .home import Home
 from .kit import Event, Kit, more_time

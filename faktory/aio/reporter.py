@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from ..outbox import Outcome
 from ..shift import Shift
+from ..ticking import monotonic
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from time import monotonic
 from typing import Any, NoReturn
 
 from ..chain import Skipped, check_ran, check_result
@@ -29,6 +28,7 @@ from ..job import Job
 from ..memory import resident_kb
 from ..options import CHILD_STOP_LIMIT, STRIKE_AGAIN
 from ..registry import handler_of
+from ..ticking import monotonic
 from .frames import CUT_OFF_SIGNAL, DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
 from .program import Program
 from .records import as_main, document_of

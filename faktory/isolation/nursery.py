@@ -18,10 +18,10 @@ import threading
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import Any, Final, NoReturn
 
 from ..options import CUT_OFF_NOTICE, STACK_PATIENCE
+from ..ticking import monotonic
 from . import threads
 from .child import Life, live
 from .frames import CUT_OFF_SIGNAL, DUMP, GROUP_SIGNALS, NEWS, ORDER, SOFT_LIMIT, News, Order, pauses

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import count
-from time import monotonic
 from typing import Any
 
 from ..errors import ThreadStartFailed
 from ..launch import launch
 from ..memory import resident_kb
 from ..options import CHILD_STOP_LIMIT, CHILD_TAIL, CUT_OFF_GRACE, CUT_OFF_HURRY
+from ..ticking import monotonic
 from .frames import NEWS, ORDER, News, Order
 from .output import Lines, log_records, print_lines, print_on_stdout
 from .spawn import spawn

@@ -8,13 +8,13 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from time import monotonic
 from typing import Final
 
 from ..chain import Skipped
 from ..errors import ChildStartFailed, ConfigurationError, JobCancelled, JobCrashed, JobTimeout
 from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
+from ..ticking import monotonic
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer, pauses
 from .parent import ChildProcess, Nursery
 from .records import as_main

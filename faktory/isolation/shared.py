@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from time import monotonic
 
 from ..chain import Skipped
 from ..errors import ChildStartFailed, JobCancelled
 from ..job import Job
+from ..ticking import monotonic
 from .parent import Nursery
 from .runner import ChildRunner
 

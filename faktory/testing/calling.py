@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from .. import override
@@ -12,6 +11,7 @@ from ..context import JobContext, Run
 from ..job import Job
 from ..managed import Managed
 from ..slot import time_limit
+from ..ticking import monotonic
 from ..typed import TypedJob
 from .capturing import capture
 from .performing import performed
