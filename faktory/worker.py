@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 from .backoff import Backoff
 from .chain import Skipped, check_result
-from .commands import Ack, Fail, Fetch
+from .commands import Ack, Fetch
 from .connection import Connection
 from .context import Run, running
 from .errors import (
     ConnectFailed,
     ConnectionLost,
     HandshakeError,
-    InvalidJob,
     JobCancelled,
     ProtocolError,
     ServerError,
 )
 from .failure import account_of, raised_by_code
+from .fetched import Refused, read_fetched
 from .isolation import forget_interrupt, interrupt_thread
 from .job import Job
-from .options import FETCH_TIMEOUT, UNKNOWN_DELAY
+from .options import FETCH_TIMEOUT
 from .outbox import Outcome
-from .registry import Handler, handler_of, unknown_jobtype
+from .registry import Handler, handler_of
 from .shift import log_skipped
 from .slot import Slot, Step, time_limit
 from .ticking import monotonic
@@ -290,33 +290,28 @@ class Worker:
         reply = self._receive(connection)
         if self._runner is not None and isinstance(reply, bytes):
             self._document = reply
-        try:
-            job = fetch.decode(reply)
-        except InvalidJob as exc:
-            self._refuse_malformed(exc)
-        except ServerError as exc:
-            self._crew.fetched_nothing(self, is_empty=False)
-            self._dialler.log_rarely(f"FETCH {exc.text:.40}", "FETCH was answered with an error: %.500a", str(exc))
-            if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
-                self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
+        fetched = read_fetched(fetch, reply, self._crew.handlers)
+        if isinstance(fetched, Job):
+            self._refusals.reset()
+            self._run(fetched)
+        elif fetched is None:
+            self._crew.fetched_nothing(self)
+            self._ask_to_stop()
+        elif isinstance(fetched, Refused):
+            self._refuse(fetched)
         else:
-            if job is None:
-                self._crew.fetched_nothing(self)
-                self._ask_to_stop()
-            else:
-                self._refusals.reset()
-                self._run(job)
+            self._crew.fetched_nothing(self, is_empty=False)
+            self._dialler.log_rarely(fetched.kind, "%s", fetched.text)
+            if fetched.needs_pause:
+                self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
     def _run(self, job: Job) -> None:
-        handler = self._crew.handlers.get(job.jobtype)
-        if handler is None:
-            self._refuse_unknown(job)
-        else:
-            error = self._call(handler, job)
-            if error is not None:
-                self._finish_failed(handler, job, error)
+        handler = self._crew.handlers[job.jobtype]
+        error = self._call(handler, job)
+        if error is not None:
+            self._finish_failed(handler, job, error)
         self._ask_to_stop()
 
     def _call(self, handler: Handler, job: Job) -> BaseException | None:
@@ -368,24 +363,14 @@ class Worker:
         if told is not None:
             self._crew.hooks.failed(job, told)
 
-    def _refuse_unknown(self, job: Job) -> None:
-        self._crew.begin(self, job, None)
-        message = unknown_jobtype(job.jobtype, self._crew.handlers)
-        self._crew.failed(self, Fail(job.jid, "UnknownJobType", message))
-        self._dialler.log_rarely(f"unknown {job.jobtype:.100}", "job %a failed: %s", job.jid, message)
-        self._dialler.pause(self, UNKNOWN_DELAY)
-
-    def _refuse_malformed(self, error: InvalidJob) -> None:
-        """Fail a job that cannot be read, when its jid can."""
-        if error.jid is None:
-            self._crew.fetched_nothing(self, is_empty=False)
-            message = "got a job that cannot be read, without a jid to fail it by; it will come again: %s"
-            self._dialler.log_rarely("unreadable", message, error)
-            return
-        job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
-        self._crew.begin(self, job, None)
-        self._crew.failed(self, Fail(error.jid, "MalformedJob", str(error)))
-        log.error("job %a cannot be read and was failed: %s", error.jid, error)
+    def _refuse(self, refused: Refused) -> None:
+        """Fail a job that is not run."""
+        self._crew.begin(self, refused.job, None)
+        self._crew.failed(self, refused.command)
+        self._dialler.log_rarely(refused.kind, "%s", refused.text)
+        if refused.pause:
+            self._dialler.pause(self, refused.pause)
+        self._ask_to_stop()
 
     def _ask_to_stop(self) -> None:
         if self._crew.hooks.stop_when and self._crew.hooks.wants_stop():

@@ -57,7 +57,19 @@ _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contrac
 
 ROOMS: list[Room] = [
     *_pure("override", "moments", "job", "address", "wire", "handshake", "commands", "diagnosis"),
-    *_pure("lifecycle", "slot", "outbox", "backoff", "queues", "registry", "options", "failure", "blotting", "lending"),
+    *_pure(
+        "lifecycle",
+        "slot",
+        "outbox",
+        "backoff",
+        "queues",
+        "registry",
+        "options",
+        "failure",
+        "blotting",
+        "lending",
+        "fetched",
+    ),
     *_pure("overdue", "shift", "signals", "launch", "memory", "signalled"),
     *_pure("callables", "chain", "pushing", "again"),
     *_pure("scalars", "shapes", "convert", "signature"),

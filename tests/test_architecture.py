@@ -64,6 +64,7 @@ LAW: dict[str, set[str]] = {
     "outbox": {"commands", "options"},
     "slot": {"job", "options", "outbox"},
     "overdue": set(),
+    "fetched": {"commands", "job", "options", "registry", "wire"},
     "failure": {"blotting", "commands", "job", "options"},
     "scalars": set(),
     "shapes": {"scalars"},
@@ -100,8 +101,8 @@ LAW: dict[str, set[str]] = {
     "outage": {"backoff", "options"},
     "dialler": {"connection", "outage"},
     "worker": {
-        "backoff", "chain", "commands", "connection", "context", "crew", "failure", "isolation", "job", "options",
-        "outbox", "registry", "shift", "slot", "wire",
+        "backoff", "chain", "commands", "connection", "context", "crew", "failure", "fetched", "isolation", "job",
+        "options", "outbox", "registry", "shift", "slot", "wire",
     },
     "heart": {"backoff", "commands", "connection", "crew", "launch", "lifecycle", "memory", "options", "outbox"},
     "consumer": {
@@ -111,7 +112,8 @@ LAW: dict[str, set[str]] = {
     # ring 3, async
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
-        "context", "diagnosis", "dialling", "failure", "handshake", "heart", "hooks", "isolation", "job", "lending",
+        "context", "diagnosis", "dialling", "failure", "fetched", "handshake", "heart", "hooks", "isolation", "job",
+        "lending",
         "lifecycle", "managed", "memory", "moments", "options", "outage", "outbox", "overdue", "override", "queues",
         "registry", "shift", "signals", "slot", "wire",
     },

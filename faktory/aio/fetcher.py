@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..backoff import Backoff
-from ..commands import Ack, Fail, Fetch
-from ..errors import ConnectFailed, ConnectionLost, HandshakeError, InvalidJob, ProtocolError, ServerError
+from ..commands import Fetch
+from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
+from ..fetched import Refused, read_fetched
 from ..job import Job
-from ..options import UNKNOWN_DELAY
 from ..outbox import Outcome
-from ..registry import unknown_jobtype
 from ..shift import Shift
 from ..slot import Step
 from ..ticking import monotonic
@@ -213,31 +212,23 @@ class Fetcher:
         await self._take_job(fetch, reply)
 
     async def _take_job(self, fetch: Fetch, reply: Reply) -> None:
-        crew = self._crew
-        try:
-            job = fetch.decode(reply)
-        except InvalidJob as exc:
-            self._refuse_malformed(exc)
-        except ServerError as exc:
-            crew.fetched_nothing(self, is_empty=False)
-            self._dialler.outage.log_rarely(
-                f"FETCH {exc.text:.40}", "FETCH was answered with an error: %.500a", str(exc)
-            )
-            if "unmarshal" not in exc.text:  # an unreadable entry is gone, so that asking again at once is right
-                await self._pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
+        fetched = read_fetched(fetch, reply, self._crew.handlers)
+        if isinstance(fetched, Job):
+            self._refusals.reset()
+            await self._begin(fetched)
+        elif fetched is None:
+            self._crew.fetched_nothing(self)
+            await self._runner.ask_to_stop()
+        elif isinstance(fetched, Refused):
+            await self._refuse(fetched)
         else:
-            if job is None:
-                crew.fetched_nothing(self)
-                await self._runner.ask_to_stop()
-            else:
-                self._refusals.reset()
-                await self._begin(job)
+            self._crew.fetched_nothing(self, is_empty=False)
+            self._dialler.outage.log_rarely(fetched.kind, "%s", fetched.text)
+            if fetched.needs_pause:
+                await self._pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
 
     async def _begin(self, job: Job) -> None:
         crew = self._crew
-        if job.jobtype not in crew.handlers:
-            await self._refuse_unknown(job)
-            return
         crew.expect_outcome(1)
         try:
             child, self._child = self._child, None
@@ -246,25 +237,12 @@ class Fetcher:
         finally:
             crew.expect_outcome(-1)
 
-    async def _refuse_unknown(self, job: Job) -> None:
-        message = unknown_jobtype(job.jobtype, self._crew.handlers)
-        self._settle_at_once(job, Fail(job.jid, "UnknownJobType", message))
-        self._dialler.outage.log_rarely(f"unknown {job.jobtype:.100}", "job %a failed: %s", job.jid, message)
-        await self._pause(UNKNOWN_DELAY, self._is_pointless)
-        await self._runner.ask_to_stop()
-
-    def _refuse_malformed(self, error: InvalidJob) -> None:
-        """Fail a job that cannot be read, when its jid can."""
-        if error.jid is None:
-            self._crew.fetched_nothing(self, is_empty=False)
-            message = "got a job that cannot be read, without a jid to fail it by; it will come again: %s"
-            self._dialler.outage.log_rarely("unreadable", message, error)
-            return
-        job = Job.from_document({"jid": error.jid, "jobtype": "malformed", "args": []})
-        self._settle_at_once(job, Fail(error.jid, "MalformedJob", str(error)))
-        log.error("job %a cannot be read and was failed: %s", error.jid, error)
-
-    def _settle_at_once(self, job: Job, command: Ack | Fail) -> None:
-        work, _ = self._crew.begin(self, job, None)
-        self._crew.finish(self.shift, work, command)
+    async def _refuse(self, refused: Refused) -> None:
+        """Fail a job that is not run."""
+        work, _ = self._crew.begin(self, refused.job, None)
+        self._crew.finish(self.shift, work, refused.command)
         self._crew.release(work)
+        self._dialler.outage.log_rarely(refused.kind, "%s", refused.text)
+        if refused.pause:
+            await self._pause(refused.pause, self._is_pointless)
+        await self._runner.ask_to_stop()
