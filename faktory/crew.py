@@ -20,6 +20,7 @@ from .job import Job
 from .lifecycle import Lifecycle
 from .managed import Managed
 from .options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
+from .outage import Outage
 from .outbox import Outbox, Outcome, Verdict
 from .overdue import FetchWatch
 from .registry import Handler
@@ -57,6 +58,7 @@ class Crew:
         self.lifecycle: Lifecycle = Lifecycle(
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
+        self.outage: Outage = Outage(self._server_is_back)
         self.outbox: Outbox = Outbox()
         self.workers: list[Worker] = []
         # Taken by its own name, not through the Condition: an exception raised in a thread from outside could hit the
@@ -306,6 +308,11 @@ class Crew:
             self.terminate()
         elif state is not None:
             log.warning("the server wants the unknown state %a; going on", state[:80])
+
+    def _server_is_back(self) -> None:
+        with self.lock:
+            self.changed.notify_all()
+        self.heart_wake.set()
 
     def look_again(self) -> None:
         """Wake the thread that waits in `run`."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from .connection import Connection
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
-from .outage import Outage
 from .ticking import monotonic
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class Dialler:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._turn = threading.Lock()
-        self._outage = outage = Outage()
+        self._outage = outage = crew.outage
         self.note_loss: Callable[..., None] = outage.note_loss
         self.note_success: Callable[[], None] = outage.note_success
         self.log_rarely: Callable[..., None] = outage.log_rarely
@@ -47,7 +46,7 @@ class Dialler:
                 wait = self._outage.not_before - monotonic()
                 if wait > 0 and worker.shift.is_persistent:
                     self._crew.step_aside(worker)
-                    self.pause(worker, wait)
+                    self._pause(lambda: self._is_pointless(worker) or self._outage.not_before <= monotonic(), wait)
                     continue
                 try:
                     return self._crew.connect(timeout)
@@ -59,8 +58,11 @@ class Dialler:
 
     def pause(self, worker: Worker, seconds: float) -> None:
         """Wait, but not into the consumer's end."""
+        self._pause(lambda: self._is_pointless(worker), seconds)
+
+    def _pause(self, is_over: Callable[[], bool], seconds: float) -> None:
         with self._crew.lock:
-            self._crew.changed.wait_for(lambda: self._is_pointless(worker), timeout=seconds)
+            self._crew.changed.wait_for(is_over, timeout=seconds)
 
     def _is_pointless(self, worker: Worker) -> bool:
         """True when a worker needs no connection any more: nothing to fetch, and nothing (or no time) to report."""

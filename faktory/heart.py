@@ -21,6 +21,7 @@ from .launch import launch
 from .lifecycle import Lifecycle
 from .memory import resident_kb
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
+from .outage import Outage, least_delay
 from .outbox import Outcome
 from .ticking import monotonic
 
@@ -34,6 +35,7 @@ class Body(Protocol):
     lifecycle: Lifecycle
     heart_wake: threading.Event
     connect: Callable[[float], Connection]
+    outage: Outage
 
     def next_alarm_in(self, beat_in: float) -> float: ...
 
@@ -64,6 +66,8 @@ class Heart:
         self._stopping = threading.Event()
         self._backoff = Backoff()
         self._is_down = False
+        self._failed_at = 0.0
+        self._is_proven = False  # has the connection carried an exchange?
         self._quiet_until = 0.0  # no report of orphans before: the last one failed
         self._report_at = float("inf")  # when the first of the refused orphans is sent again
 
@@ -139,11 +143,14 @@ class Heart:
             try:
                 now = monotonic()
                 report_in = max(0.0, max(self._report_at, self._quiet_until) - now)
-                crew.heart_wake.wait(min(crew.next_alarm_in(lifecycle.beat_in(now)), report_in))
+                crew.heart_wake.wait(min(crew.next_alarm_in(self._beat_in(now)), report_in))
                 crew.heart_wake.clear()
                 crew.sound_alarms()
                 crew.watch_fetches()
-                if lifecycle.beat_in(monotonic()) <= 0:
+                if self._is_down and crew.outage.reached_at > self._failed_at:
+                    self._quiet_until = 0.0
+                    lifecycle.beat_at_once(monotonic())
+                if self._beat_in(monotonic()) <= 0:
                     self._beat()
                 if monotonic() >= self._quiet_until:
                     self.report_orphans(only_due=True)
@@ -152,6 +159,11 @@ class Heart:
             except Exception:
                 log.exception("the heart stumbled")
                 self._note_loss(None)
+
+    def _beat_in(self, now: float) -> float:
+        """Return the seconds until the next beat; one that needs a new connection waits until a refusal is over."""
+        beat_in = self._crew.lifecycle.beat_in(now)
+        return beat_in if self._connection is not None else max(beat_in, self._crew.outage.refused_until - now)
 
     def _beat(self) -> None:
         lifecycle = self._crew.lifecycle
@@ -171,6 +183,9 @@ class Heart:
         lifecycle.beat_sent(self.beaten_at, told)
         self._backoff.reset()
         self._quiet_until = 0.0
+        if not self._is_proven:
+            self._is_proven = True
+            self._crew.outage.note_reached()
         if self._is_down:
             self._is_down = False
             log.info("the heart beats again")
@@ -186,8 +201,11 @@ class Heart:
     def _note_loss(self, exc: Exception | None) -> None:
         self._drop()
         now = monotonic()
-        delay = self._backoff.next_delay()
+        delay = self._backoff.next_delay(0.0 if exc is None else least_delay(exc))
         self._quiet_until = now + delay
+        self._failed_at = now
+        if exc is not None:
+            self._crew.outage.note_unreachable(exc)
         self._crew.lifecycle.beat_failed(now, delay)
         if not self._is_down and exc is not None:
             self._is_down = True
@@ -195,5 +213,6 @@ class Heart:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._is_proven = False
         if connection is not None:
             connection.abort()

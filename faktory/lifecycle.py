@@ -86,6 +86,10 @@ class Lifecycle:
         """Note a beat that the server has answered, and the state it told; if that is old news, the next is due."""
         self._next_beat = now + self._interval if told == self.beat_state else now
 
+    def beat_at_once(self, now: float) -> None:
+        """Note that there is reason to beat: the server can be reached again."""
+        self._next_beat = min(self._next_beat, now)
+
     def beat_failed(self, now: float, retry_in: float) -> None:
         """Note that the server was not reached; try again in so many seconds, or when a beat is due anyway."""
         due = self._next_beat if self._next_beat > now else now + self._interval

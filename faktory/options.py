@@ -39,6 +39,8 @@ BACKOFF_LIMIT: Final = 30.0
 """Delays between attempts to reconnect grow from the first to the limit, in seconds, with full jitter."""
 REFUSED_DELAY: Final = 5.0
 """Least delay after a refusal that will not heal by itself, such as a wrong password or certificate."""
+OUTAGE_AGAIN: Final = 300.0
+"""Seconds after which it is said again why the server cannot be used."""
 RESERVATION_MARGIN: Final = 20.0
 """A job without a time limit of its own must end so many seconds before its reservation does ..."""
 RESERVATION_MARGIN_SHARE: Final = 1 / 3

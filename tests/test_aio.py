@@ -26,7 +26,9 @@ from faktory import (
 )
 from faktory.commands import Info
 from faktory.connection import Connection
+from faktory.queues import order_of
 from faktory.server import Server
+from faktory.shift import Shift
 
 from .conftest import Certificates
 from .loops import LOOPS, Loop
@@ -596,3 +598,40 @@ def test_a_plain_handler_past_its_limit_gets_the_exception_raised(loop: Loop, se
     loop.run(main)
     assert seen == ["limit"]
     assert failure_message(server)[0] == "JobTimeout"
+
+
+def test_fetchers_stop_waiting_when_the_heartbeat_has_reached_the_server(loop: Loop, server: Server) -> None:
+    """N1: what one knows of the server all know."""
+    done: list[str] = []
+    seconds: list[float] = []
+
+    async def work(job: Job) -> None:
+        done.append(job.jid)
+
+    async def main() -> None:
+        consumer = await loop.connect(ConsumerBuilder().register("work", work).workers(2), server.url)
+        crew = consumer._crew
+        shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+
+        async def break_and_mend() -> None:
+            await loop.until(lambda: server.waiting == 1)
+            server.kill()
+            crew.outage._backoff._attempt = 8  # waits of 2.6 to 26 s
+            await loop.until(lambda: crew.outage.is_down and crew.outage.not_before > time.monotonic())
+            crew.outage.not_before = time.monotonic() + 600
+            server.start()
+            started = time.monotonic()
+            crew.lifecycle.beat_at_once(started)
+            crew.heart_wake.set()
+            with Client(server.url) as client:
+                client.push(Job("work"))
+            await loop.until(lambda: done)
+            seconds.append(time.monotonic() - started)
+            consumer.terminate()
+            server.clock.advance(2.1)
+
+        await loop.all(lambda: consumer._work(shift), break_and_mend)
+        await consumer.close()
+
+    loop.run(main)
+    assert seconds[0] < 5

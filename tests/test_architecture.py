@@ -93,18 +93,20 @@ LAW: dict[str, set[str]] = {
     "settling": {"again", "client", "failure", "job"},
     "crew": {
         "chain", "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options",
-        "outbox", "overdue", "registry", "shift", "slot",
+        "outage", "outbox", "overdue", "registry", "shift", "slot",
     },
     "shift": {"chain", "commands", "job", "outbox", "queues", "slot"},
     "launch": set(),
     "signals": {"launch", "options"},
     "outage": {"backoff", "options"},
-    "dialler": {"connection", "outage"},
+    "dialler": {"connection"},
     "worker": {
         "backoff", "chain", "commands", "connection", "context", "crew", "failure", "fetched", "isolation", "job",
         "options", "outbox", "registry", "shift", "slot", "wire",
     },
-    "heart": {"backoff", "commands", "connection", "crew", "launch", "lifecycle", "memory", "options", "outbox"},
+    "heart": {
+        "backoff", "commands", "connection", "crew", "launch", "lifecycle", "memory", "options", "outage", "outbox",
+    },
     "consumer": {
         "crew", "dialler", "heart", "hooks", "launch", "lifecycle", "memory", "options", "queues", "shift", "signals",
         "worker",

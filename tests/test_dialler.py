@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from faktory import Client, Consumer, ConsumerBuilder, Job
+from faktory import AuthenticationError, Client, Consumer, ConsumerBuilder, Job
+from faktory.connection import Connection
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.shift import Shift
@@ -96,6 +97,72 @@ def test_attempts_are_spaced_out_and_one_at_a_time(server: Server, monkeypatch: 
     run.consumer.terminate()
     run.join()
     assert time.monotonic() - started < 1
+
+
+def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(server: Server, client: Client) -> None:
+    """N1: what one knows of the server all know."""
+    run = Persistent(server)
+    until(lambda: server.waiting == 1)
+    outage = run.consumer._crew.outage
+    server.kill()
+    outage._backoff._attempt = 8  # waits of 2.6 to 26 s
+    until(lambda: outage.is_down)
+    outage.not_before = time.monotonic() + 600
+    time.sleep(0.1)
+    server.start()
+    started = time.monotonic()
+    run.consumer._crew.lifecycle.beat_at_once(started)
+    run.consumer._crew.heart_wake.set()
+    client.push(Job("work"))
+    until(lambda: run.done)
+    assert time.monotonic() - started < 5
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+
+
+def test_the_heartbeat_stops_waiting_when_a_worker_has_reached_the_server(server: Server, client: Client) -> None:
+    """N1."""
+    run = Persistent(server)
+    until(lambda: server.waiting == 1)
+    heart, crew = run.consumer._heart, run.consumer._crew
+    heart._backoff._attempt = 8  # waits of 2.6 to 26 s
+    server.kill()
+    crew.lifecycle.beat_at_once(time.monotonic())
+    crew.heart_wake.set()
+    until(lambda: heart._is_down)
+    server.start()
+    started = time.monotonic()
+    client.push(Job("work"))
+    until(lambda: not heart._is_down)
+    assert time.monotonic() - started < 2.5
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+
+
+def test_a_refused_password_is_said_and_tried_each_five_seconds_by_all_together(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """N9: the password is rotated under a running worker."""
+    run = Persistent(server, builder=ConsumerBuilder().heartbeat_interval(0.05))
+    until(lambda: server.waiting == 1)
+    crew = run.consumer._crew
+    attempts: list[str] = []
+
+    def refuse(timeout: float) -> Connection:
+        attempts.append(threading.current_thread().name)
+        raise AuthenticationError("the server has another password")
+
+    monkeypatch.setattr(crew, "connect", refuse)
+    server.disconnect_all()
+    until(lambda: "the server has another password" in caplog.text)
+    time.sleep(0.5)
+    # One of the workers, who dial in turn, and the heartbeat, unless it has heard of it before.
+    assert 1 <= len(attempts) <= 2, attempts
+    assert caplog.text.count("the server has another password") <= 2
+    run.consumer.terminate()
+    run.join()
 
 
 def test_terminate_during_backoff_stops_at_once(server: Server) -> None:

@@ -229,3 +229,12 @@ def test_no_series_of_events_leads_back_or_puts_the_end_off(
         assert 0.0 <= life.beat_in(now) <= 15.0 + 1e-9
         if changed:
             assert life.beat_in(now) == 0.0
+
+
+def test_a_beat_can_be_made_due_and_never_put_off() -> None:
+    life = Lifecycle(shutdown_timeout=25.0, heartbeat_interval=15.0, now=100.0)
+    life.beat_failed(100.0, 12.0)
+    life.beat_at_once(101.0)
+    assert life.beat_in(101.0) == 0.0
+    life.beat_at_once(110.0)
+    assert life.beat_in(110.0) == 0.0

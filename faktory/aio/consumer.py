@@ -107,7 +107,7 @@ class Consumer:
             children = await cls._start_children(start_nursery)
             handlers = in_children(registry.build(), children, threads)
         crew = Crew(cls._kit, options, handlers, managed, connect_heart, children)
-        consumer = cls(crew, hooks, threads, Dialler(cls._kit, connect))
+        consumer = cls(crew, hooks, threads, Dialler(cls._kit, crew.outage, connect))
         try:
             await consumer._connect_heart()
         except BaseException:

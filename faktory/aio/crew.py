@@ -17,6 +17,7 @@ from ..job import Job
 from ..lifecycle import Lifecycle, State
 from ..managed import Managed
 from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
+from ..outage import Outage
 from ..outbox import Outbox, Outcome, Verdict
 from ..overdue import FetchWatch
 from ..shift import Shift, log_given_up, log_late, log_refused
@@ -58,6 +59,7 @@ class Crew:
         self.lifecycle: Lifecycle = Lifecycle(
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
+        self.outage: Outage = Outage(self._server_is_back)
         self.outgoing: Outgoing = Outgoing()
         self.outbox: Outbox = self.outgoing.outbox
         self.works: set[Work] = set()
@@ -349,11 +351,24 @@ class Crew:
             shift.error = error
         self.look_again()
 
+    def _announce(self) -> None:
+        self.changed.set()
+        self.changed = self.kit.event()
+
+    def _server_is_back(self) -> None:
+        self.heart_wake.set()
+        self.post(self._announce)
+
+    async def pause(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Wait so long, or until a change of the consumer's state, or of the server's, makes `is_over` true."""
+        limit = monotonic() + seconds
+        while not is_over() and (left := limit - monotonic()) > 0:
+            await self.kit.wait(self.changed, left)
+
     def look_again(self) -> None:
         """Wake everybody to what has changed. Only in the scheduler's thread."""
         self._is_watched = True
-        self.changed.set()
-        self.changed = self.kit.event()
+        self._announce()
         for waiting in (self._parked, self._starved):
             while waiting:
                 waiting.pop().be_woken(is_free=False)

@@ -14,8 +14,8 @@ from .kit import Event, Kit
 class Dialler:
     """Opens connections for a consumer's tasks."""
 
-    def __init__(self, kit: Kit, connect: Callable[[], Awaitable[Connection]]) -> None:
-        self.outage: Outage = Outage()
+    def __init__(self, kit: Kit, outage: Outage, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self.outage: Outage = outage
         self._kit = kit
         self._connect = connect
         self._turn: Event | None = None  # the one who has it sets it at the end
@@ -38,7 +38,7 @@ class Dialler:
             while not is_pointless():
                 wait = self.outage.not_before - monotonic()
                 if wait > 0 and is_persistent:
-                    await pause(wait, is_pointless)
+                    await pause(wait, lambda: is_pointless() or self.outage.not_before <= monotonic())
                     continue
                 try:
                     return await self._connect()

@@ -186,13 +186,7 @@ class Fetcher:
 
     async def _pause_aside(self, seconds: float, is_pointless: Callable[[], bool]) -> None:
         self._crew.give_place()
-        await self._pause(seconds, is_pointless)
-
-    async def _pause(self, seconds: float, is_pointless: Callable[[], bool]) -> None:
-        """Wait, but not into the consumer's end."""
-        limit = monotonic() + seconds
-        while not is_pointless() and (left := limit - monotonic()) > 0:
-            await self._crew.kit.wait(self._crew.changed, left)
+        await self._crew.pause(seconds, is_pointless)
 
     # -- exchanges --------------------------------------------------------------------------------------------
 
@@ -225,7 +219,7 @@ class Fetcher:
             self._crew.fetched_nothing(self, is_empty=False)
             self._dialler.outage.log_rarely(fetched.kind, "%s", fetched.text)
             if fetched.needs_pause:
-                await self._pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
+                await self._crew.pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
 
     async def _begin(self, job: Job) -> None:
         crew = self._crew
@@ -244,5 +238,5 @@ class Fetcher:
         self._crew.release(work)
         self._dialler.outage.log_rarely(refused.kind, "%s", refused.text)
         if refused.pause:
-            await self._pause(refused.pause, self._is_pointless)
+            await self._crew.pause(refused.pause, self._is_pointless)
         await self._runner.ask_to_stop()

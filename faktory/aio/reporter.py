@@ -84,10 +84,7 @@ class Reporter:
             connection.abort()
         self._is_proven = False
         # Never pointless: what is left when time is up ends this task by cancelling it.
-        return await self._dialler.dial(lambda: False, self._pause, is_persistent=self._shift.is_persistent)
-
-    async def _pause(self, seconds: float, _is_pointless: object) -> None:
-        await self._crew.kit.sleep(seconds)
+        return await self._dialler.dial(lambda: False, self._crew.pause, is_persistent=self._shift.is_persistent)
 
     def _note_loss(self, exc: Exception) -> None:
         if self._connection is not None:
