@@ -79,7 +79,7 @@ def test_why_the_server_cannot_be_used_is_told_when_it_is_met_and_when_it_change
         "the server still cannot be reached, trying again: refused at port 1",
     ]
     caplog.clear()
-    now += OUTAGE_AGAIN
+    now += OUTAGE_AGAIN + 1
     outage.note_loss(ConnectFailed("refused at port 1"), is_proven=False)
     outage.note_loss(ConnectFailed("refused at port 1"), is_proven=False)
     assert len(caplog.messages) == 1
