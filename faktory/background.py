@@ -38,33 +38,49 @@ class Background:
         self._is_closed = False
 
     def push(self, job: Job) -> None:
-        """Have a job run now, or at its `at`."""
+        """Have a job run now, or at its `at`.
+
+        Where no thread can run it, at the end of the program for instance, it is run here, or refused when it is due
+        later: `ConfigurationError`.
+        """
         delay = 0.0 if job.at is None else max(0.0, (job.at - override.now()).total_seconds())
         with self._lock:
             if self._is_closed:
                 raise ConfigurationError(f"the job {job.jobtype!a} came too late: its app was closed")
-            heappush(self._waiting, (monotonic() + delay, next(self._order), job))
-            if len(self._threads) < THREADS and len(self._threads) - self._busy < len(self._waiting):
+            if len(self._threads) < THREADS and len(self._threads) - self._busy <= len(self._waiting):
                 self._start()
-            self._changed.notify_all()
+            if self._threads:
+                heappush(self._waiting, (monotonic() + delay, next(self._order), job))
+                self._changed.notify_all()
+                return
+        if delay > 0:
+            raise ConfigurationError(
+                f"the job {job.jobtype!a} is due in {delay:.0f} s, and nobody would run it then: the program ends, or "
+                "has no thread left to start"
+            )
+        self._run(job)
 
     def _start(self) -> None:
+        """Start one more thread, where that is possible; those that are there go on."""
+        if not threading.main_thread().is_alive():
+            return  # the program ends: it could start, but would not be waited for
         name = f"faktory-background-{len(self._threads) + 1}"
-        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread = threading.Thread(target=self._live, name=name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter ends; those that are there go on
-            if not self._threads:
-                raise
-        else:
-            self._threads.append(thread)
+        except RuntimeError:
+            return
+        self._threads.append(thread)
 
-    def _run(self) -> None:
+    def _run(self, job: Job) -> None:
+        try:
+            self._perform(job)
+        except BaseException:  # also SystemExit: a job must not end its thread
+            log.exception("job %a (%a) failed, and is not run again in this mode", job.jid, job.jobtype)
+
+    def _live(self) -> None:
         while (job := self._next()) is not None:
-            try:
-                self._perform(job)
-            except BaseException:  # also SystemExit: a job must not end its thread
-                log.exception("job %a (%a) failed, and is not run again in this mode", job.jid, job.jobtype)
+            self._run(job)
             with self._lock:
                 self._busy -= 1
                 self._changed.notify_all()

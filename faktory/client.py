@@ -103,8 +103,7 @@ class Client:
         `PushOutcomeUnknown` when the reply was lost, so that the job is stored or not; the same goes for
         `ProtocolError`, a reply that is none. Any other error: not stored.
         """
-        if not isinstance(job, Job):
-            raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")
+        check_job(job)
         for error in self._store([job.jid], [encode_job(job)], [job]).values():
             if "deadline exceeded" in error.text:  # the server lost patience with its own storage (server/server.go)
                 raise PushOutcomeUnknown(f"the server could not tell whether it stored the job: {error}", [job.jid])
@@ -117,8 +116,6 @@ class Client:
         Returns the refused ones, jid to reason; empty when all were stored. An error ends it: the jobs sent before
         stay stored, and a note on the exception says how many those are.
         """
-        if isinstance(jobs, Job):
-            raise InvalidJob("expected several Jobs to push, got one; use push, or a list")
         refused: dict[str, str] = {}
         stored = 0
         try:
@@ -308,7 +305,7 @@ class Batch:
 
     def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
         """Store many jobs as part of this batch; see `Client.push_bulk`."""
-        return self._client.push_bulk(map(self._joined, jobs))
+        return self._client.push_bulk(map(self._joined, drawn_from(jobs)))
 
     def batch(
         self, *, description: str | None = None, success: Job | None = None, complete: Job | None = None
@@ -322,6 +319,7 @@ class Batch:
         self._client._call(BatchCommit(self.bid))
 
     def _joined(self, job: Job) -> Job:
+        check_job(job)
         job.custom = {**(job.custom or {}), "bid": self.bid}
         return job
 
@@ -355,15 +353,31 @@ def outcome_unknown(jids: list[str], lost: ConnectionLost | None) -> PushOutcome
     )
 
 
+def check_job(job: object) -> None:
+    """Refuse to push what is no job. Raises `InvalidJob`."""
+    if not isinstance(job, Job):
+        raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")
+
+
+def drawn_from(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Return the iterator over jobs. Raises `InvalidJob` where there is none."""
+    if isinstance(jobs, Job):
+        raise InvalidJob("expected several Jobs to push, got one; use push, or a list")
+    try:
+        return iter(jobs)
+    except TypeError:
+        hint = "; collect what an async generator makes in a list" if hasattr(jobs, "__aiter__") else ""
+        raise InvalidJob(f"expected Jobs to push, in a list or any iterable, got {type(jobs).__name__}{hint}") from None
+
+
 def chunks_of(jobs: Iterable[Job]) -> Iterator[tuple[list[str], list[bytes], list[Job]]]:
     """Encode jobs and gather them into PUSHBs of bounded count and size."""
     jids: list[str] = []
     documents: list[bytes] = []
     chunk: list[Job] = []
     size = 0
-    for job in jobs:
-        if not isinstance(job, Job):
-            raise InvalidJob(f"expected Jobs to push, got {type(job).__name__}; write Job(jobtype, args)")
+    for job in drawn_from(jobs):
+        check_job(job)
         document = encode_job(job)
         jids.append(job.jid)
         documents.append(document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial, update_wrapper
@@ -189,13 +189,18 @@ class TypedJob(Generic[P, R]):
             "expires_in": expires_in,
             "custom": custom,
         }
-        other = copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.options = replace(self.options, **{name: value for name, value in given.items() if value is not _UNSET})
         other.options.job(self.jobtype, [])  # refuses what no job can have
         return other
 
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any], at: datetime | timedelta | float | None) -> Job:
         return self.options.job(self.jobtype, self.signature.dump(args, kwargs), at)
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as the function would be: for process pools, whose workers import its module."""
+        return self.__qualname__
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.jobtype!a} of {place_of(self.function)}>"

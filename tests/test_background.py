@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -97,22 +99,6 @@ def test_the_end_waits_for_what_runs_but_not_for_ever(work: Work, caplog: pytest
     assert work.seen == ["slow"]
 
 
-def test_without_new_threads_those_that_are_there_go_on(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread at interpreter shutdown")
-
-    background = Background(work)
-    background.push(Job("slow"))
-    work.wait_for(1)
-    monkeypatch.setattr(threading.Thread, "start", start)
-    background.push(Job("quick"))
-    work.release.set()
-    work.wait_for(2)
-    background.close(20)
-    with pytest.raises(RuntimeError, match="shutdown"):
-        Background(work).push(Job("quick"))
-
-
 def test_a_blocking_call_is_awaited_in_a_thread() -> None:
     async def main() -> int:
         return await in_thread(threading.get_ident)
@@ -120,3 +106,78 @@ def test_a_blocking_call_is_awaited_in_a_thread() -> None:
     assert asyncio.run(main()) != threading.get_ident()
     trio = pytest.importorskip("trio")
     assert trio.run(main) != threading.get_ident()
+
+
+# -- the end of the program -----------------------------------------------------------------------------------------
+
+
+def test_without_a_thread_a_job_is_run_here_or_refused(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P4: in a process out of threads."""
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    background = Background(work)
+    background.push(Job("quick"))
+    background.push(Job("bad"))
+    assert work.seen == ["quick", "bad"]
+    with pytest.raises(ConfigurationError, match="'late' is due in 60 s"):
+        background.push(Job("late", at=60))
+    background.close(20)
+    assert work.seen == ["quick", "bad"]
+
+
+def test_threads_that_are_there_go_on_where_no_more_can_be_started(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    background = Background(work)
+    background.push(Job("quick"))
+    work.wait_for(1)
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    background.push(Job("slow"))
+    work.wait_for(2)
+    background.push(Job("quick"))  # must wait for the one thread
+    assert len(work.seen) == 2
+    work.release.set()
+    background.close(20)
+    assert work.seen == ["quick", "slow", "quick"]
+
+
+AT_THE_END = """
+import atexit, sys, threading
+import faktory
+def add():
+    work.enqueue()
+    try:
+        work.enqueue_in(60)
+    except faktory.ConfigurationError:
+        print("refused")
+if sys.argv[1] == "atexit":
+    atexit.register(add)
+elif sys.argv[1] == "thread":
+    def later():
+        threading.main_thread().join()
+        add()
+    threading.Thread(target=later).start()
+app = faktory.App(mode="background")
+@app.job
+def work() -> None:
+    print("ran", flush=True)
+if sys.argv[1] == "after others":
+    atexit.register(add)  # before the end that the first push registers, so run after it
+    work.enqueue()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["atexit", "thread", "after others"])
+def test_a_job_that_is_added_at_the_end_is_run_or_refused(when: str) -> None:
+    """P4: nothing is lost without a word, on no version of Python."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, when], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["ran"] * (2 if when == "after others" else 1) + ["refused"]

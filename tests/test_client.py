@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -56,8 +56,34 @@ def test_push_wants_a_job(client: Client) -> None:
         client.push({"jobtype": "work"})  # type: ignore[arg-type]
     with pytest.raises(InvalidJob, match="got one; use push"):
         client.push_bulk(Job("work"))  # type: ignore[arg-type]
-    with pytest.raises(InvalidJob, match="expected Jobs to push, got str"):
+    with pytest.raises(InvalidJob, match="expected a Job to push, got str"):
         client.push_bulk(["work"])  # type: ignore[list-item]
+
+
+async def of_async_make(*jobs: Job) -> AsyncIterator[Job]:
+    for job in jobs:
+        yield job
+
+
+@pytest.mark.parametrize(
+    ("jobs", "text"),
+    [
+        (None, "in a list or any iterable, got NoneType"),
+        (5, "in a list or any iterable, got int"),
+        (of_async_make(), "got async_generator; collect what an async generator makes in a list"),
+        (Job("work"), "got one; use push, or a list"),
+        ([None], "expected a Job to push, got NoneType"),
+    ],
+)
+def test_push_bulk_wants_jobs(client: Client, jobs: Any, text: str) -> None:
+    with pytest.raises(InvalidJob, match=text):
+        client.push_bulk(jobs)
+    with Server(enterprise=True) as server, Client(server.url) as enterprise:
+        batch = enterprise.batch(success=Job("done"))
+        with pytest.raises(InvalidJob, match=text):
+            batch.push_bulk(jobs)
+        with pytest.raises(InvalidJob, match="expected a Job to push, got int"):
+            batch.push(5)  # type: ignore[arg-type]
 
 
 def test_a_job_changed_for_the_worse_is_refused_before_anything_is_sent(server: Server, client: Client) -> None:

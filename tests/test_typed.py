@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
+
+import pytest
 
 from faktory import App, Job, JobContext
 from faktory.callables import place_of
@@ -50,3 +56,36 @@ def test_a_plain_call_is_one() -> None:
     ctx: Any = object()
     assert with_context(ctx, 5) == (ctx, 5)
     assert without(5) == 10
+
+
+app = App()
+
+
+@app.job
+def resize(name: str) -> str:
+    return name.upper()
+
+
+class Inner:
+    @staticmethod
+    @app.job
+    def shrink(name: str) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_a_typed_job_is_pickled_by_its_name() -> None:
+    """As functions are: a process pool can be given it."""
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(resize, protocol)) is resize
+        assert pickle.loads(pickle.dumps(Inner.shrink, protocol)) is Inner.shrink
+    assert copy.deepcopy(resize) is resize
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(resize, "cat").result(30) == "CAT"
+
+
+def test_a_job_that_its_name_does_not_lead_to_is_not_pickled() -> None:
+    other = resize.using(queue="other")
+    assert other.options.queue == "other"
+    with pytest.raises(pickle.PicklingError, match="not the same object"):
+        pickle.dumps(other)

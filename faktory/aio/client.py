@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from .. import override
 from ..address import Address
 from ..backoff import Backoff
-from ..client import check_settings, chunks_of, outcome_unknown
+from ..client import check_job, check_settings, chunks_of, drawn_from, outcome_unknown
 from ..commands import (
     BatchCommit,
     BatchNew,
@@ -36,7 +36,6 @@ from ..errors import (
     ConfigurationError,
     ConnectFailed,
     ConnectionLost,
-    InvalidJob,
     PushOutcomeUnknown,
     ServerError,
 )
@@ -94,8 +93,7 @@ class Client:
 
     async def push(self, job: Job) -> str:
         """Async twin of `push`."""
-        if not isinstance(job, Job):
-            raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")
+        check_job(job)
         for error in (await self._store([job.jid], [encode_job(job)], [job])).values():
             if "deadline exceeded" in error.text:  # the server lost patience with its own storage (server/server.go)
                 raise PushOutcomeUnknown(f"the server could not tell whether it stored the job: {error}", [job.jid])
@@ -104,8 +102,6 @@ class Client:
 
     async def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
         """Async twin of `push_bulk`."""
-        if isinstance(jobs, Job):
-            raise InvalidJob("expected several Jobs to push, got one; use push, or a list")
         refused: dict[str, str] = {}
         stored = 0
         try:
@@ -289,7 +285,7 @@ class Batch:
 
     async def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
         """Async twin of `push_bulk`."""
-        return await self._client.push_bulk(map(self._joined, jobs))
+        return await self._client.push_bulk(map(self._joined, drawn_from(jobs)))
 
     async def batch(
         self, *, description: str | None = None, success: Job | None = None, complete: Job | None = None
@@ -303,6 +299,7 @@ class Batch:
         await self._client._call(BatchCommit(self.bid))
 
     def _joined(self, job: Job) -> Job:
+        check_job(job)
         job.custom = {**(job.custom or {}), "bid": self.bid}
         return job
 
