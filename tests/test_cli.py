@@ -64,8 +64,8 @@ def test_the_version_is_told(capsys: Capture) -> None:
         ("info --json=1", "ignored explicit argument"),
         ("info --color blue", "--color: invalid choice"),
         ("info x y", "expected options alone, got 2 other words; for a server's URL write --url URL"),
-        ("info -- x", "expected options alone, got 1 other words"),
-        ("server x", "expected options alone, got 1 other words\n"),
+        ("info -- x", "expected options alone, got 1 other word"),
+        ("server x", "expected options alone, got 1 other word\n"),
         ("server --url x", "there is no option --url"),
         ("push", "expected a JOBTYPE, or --from FILE"),
         ("push t -1e5", "there is no option -1; write -- before words that begin with a dash"),
@@ -244,6 +244,13 @@ def test_output_that_cannot_be_written_is_no_traceback(
         assert main(call) == status
     err = capsys.readouterr().err
     assert err == ("" if status == 141 else "faktoryctl: cannot write the output: No space left on device\n")
+
+
+def test_a_text_without_an_encoding_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    Output("x").result("\N{SNOWMAN}")
+    assert stream.getvalue() == "\N{SNOWMAN}\n"
 
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

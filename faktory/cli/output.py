@@ -124,8 +124,8 @@ def _without(text: str, secret: str) -> str:
 
 def _encodable(text: str, stream: TextIO) -> str:
     """Return `text` with what the stream's encoding has not got as escapes: a C locale knows ASCII alone."""
-    encoding = getattr(stream, "encoding", None) or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    encoding = getattr(stream, "encoding", None)
+    return text.encode(encoding, "backslashreplace").decode(encoding) if encoding else text
 
 
 def _discard(stream: TextIO) -> None:

@@ -73,7 +73,8 @@ class Parser(argparse.ArgumentParser):
             arguments.words += literal
         elif (stray or literal) and not arguments.help:
             hint = "; for a server's URL write --url URL" if "--url" in self._option_string_actions else ""
-            raise Usage(f"expected options alone, got {len(stray) + len(literal)} other words{hint}")
+            count = len(stray) + len(literal)
+            raise Usage(f"expected options alone, got {count} other {'word' if count == 1 else 'words'}{hint}")
         return arguments
 
     def _refuse_option(self, word: str) -> NoReturn:

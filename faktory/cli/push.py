@@ -86,7 +86,7 @@ def _job(arguments: argparse.Namespace) -> Job:
     if not arguments.words:
         raise Usage("expected a JOBTYPE, or --from FILE")
     jobtype, *args = [readable(word) for word in arguments.words]
-    given = {
+    given: dict[str, Any] = {
         "queue": arguments.queue,
         "retry": arguments.retry,
         "reserve_for": arguments.reserve_for,

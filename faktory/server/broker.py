@@ -144,8 +144,6 @@ class Broker:
             done = store.enqueue_due(store.retries, now)
         elif name == "Dead":
             done = store.purge_dead(now)
-            if self.enterprise is not None:
-                self.enterprise.forget(now)
         elif name == "Busy":
             done = store.expire_reservations(now)
         else:

@@ -76,8 +76,9 @@ def _asyncio_waiter() -> tuple[Callable[[], None], Until]:
             loop.call_soon_threadsafe(event.set)
 
     async def until(condition: Callable[[], bool], timeout: float | None) -> bool:
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 while True:
                     event.clear()
                     if condition():

@@ -80,26 +80,26 @@ class Listener:
     def start(self, hosts: Sequence[str], port: int) -> tuple[str, int]:
         """Listen on the first of `hosts` there is, and serve; return which, and the port. Raises `OSError`."""
         self.stop()  # after a crash of the thread: frees what it held
-        self._listening, host = listen(hosts, port)
-        with self._lock:
-            self._broker.restart(self._clock.now())
-        self._stop_by = None
-        self._is_killed = False
-        self._cut_all = None
-        self.crash = None
-        self._selector = selectors.DefaultSelector()
-        self._waker, self._woken = socket.socketpair()
-        self._waker.setblocking(False)
-        self._woken.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ)
-        self._selector.register(self._listening, selectors.EVENT_READ)
-        bound: int = self._listening.getsockname()[1]
-        thread = threading.Thread(target=self._main, name="faktory-server", daemon=True)
-        try:
+        with contextlib.ExitStack() as undo:  # no descriptors, or threads, to be had: the port is not kept
+            self._listening, host = listen(hosts, port)
+            undo.callback(end_listening, self._listening)
+            self._selector = undo.enter_context(contextlib.closing(selectors.DefaultSelector()))
+            self._waker, self._woken = socket.socketpair()
+            for sock in (self._waker, self._woken):
+                undo.enter_context(sock)
+                sock.setblocking(False)
+            self._selector.register(self._woken, selectors.EVENT_READ)
+            self._selector.register(self._listening, selectors.EVENT_READ)
+            with self._lock:
+                self._broker.restart(self._clock.now())
+            self._stop_by = None
+            self._is_killed = False
+            self._cut_all = None
+            self.crash = None
+            bound: int = self._listening.getsockname()[1]
+            thread = threading.Thread(target=self._main, name="faktory-server", daemon=True)
             thread.start()
-        except BaseException:  # no more threads to be had: the port is not kept
-            self._end()
-            raise
+            undo.pop_all()
         self._thread = thread
         return host, bound
 

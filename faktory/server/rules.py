@@ -61,5 +61,8 @@ class Rules(Protocol):
     def requeued(self, job: dict[str, Any], now: float) -> None:
         """Called after somebody put a job back into its queue."""
 
+    def forget(self, now: float) -> None:
+        """Called each minute: what is past its time can go."""
+
     def flushed(self) -> None:
         """Called when everything was wiped."""

@@ -94,15 +94,11 @@ class Store:
     def push(self, job: JobDocument, now: float) -> None:
         """Check a job and store it: in its queue, or in the scheduled set when its `at` is later than `now`."""
         due = self.check(job, now)
-        if self.rules is None and due is None:
-            self.enqueue(job, now)
-            return
-        text = job.encode()  # refuses what cannot be written, before anything is changed
         if self.rules is not None:
+            job.encode()  # refuses what cannot be written, before anything is changed
             self.rules.admit(job, now)
-            text = job.encode()
         if due is not None:
-            self.scheduled.add(text, due)
+            self.scheduled.add(job.encode(), due)
         else:
             self.enqueue(job, now)
 
@@ -166,7 +162,10 @@ class Store:
         seconds = integer(job.get("reserve_for", 0)) or DEFAULT_RESERVE
         seconds = min(max(seconds, MIN_RESERVE), MAX_RESERVE)
         reservation = Reservation(job["jid"], text, wid, now, now + seconds)
-        self._reservations.setdefault(reservation.jid, []).append(reservation)
+        held = self._reservations.setdefault(reservation.jid, [])
+        if held:  # those of before a FLUSH are overwritten: only what is stored can be settled twice
+            held[:] = [each for each in held if each.is_stored]
+        held.append(reservation)
         self._keep(reservation)
         return True
 
@@ -365,11 +364,13 @@ class Store:
                 done[task] += text is not None and self._enqueue_waiting(text, now)
 
     def purge_dead(self, now: float) -> int:
-        """Drop the dead jobs whose time is over; how many."""
+        """Drop the dead jobs whose time is over, and what the rules keep for as long; how many jobs."""
         purged = 0
         while (text := self.dead.pop_due(now)) is not None:
             self._ended(text, "dropped", now)
             purged += 1
+        if self.rules is not None:
+            self._tell(self.rules.forget, now)
         return purged
 
     # -- queues and the whole -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import selectors
 import socket
 import sys
 import threading
@@ -92,9 +93,16 @@ def test_a_start_that_failed_keeps_no_port(server: Server, monkeypatch: pytest.M
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    def no_descriptors() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
         patch.setattr(threading.Thread, "start", no_thread)
         server.start()
+    for owner, name in ((selectors, "DefaultSelector"), (socket, "socketpair")):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many"):
+            patch.setattr(owner, name, no_descriptors)
+            server.start()
     assert not server.is_running
     with Server(bind=f"127.0.0.1:{port}"):
         pass

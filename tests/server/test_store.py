@@ -288,3 +288,14 @@ def test_settled_reservations_take_no_memory(store: Store) -> None:
         fetch(store)
         store.acknowledge(f"job-{number:05d}", NOW)
     assert len(store._expiries) < 200
+
+
+def test_a_job_of_before_a_flush_is_forgotten_when_its_jid_is_fetched_again(store: Store) -> None:
+    store.push(job(), NOW)
+    fetch(store)
+    store.flush()
+    store.push(job(), NOW)
+    fetch(store)
+    assert store.acknowledge("job-00000", NOW)
+    with pytest.raises(Refusal, match="Job not found"):
+        store.fail("job-00000", "", "", [], NOW)
