@@ -8,7 +8,8 @@ from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolErro
 from ..outage import Outage
 from ..ticking import monotonic
 from .connection import Connection
-from .kit import Event, Kit
+from .kit import Kit
+from .places import Places
 
 
 class Dialler:
@@ -16,9 +17,8 @@ class Dialler:
 
     def __init__(self, kit: Kit, outage: Outage, connect: Callable[[], Awaitable[Connection]]) -> None:
         self.outage: Outage = outage
-        self._kit = kit
         self._connect = connect
-        self._turn: Event | None = None  # the one who has it sets it at the end
+        self._turn = Places(kit, 1)
 
     async def dial(
         self,
@@ -31,9 +31,7 @@ class Dialler:
 
         Raises what `Connection.open` raises when not persistent.
         """
-        while self._turn is not None:
-            await self._turn.wait()
-        self._turn = turn = self._kit.event()
+        await self._turn.take()
         try:
             while not is_pointless():
                 wait = self.outage.not_before - monotonic()
@@ -48,5 +46,4 @@ class Dialler:
                     self.outage.note_loss(exc, is_proven=False)
             return None
         finally:
-            self._turn = None
-            turn.set()
+            self._turn.give_back()

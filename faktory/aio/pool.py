@@ -6,7 +6,6 @@ goes to the one who has waited longest, and never past it to the task that gave 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,8 @@ from ..options import POOL_TIMEOUT
 from ..ticking import monotonic
 from .connection import Connection
 from .home import Home
-from .kit import Event, Kit, more_time
+from .kit import Kit
+from .places import Places
 
 
 class Pool:
@@ -96,11 +96,9 @@ class _Share:
 
     def __init__(self, kit: Kit, policy: LendingPolicy) -> None:
         self.home = Home(kit)
-        self._kit = kit
         self._policy = policy
+        self._places = Places(kit, policy.size)
         self._idle: list[Connection] = []
-        self._lent = 0
-        self._waiting: deque[Event] = deque()  # never anybody while a place is free
         self._has_ended = False
         self._end_of_loop: AsyncGenerator[None, None] | None = None
 
@@ -120,31 +118,14 @@ class _Share:
 
     async def enter(self) -> None:
         """Take a place. Raises `ConnectFailed` when none is free for 30 s."""
-        if self._lent < self._policy.size:
-            self._lent += 1
-            return
-        event = self._kit.event()
-        self._waiting.append(event)
-        try:
-            has_place = await self._wait(event)
-        except BaseException:
-            if event.is_set():
-                self.leave(None)  # the place was ours already, and is another's now
-            else:
-                self._waiting.remove(event)
-            raise
+        has_place = await self._places.take(POOL_TIMEOUT)
         if self._has_ended:
             raise _closed()
         if not has_place:
-            self._waiting.remove(event)
             raise ConnectFailed(
                 f"no connection of the pool was free within {POOL_TIMEOUT:g} s; all {self._policy.size} are in use, "
                 "raise pool_size"
             )
-
-    async def _wait(self, event: Event) -> bool:
-        limit = monotonic() + POOL_TIMEOUT
-        return await self._kit.wait(event, POOL_TIMEOUT) or await self._kit.wait(event, more_time(monotonic() - limit))
 
     def take_idle(self) -> Connection | None:
         """Return a connection that looks alive, if there is one."""
@@ -162,10 +143,7 @@ class _Share:
                 connection.abort()
             else:
                 self._idle.append(connection)
-        if self._waiting:
-            self._waiting.popleft().set()
-        else:
-            self._lent -= 1
+        self._places.give_back()
 
     def note_loss(self) -> None:
         """Note that an exchange was lost."""
@@ -180,8 +158,7 @@ class _Share:
         """Close what is idle now, and the rest when it comes back."""
         self._has_ended = True
         self.drop_idle()
-        while self._waiting:
-            self._waiting.popleft().set()
+        self._places.close()
 
     async def close(self) -> None:
         """Do what `end` does, and say goodbye."""

@@ -1,0 +1,229 @@
+"""A shift of the async consumers: losses, dialling, time-outs around it, and what leaves when."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job
+from faktory.aio.crew import Crew
+from faktory.aio.dialler import Dialler
+from faktory.aio.fetcher import Fetcher
+from faktory.aio.kit import Bell
+from faktory.aio.runner import Runner
+from faktory.commands import Ack
+from faktory.hooks import Hooks
+from faktory.managed import Managed
+from faktory.options import ConsumerOptions
+from faktory.outage import Outage
+from faktory.outbox import Outcome
+from faktory.queues import order_of
+from faktory.server import Server
+from faktory.server.faults import Fault
+from faktory.shift import Shift
+from tests.loops import Loop, run_asyncio
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One whose FETCHes do not wait for long."""
+    with Server(seed=7, fetch_wait=0.1) as server:
+        yield server
+
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+
+def run_with_losses(loop: Loop, server: Server, client: Client, losses: list[int]) -> int:
+    """Have three jobs end one after the other, and lose the report of each so often. Returns what is unreported."""
+    started: list[str] = []
+    gate = -1
+
+    async def work(job: Job) -> None:
+        started.append(job.jid)
+        await loop.until(lambda: gate >= job.args[0])
+
+    client.push_bulk(Job("work", [number]) for number in range(3))
+
+    def has_struck(fault: Fault, times: int) -> bool:
+        return fault.struck == times
+
+    def are_working(number: int) -> bool:
+        return len(server.working) == number
+
+    async def main() -> int:
+        consumer = await loop.connect(ConsumerBuilder().register("work", work).workers(8), server.url)
+
+        async def run() -> None:
+            with pytest.raises(ConnectionLost):
+                await consumer.run(["default"])
+
+        async def end_jobs() -> None:
+            nonlocal gate
+            await loop.until(lambda: len(started) == 3 and server.waiting)
+            for number, times in enumerate(losses):
+                fault = server.faults.drop("ACK", times=times, executed=False)
+                gate = number
+                await loop.until(partial(has_struck, fault, times))
+                if times == 1:  # which is tried again
+                    await loop.until(partial(are_working, 2 - number))
+            gate = 2
+
+        await loop.all(run, end_jobs)
+        unreported: int = consumer.health().unreported
+        server.faults.clear()
+        await consumer.reconnect()
+        assert (await consumer.drain(["default"])).total == 0
+        await consumer.close()
+        return unreported
+
+    unreported = loop.run(main)
+    assert len(started) == 3
+    assert len(server.working) == 0
+    return unreported
+
+
+def test_two_losses_ever_lose_no_report(loop: Loop, server: Server, client: Client) -> None:
+    assert run_with_losses(loop, server, client, [1, 1]) == 0
+
+
+def test_two_losses_in_a_row_end_run_and_keep_the_reports(loop: Loop, server: Server, client: Client) -> None:
+    assert run_with_losses(loop, server, client, [2]) == 3
+
+
+# -- dialling ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_at_a_time_dials_in_the_order_of_coming(loop: Loop) -> None:
+    """The first is cancelled, and hands its turn on."""
+    order: list[int] = []
+    begun = dialling = most = 0
+
+    async def main() -> None:
+        async def connect() -> Any:
+            nonlocal dialling, most
+            dialling += 1
+            most = max(most, dialling)
+            try:
+                await loop.sleep(10 if begun < 8 else 0)
+            finally:
+                dialling -= 1
+
+        async def pause(seconds: float, is_pointless: Any) -> None:
+            await loop.sleep(seconds)
+
+        kit: Any = loop.Connection._kit
+        dialler = Dialler(kit, Outage(lambda: None), connect)
+
+        async def dial(number: int) -> None:
+            nonlocal begun
+            await loop.until(lambda: begun == number)
+            begun += 1
+            await dialler.dial(lambda: False, pause, is_persistent=True)
+            order.append(number)
+
+        async def cancelled() -> None:
+            await loop.cancelling(lambda: dial(0), lambda: loop.until(lambda: begun == 8))
+
+        await loop.all(cancelled, *[partial(dial, number) for number in range(1, 8)])
+
+    loop.run(main)
+    assert most == 1
+    assert order == list(range(1, 8))
+
+
+def test_outcomes_do_not_wait_while_a_fetcher_dials(loop: Loop) -> None:
+    """What it would have taken along with its FETCH is the reporter's from then on."""
+    rung: list[bool] = []
+
+    async def main() -> None:
+        kit: Any = loop.Connection._kit
+        options = ConsumerOptions("host", "wid-of-test", workers=4)
+        crew = Crew(kit, options, {}, Managed(), lambda timeout: pytest.fail("no heart here"))
+        reporter: Any = SimpleNamespace(bell=Bell(kit), has_given_up=False)
+        crew.reporter = reporter
+        crew.outgoing.add(Outcome(Ack("jid-of-mine"), 1e9))
+        shift = Shift(order_of(["default"]), is_persistent=False, until_empty=False)
+
+        async def connect() -> Any:
+            await reporter.bell.wait(10)
+            rung.append(crew.fetchers[0].is_dialling)
+            raise ConnectFailed("nobody there")
+
+        async with kit.group() as group:
+            runner = Runner(crew, shift, Hooks(), group)
+            crew.fetchers = [
+                Fetcher(crew, shift, Dialler(kit, Outage(lambda: None), connect), 0, runner, is_single=False)
+            ]
+            group.start(crew.fetchers[0].run)
+        assert isinstance(shift.error, ConnectFailed)
+
+    started = time.monotonic()
+    loop.run(main)
+    assert rung == [True]
+    assert time.monotonic() - started < 5
+
+
+# -- time-outs around and inside ---------------------------------------------------------------------------------------
+
+
+def test_a_time_out_around_a_consumer_does_not_misfire(server: Server, client: Client) -> None:
+    """None of the consumer's own waits, limits and cancellations is taken for the caller's."""
+
+    async def work(job: Job) -> None:
+        await asyncio.sleep(job.args[0])
+
+    client.push_bulk(Job("work", [seconds], retry=0) for seconds in (0, 0.01, 5, 5))
+
+    async def main() -> None:
+        builder = ConsumerBuilder().register("work", work, timeout=0.05).workers(2)
+        async with asyncio.timeout(20):
+            async with await builder.connect_asyncio(server.url) as consumer:
+                summary = await consumer.drain(["default"])
+        assert (summary.succeeded, summary.failed) == (2, 2)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    run_asyncio(main())
+
+
+def test_a_time_out_or_a_group_inside_a_hook_does_not_misfire(server: Server, client: Client) -> None:
+    """The hook runs in the task of the job that was cancelled at its limit."""
+    seen: list[str] = []
+
+    async def work(job: Job) -> None:
+        await asyncio.sleep(5)
+
+    async def on_failure(job: Job, error: BaseException) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append(f"cancelled {task.cancelling()} times")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(5)
+        seen.append("timed out")
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                await asyncio.sleep(5)
+        seen.append("failed")
+
+    async def fail() -> None:
+        raise ValueError("no good")
+
+    client.push(Job("work", retry=2))
+
+    async def main() -> None:
+        builder = ConsumerBuilder().register("work", work, timeout=0.05).on_failure(on_failure)
+        async with await builder.connect_asyncio(server.url) as consumer:
+            await consumer.drain(["default"])
+
+    run_asyncio(main())
+    assert seen == ["cancelled 0 times", "timed out", "failed"]
