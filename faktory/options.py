@@ -92,6 +92,8 @@ STRIKE_AGAIN: Final = 1.0
 """A child's handler that has swallowed its interrupt gets another one after so many seconds."""
 STACK_PATIENCE: Final = 0.2
 """Time for a child to write its stacks before it is killed."""
+KILL_PATIENCE: Final = 5.0
+"""Longest wait for a child that was killed to be gone; the worker goes on without it then."""
 CHILD_START_LIMIT: Final = 60.0
 """Longest time to import the application, and for a child to start."""
 CHILD_START_TRIES: Final = 5

@@ -59,7 +59,7 @@ def live(program: Program, jobs: socket.socket, log_pipe: int, life: Life) -> in
     child = Child(program, jobs, life)
     signal.signal(SOFT_LIMIT, child.interrupt)
     signal.signal(CUT_OFF_SIGNAL, child.note_cut_off)
-    os.register_at_fork(after_in_child=_hear_signals)
+    _hear_signals_in_copies()
     os.register_at_fork(after_in_child=child.forget_parent)
     _redirect_logs(LogPipe(child, log_pipe), program.levels)
     for hook in program.start:
@@ -79,10 +79,26 @@ def live(program: Program, jobs: socket.socket, log_pipe: int, life: Life) -> in
     return 0
 
 
-def _hear_signals() -> None:
-    """Be killed by signals as usual, in what a job forks: a pool of processes ends its workers by SIGTERM."""
-    for signum in (*GROUP_SIGNALS, SOFT_LIMIT, CUT_OFF_SIGNAL):
-        signal.signal(signum, signal.SIG_DFL)
+def _hear_signals_in_copies() -> None:
+    """Have what a job forks be killed by signals as usual: a pool of processes ends its workers by SIGTERM.
+
+    One that comes before the copy has been told so waits until it has: by the handler here it would be lost.
+    """
+    signals = {*GROUP_SIGNALS, SOFT_LIMIT, CUT_OFF_SIGNAL}
+    masks: dict[int, set[int]] = {}  # by thread: several may fork
+
+    def hold() -> None:
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident()))
+
+    def hear() -> None:
+        for signum in signals:
+            signal.signal(signum, signal.SIG_DFL)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=hear)
 
 
 class Child:

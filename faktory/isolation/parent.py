@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import weakref
@@ -54,6 +55,13 @@ class ChildProcess:
     def signal(self, signum: int) -> None:
         """Send a signal, unless it has ended. SIGKILL goes to all that it started, too."""
         self._signal(self.number, signum)
+
+    def kill_directly(self) -> None:
+        """Kill it without the fork server, which tells of no end: so it is not reaped, and its pid is its own."""
+        if self.pid and not self.has_ended.is_set():
+            for kill in (os.killpg, os.kill):  # it may have left its group
+                with suppress(OSError):
+                    kill(self.pid, signal.SIGKILL)
 
     def retire(self) -> None:
         """Let it end after what it has in hand."""
@@ -127,7 +135,11 @@ class Nursery:
             child.has_ended.wait(max(0.0, limit - monotonic()))
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)  # at this it kills the rest
-        self._process.wait()
+        try:
+            self._process.wait(CHILD_STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.replace()
+            self._process.wait()
         self._wake()
         self._thread.join(CHILD_STOP_LIMIT)
         self._woken.close()
@@ -177,6 +189,11 @@ class Nursery:
                 living.bury(child.number, 1)
         self._wake()
         return child
+
+    def replace(self) -> None:
+        """Kill the fork server, and its children with it: it does not answer. The next `fork` starts another."""
+        log.error("the process that forks children does not answer and is killed")
+        self._process.kill()
 
     def tell_stopping(self, *, in_a_hurry: bool = False) -> None:
         """Have jobs know that their worker is ending, soon or now. Any thread may call it."""

@@ -13,7 +13,7 @@ from typing import Final
 from ..chain import Skipped
 from ..errors import ChildStartFailed, ConfigurationError, JobCancelled, JobCrashed, JobTimeout
 from ..failure import CUT_OFF, Report, ReportedFailure
-from ..options import CHILD_START_LIMIT, KILL_GRACE, STACK_PATIENCE
+from ..options import CHILD_START_LIMIT, KILL_GRACE, KILL_PATIENCE, STACK_PATIENCE
 from ..ticking import monotonic
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer, pauses
 from .parent import ChildProcess, Nursery
@@ -92,6 +92,8 @@ class ChildRunner:
         except TimeoutError:
             child.signal(DUMP)
             child.has_ended.wait(STACK_PATIENCE)
+            if not child.pid:
+                self._nursery.replace()
             self._note_failed_start(child, f"a child process did not start within {CHILD_START_LIMIT:g} s")
         except _Ended:
             self._note_failed_start(child)
@@ -300,7 +302,9 @@ class ChildRunner:
     def _kill(self, child: ChildProcess) -> None:
         """Make sure that it is gone, and that all it wrote has been read."""
         child.signal(signal.SIGKILL)
-        child.has_ended.wait()
+        if not child.has_ended.wait(KILL_PATIENCE):
+            child.kill_directly()
+            log.error("the child process %d was killed, and nobody tells that it is gone; going on", child.pid)
         child.tail_is_whole.wait(STACK_PATIENCE)
 
 

@@ -21,7 +21,7 @@ from faktory import (
     JobLogFilter,
     Summary,
 )
-from faktory.isolation import runner
+from faktory.isolation import parent, runner
 from faktory.isolation.parent import ChildProcess
 from faktory.isolation.runner import ChildRunner
 from faktory.memory import resident_kb
@@ -468,6 +468,46 @@ def test_a_nursery_that_is_killed_is_started_anew(
     assert "is started anew" in caplog.text
     ((_, pid),) = journal.words("start")
     assert not is_alive(int(pid))
+
+
+@pytest.mark.usefixtures("impatient", "hasty")
+def test_a_fork_server_that_hangs_holds_up_no_job(
+    server: Server,
+    client: Client,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """C11: a job past its limit is killed without it, and the next one runs in a child of another."""
+    monkeypatch.setattr(runner, "KILL_PATIENCE", 0.2)
+    monkeypatch.setattr(runner, "CHILD_START_LIMIT", 1.0)
+    jid = client.push(Job("nap", [journal.path, 60], retry=3))
+    after = client.push(Job("work", [journal.path]))
+    builder = ConsumerBuilder().register("nap", jobs.nap, timeout=0.3).register("work", jobs.work).processes(1)
+    with builder.connect(server.url) as consumer, Running(consumer):
+        until(lambda: journal.lines("start"))
+        assert consumer._crew.nursery is not None
+        hung = consumer._crew.nursery._process
+        os.kill(hung.pid, signal.SIGSTOP)
+        until(lambda: journal.lines("work"))
+    assert hung.returncode == -signal.SIGKILL
+    assert failure_of(server, jid).errtype == "JobTimeout"
+    assert [words[0] for words in journal.words("work")] == [after]
+    assert "does not answer and is killed" in caplog.text
+    ((_, pid),) = journal.words("start")
+    assert not is_alive(int(pid))
+
+
+def test_a_fork_server_that_hangs_does_not_hold_up_the_end(
+    server: Server, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C11."""
+    monkeypatch.setattr(parent, "CHILD_STOP_LIMIT", 0.3)
+    with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
+        assert consumer._crew.nursery is not None
+        hung = consumer._crew.nursery._process
+        os.kill(hung.pid, signal.SIGSTOP)
+    assert hung.returncode == -signal.SIGKILL
 
 
 def test_the_time_a_child_takes_to_start_is_not_its_jobs(server: Server, client: Client, journal: Journal) -> None:

@@ -54,6 +54,13 @@ def test_a_copy_ends_as_python_would_end_and_tells_nothing_of_the_job(
     assert said in capsys.readouterr().err
 
 
+def test_a_copy_is_terminated_however_soon(server: Server, client: Client, journal: Journal) -> None:
+    """C2: the signal may come before the copy knows that it is one."""
+    client.push(Job("fork", [100]))
+    builder = ConsumerBuilder().register("fork", jobs.fork_and_terminate, timeout=5)
+    assert run(server, builder.processes(1)).succeeded == 1
+
+
 def test_programs_that_jobs_start_get_none_of_our_descriptors(server: Server, client: Client, journal: Journal) -> None:
     """C3."""
     client.push(Job("list", [journal.path]))
