@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -13,6 +14,7 @@ from .connection import Connection, local_hostname
 from .consumer import Consumer
 from .crew import Crew
 from .errors import ConfigurationError
+from .greenlets import refuse_greenlets
 from .handshake import Identity
 from .hooks import FailureHook, Hook, Hooks, checked
 from .isolation import check_can_isolate
@@ -298,6 +300,7 @@ class ConsumerBuilder:
     def _handlers(self) -> dict[str, Handler]:
         if self._add_jobs is not None:
             self._add_jobs()
+        refuse_greenlets(sys.modules)
         handlers = self._registry.build()
         if not handlers:
             raise ConfigurationError("expected at least one handler, got none; call register(jobtype, handler) first")

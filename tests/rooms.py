@@ -70,7 +70,7 @@ ROOMS: list[Room] = [
         "lending",
         "fetched",
     ),
-    *_pure("overdue", "shift", "signals", "launch", "memory", "signalled"),
+    *_pure("overdue", "shift", "signals", "launch", "memory", "signalled", "greenlets"),
     *_pure("callables", "chain", "pushing", "again"),
     *_pure("scalars", "shapes", "convert", "signature"),
     Room("connection", ("tests/test_connection.py", "tests/faults/test_hostile.py", "tests/faults/test_network.py")),

@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `blotting` keeps passwords out of reports and of log lines.
 # * the connection is four rooms: `dialling` (names, TCP, TLS), `stream` (bytes within time limits), `signalled` (what a
 #   signal handler raises is not the network's) and `connection` (handshake and exchanges).
+# * `greenlets` knows gevent and eventlet.
 # * `lending` decides for both pools which connections may be lent.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
@@ -72,6 +73,7 @@ LAW: dict[str, set[str]] = {
     "signature": {"convert", "scalars", "shapes"},
     # ring 3, blocking
     "diagnosis": {"address", "options"},
+    "greenlets": set(),
     "signalled": set(),
     "stream": {"diagnosis", "signalled"},
     "dialling": {"address", "diagnosis", "signalled", "stream"},
@@ -123,8 +125,8 @@ LAW: dict[str, set[str]] = {
     "trio": {"aio", "dialling", "stream"},
     # the doors
     "builder": {
-        "address", "aio", "asyncio", "callables", "connection", "consumer", "crew", "handshake", "hooks", "isolation",
-        "managed", "options", "override", "registry", "trio",
+        "address", "aio", "asyncio", "callables", "connection", "consumer", "crew", "greenlets", "handshake", "hooks",
+        "isolation", "managed", "options", "override", "registry", "trio",
     },
     "background": {"job", "override"},
     "foreground": {"job"},

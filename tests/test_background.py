@@ -112,7 +112,7 @@ def test_a_blocking_call_is_awaited_in_a_thread() -> None:
 
 
 def test_without_a_thread_a_job_is_run_here_or_refused(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P4: in a process out of threads."""
+    """P19: in a process out of threads."""
 
     def fail(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -175,7 +175,7 @@ if sys.argv[1] == "after others":
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["atexit", "thread", "after others"])
 def test_a_job_that_is_added_at_the_end_is_run_or_refused(when: str) -> None:
-    """P4: nothing is lost without a word, on no version of Python."""
+    """P19: nothing is lost without a word, on no version of Python."""
     done = subprocess.run(
         [sys.executable, "-c", AT_THE_END, when], capture_output=True, text=True, timeout=30, check=False
     )

@@ -207,7 +207,7 @@ def test_a_deadline_that_has_passed_is_a_failure(server: Server) -> None:
 
 
 def test_without_threads_names_are_looked_up_all_the_same(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P4: at the end of the interpreter, or in a process out of threads."""
+    """P19: at the end of the interpreter, or in a process out of threads."""
 
     def fail(*args: Any) -> int:
         raise RuntimeError("can't start new thread")
@@ -271,7 +271,7 @@ else:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["atexit", "thread", "executor"])
 def test_a_push_at_the_end_of_the_interpreter_is_stored(server: Server, way: str) -> None:
-    """P4: on Python 3.12 no thread can be started then."""
+    """P19: on Python 3.12 no thread can be started then."""
     url = f"tcp://localhost:{server.port}"
     done = subprocess.run(
         [sys.executable, "-c", AT_THE_END, url, way], capture_output=True, text=True, timeout=30, check=False

@@ -60,7 +60,7 @@ print(status)
     ids=["a client made before", "no name touched before"],
 )
 def test_a_child_forked_during_another_threads_first_push_can_push(before: str, push: str) -> None:
-    """P8, W7: with a password and a host name, whose modules are imported late."""
+    """P20: with a password and a host name, whose modules are imported late."""
     program = FORKS % {"before": before, "push": push}
     with Server(password="s3cret") as server:
         url = server.url.replace("127.0.0.1", "localhost")
@@ -83,7 +83,7 @@ print(sorted(set(sys.modules) - before))
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_nothing_is_imported_by_a_push(host: str) -> None:
-    """P8: what a push needs has been imported when there is a client."""
+    """P20: what a push needs has been imported when there is a client."""
     with Server(password="s3cret") as server:
         url = server.url.replace("127.0.0.1", host)
         done = subprocess.run(

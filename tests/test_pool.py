@@ -154,7 +154,7 @@ def test_who_waits_is_served_in_turn(server: Server) -> None:
 
 
 def test_a_thread_that_would_wait_for_itself_is_told_at_once(counted: Counted) -> None:
-    """P8: a finalizer or a signal handler that pushes while its thread pushes."""
+    """P22: a finalizer or a signal handler that pushes while its thread pushes."""
 
     def use(depth: int) -> None:
         with counted.pool.lend() as connection:
@@ -217,7 +217,7 @@ def test_an_interrupted_waiter_passes_its_place_on(counted: Counted) -> None:
 
 
 def test_an_exchange_that_was_broken_off_leaves_no_connection_to_lend(counted: Counted) -> None:
-    """P5: an exception between the command and its reply, before which nothing is there to be read."""
+    """P18: an exception between the command and its reply, before which nothing is there to be read."""
     with pytest.raises(KeyboardInterrupt), counted.pool.lend() as first:
         first.send(Info().line)
         raise KeyboardInterrupt

@@ -112,7 +112,7 @@ class Alarms:
 def test_what_a_handler_raises_in_a_push_reaches_the_caller_and_stores_nothing_twice(
     server: Server, retries: int
 ) -> None:
-    """P5: subclasses of OSError, and errors of our own, are not taken for the network's."""
+    """P18: subclasses of OSError, and errors of our own, are not taken for the network's."""
     alarms = Alarms()
     with Client(server.url, push_retries=retries, pool_size=2) as client, alarms.set():
         for n in range(ALARMS):
@@ -181,7 +181,7 @@ def deaf(peer: Peer) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [Flush(), Fetch(["default"])])
 def test_the_time_limit_of_a_reply_holds_whatever_signals_come(command: Any) -> None:
-    """N16, P5: the kernel's own time limits start anew with each of them."""
+    """N16, P17: the kernel's own time limits start anew with each of them."""
     with ScriptedServer(deaf) as server:
         connection = Connection(server.url, identity=Identity("box", 1, "wid-12345678"), timeout=0.3)
         started = time.monotonic()
@@ -232,7 +232,7 @@ def test_the_time_limit_of_a_connection_holds_whatever_signals_come() -> None:
 
 
 def test_a_push_of_a_handler_within_a_push_takes_a_connection_of_its_own(server: Server) -> None:
-    """P8."""
+    """P22."""
     pushed: list[str] = []
     with (
         Client(server.url, pool_size=2) as client,
@@ -246,7 +246,7 @@ def test_a_push_of_a_handler_within_a_push_takes_a_connection_of_its_own(server:
 
 
 def test_a_push_of_a_handler_that_would_wait_for_itself_is_refused_at_once(server: Server) -> None:
-    """P8: with a pool of one, the push below has the only connection."""
+    """P22: with a pool of one, the push below has the only connection."""
     refused: list[str] = []
 
     def push_too(number: int, frame: FrameType | None) -> None:
