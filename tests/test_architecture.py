@@ -146,7 +146,7 @@ LAW: dict[str, set[str]] = {
     "__main__": {"cli"},
     "testing": {
         "address", "app", "builder", "callables", "client", "commands", "consumer", "context", "foreground",
-        "isolation", "job", "managed", "moments", "override", "server", "slot", "typed",
+        "isolation", "job", "loading", "managed", "moments", "override", "server", "slot", "typed",
     },
 }  # fmt: skip
 

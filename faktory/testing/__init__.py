@@ -15,6 +15,8 @@ run jobs, and each name is imported when it is first used.
 
 from typing import TYPE_CHECKING, Any
 
+from ..loading import load
+
 if TYPE_CHECKING:
     from .asserting import assert_enqueued, refute_enqueued
     from .calling import make_context, run
@@ -57,9 +59,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    found = globals()[name] = getattr(load(_HOMES[name], __name__), name)
     return found
 
 

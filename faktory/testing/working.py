@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from copy import copy
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from .. import override
 from ..app import App
@@ -30,7 +30,7 @@ NOTHING: Final = Summary(0, 0, 0.0)
 
 
 class Worker:
-    """Runs the jobs of an app or a builder on the test's server.
+    """Runs the jobs of an app or a builder on the test's server. Connects when first used; a context manager.
 
     `queues` are those of the drains that name none; when None, those in which the test's server has jobs, or, on a real
     server, those of the app. Async handlers run on an asyncio loop of their own, or on the test's by `adrain`.
@@ -45,16 +45,18 @@ class Worker:
         self._queues = queues
         self._builder = _prepared(runs)
         self._has_async = any(is_async(handler.function) for handler in self._builder._registry.build().values())
-        self._consumer = None if self._has_async else self._builder.connect()
+        self._consumer: Consumer | None = None
 
     @property
     def consumer(self) -> Consumer:
         """The consumer itself. Raises `ConfigurationError` where an async handler needs another for each drain."""
-        if self._consumer is None:
+        if self._has_async:
             raise ConfigurationError(
                 "this worker has async handlers, which run on a loop for each drain; for a consumer of your own use "
                 "await builder.connect_asyncio()"
             )
+        if self._consumer is None:
+            self._consumer = self._builder.connect()
         return self._consumer
 
     @property
@@ -72,8 +74,8 @@ class Worker:
         seconds.
         """
         before = len(self._serving.failures.all())
-        if self._consumer is not None:
-            total = self._drain(self._consumer, queues, timeout)
+        if not self._has_async:
+            total = self._drain(self.consumer, queues, timeout)
         else:
             total = self._in_own_thread(lambda: asyncio.run(self.adrain(queues, raise_failures=False, timeout=timeout)))
         if raise_failures:
@@ -183,7 +185,7 @@ class Worker:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the consumer. Raises `AssertionError` when jobs still run: they have a second to end."""
+        """Close the consumer; the next use connects anew. Raises `AssertionError` when jobs still run."""
         if self._consumer is None:
             return
         busy = self._consumer.health().busy
@@ -192,6 +194,12 @@ class Worker:
         self._consumer = None
         if busy:
             raise AssertionError(f"the test has ended, but {busy} jobs still run: {'; '.join(running)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<Worker of {self._runs!r}>"

@@ -118,6 +118,8 @@ def test_a_drain_does_not_go_on_for_ever(served: Server) -> None:
     with pytest.raises(ConsumerTerminated):
         worker.drain()
     worker.close()
+    with worker:
+        assert worker.run_one()
 
 
 def test_a_job_that_still_runs_at_the_end_is_told(served: Server) -> None:
@@ -210,6 +212,7 @@ def test_trio_jobs_run_on_the_tests_loop(served: Server) -> None:
     assert ran == ["trio"]
 
 
+@pytest.mark.slow
 def test_an_async_drain_does_not_go_on_for_ever(served: Server) -> None:
     stuck = App()
 
