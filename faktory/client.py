@@ -36,6 +36,7 @@ from .errors import (
     ConfigurationError,
     ConnectFailed,
     ConnectionLost,
+    FaktoryError,
     InvalidJob,
     PushOutcomeUnknown,
     ServerError,
@@ -153,21 +154,18 @@ class Client:
         return refused
 
     def _send_push(self, command: Command[T], jids: list[str]) -> T:
-        backoff = Backoff()
-        lost: ConnectionLost | None = None
-        for attempt in range(self._push_retries + 1):
-            if attempt:
-                sleep(backoff.next_delay())
+        attempts = PushAttempts(jids, self._push_retries)
+        while True:
             try:
-                return self._call(command)
-            except (ConnectionLost, ConnectFailed) as exc:
+                result = self._call(command)
+            except FaktoryError as exc:
                 if was_signalled(exc):
                     raise  # no word of this push
-                if isinstance(exc, ConnectionLost) and exc.maybe_executed:
-                    lost = exc
-                elif lost is None and attempt == self._push_retries:
-                    raise
-        raise outcome_unknown(jids, lost) from lost
+                delay = attempts.next_delay(exc)
+            else:
+                attempts.check(result)
+                return result
+            sleep(delay)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -343,8 +341,43 @@ def check_settings(connect_timeout: float, timeout: float, push_retries: int) ->
             raise ConfigurationError(f"{name} must be seconds, above 0 and at most 86,400, got {value!a}")
 
 
-def outcome_unknown(jids: list[str], lost: ConnectionLost | None) -> PushOutcomeUnknown:
-    """Return the error for jobs that are stored or not."""
+class PushAttempts:
+    """What is known of a push that is tried up to `retries` times more. For both clients."""
+
+    __slots__ = ("_backoff", "_jids", "_left", "_lost")
+
+    def __init__(self, jids: list[str], retries: int) -> None:
+        self._jids = jids
+        self._left = retries
+        self._lost: ConnectionLost | None = None
+        self._backoff: Backoff | None = None
+
+    def next_delay(self, error: FaktoryError) -> float:
+        """Return when to try again, in seconds, after an attempt that failed.
+
+        Raises the error when there is no other try; `PushOutcomeUnknown` when this attempt, or one before, has perhaps
+        stored the jobs: whatever a later one met with.
+        """
+        if isinstance(error, ConnectionLost) and error.maybe_executed:
+            self._lost = error
+        if self._left and isinstance(error, (ConnectionLost, ConnectFailed)):
+            self._left -= 1
+            self._backoff = self._backoff or Backoff()
+            return self._backoff.next_delay()
+        if self._lost is None:
+            raise error
+        raise _outcome_unknown(self._jids, self._lost) from error
+
+    def check(self, refused: object) -> None:
+        """Doubt a refusal after a lost reply: an attempt before may have been accepted. Raises `PushOutcomeUnknown`.
+
+        It may even be the reason, as for a job with `unique_for`.
+        """
+        if self._lost is not None and isinstance(refused, dict) and refused:
+            raise _outcome_unknown(list(refused), self._lost) from self._lost
+
+
+def _outcome_unknown(jids: list[str], lost: ConnectionLost) -> PushOutcomeUnknown:
     what = f"job {jids[0]!a} is" if len(jids) == 1 else f"{len(jids)} jobs from {jids[0]!a} on are"
     return PushOutcomeUnknown(
         f"the reply to a push was lost, so {what} stored or not; pushing again under the same jid runs it at "

@@ -24,15 +24,17 @@ from faktory import (
     PushOutcomeUnknown,
     current_job,
 )
-from faktory.commands import Info
+from faktory.commands import Fetch, Info
 from faktory.connection import Connection
+from faktory.handshake import Identity
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.shift import Shift
 
 from .conftest import Certificates
 from .loops import LOOPS, Loop
-from .scripted import Firewall, ScriptedServer
+from .proxy import Proxy
+from .scripted import Firewall, Peer, ScriptedServer
 
 
 @pytest.fixture(params=LOOPS, ids=lambda loop: loop.name)
@@ -122,6 +124,45 @@ def test_connections_that_died_silently_cost_one_push(loop: Loop) -> None:
 
     with ScriptedServer(firewall) as server:
         loop.run(lambda: main(server))
+
+
+def test_a_lost_reply_followed_by_a_refusal_is_an_unknown_outcome(loop: Loop) -> None:
+    """D10: twin of the test in test_client.py."""
+    connections = 0
+
+    def script(peer: Peer) -> None:
+        nonlocal connections
+        connections += 1
+        peer.greet()
+        peer.line()
+        if connections == 2:
+            peer.say(b"-ERR OOM command not allowed\r\n")
+
+    async def main(server: ScriptedServer) -> None:
+        async with loop.Client(server.url, push_retries=1) as client:
+            with pytest.raises(PushOutcomeUnknown, match="stored or not"):
+                await client.push(Job("work"))
+
+    with ScriptedServer(script) as server:
+        loop.run(lambda: main(server))
+
+
+@pytest.mark.slow
+def test_a_large_reply_goes_on_as_long_as_it_flows(loop: Loop, server: Server) -> None:
+    """N15: twin of the test in test_network.py."""
+
+    async def main(proxy: Proxy) -> None:
+        identity = Identity("box", 1, "wid-12345678")
+        async with await loop.Connection.open(proxy.url, identity=identity, timeout=0.4) as connection:
+            job = await connection.call(Fetch(["default"]))
+            assert job is not None
+            assert len(job.args[0]) == 800_000
+
+    with Client(server.url) as client:
+        client.push(Job("work", ["x" * 800_000]))
+    with Proxy(server.port) as proxy:
+        proxy.bandwidth = 500_000
+        loop.run(lambda: main(proxy))
 
 
 def test_clients_and_consumers_speak_tls(loop: Loop, certificates: Certificates) -> None:

@@ -119,7 +119,7 @@ LAW: dict[str, set[str]] = {
         "context", "diagnosis", "dialling", "failure", "fetched", "handshake", "heart", "hooks", "isolation", "job",
         "lending",
         "lifecycle", "managed", "memory", "moments", "options", "outage", "outbox", "overdue", "override", "queues",
-        "registry", "shift", "signals", "slot", "wire",
+        "registry", "shift", "signalled", "signals", "slot", "wire",
     },
     "asyncio": {"aio", "dialling", "stream"},
     "trio": {"aio", "dialling", "stream"},

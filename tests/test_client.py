@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ from faktory.server import Server
 
 from .conftest import until
 from .real_server import RealServer, needs_own_server
-from .scripted import OK, Firewall, Peer, ScriptedServer
+from .scripted import HI, OK, Firewall, Peer, ScriptedServer
 
 
 def test_push_stores_a_job_and_returns_its_jid(server: Server, client: Client) -> None:
@@ -202,6 +202,111 @@ def test_an_outage_after_a_lost_reply_stays_an_unknown_outcome(server: Server) -
         with pytest.raises((PushOutcomeUnknown, ConnectFailed)):
             while True:
                 client.push(Job("work"))
+
+
+def losing_the_first(then: Callable[[Peer], None]) -> Callable[[Peer], None]:
+    """Store a push and lose its reply; then do something else at each later connection."""
+    connections = 0
+
+    def script(peer: Peer) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            peer.greet()
+            peer.line()
+            return
+        then(peer)
+
+    return script
+
+
+def refuse_hello(peer: Peer) -> None:
+    peer.say(HI)
+    peer.line()
+    peer.say(b"-ERR Invalid password\r\n")
+
+
+def speak_another_version(peer: Peer) -> None:
+    peer.say(b'+HI {"v":3}\r\n')
+
+
+def have_too_many(peer: Peer) -> None:
+    peer.greet()
+    peer.line()
+    peer.say(b"-ERR too many connections: 2001\r\n")
+
+
+def shut_down(peer: Peer) -> None:
+    peer.greet()
+    peer.line()
+    peer.say(b"-ERR shutdown in progress\r\n")
+
+
+def hang_up(peer: Peer) -> None:
+    pass
+
+
+def refuse_all(peer: Peer) -> None:
+    peer.greet()
+    peer.line()
+    peer.say(b"-ERR OOM command not allowed\r\n")
+
+
+def refuse_each(peer: Peer) -> None:
+    peer.greet()
+    (job,) = json.loads(peer.line().removeprefix(b"PUSHB "))
+    body = json.dumps({job["jid"]: "NOTUNIQUE Job not unique"}).encode()
+    peer.say(b"$%d\r\n%b\r\n" % (len(body), body))
+
+
+def break_the_rules(peer: Peer) -> None:
+    peer.greet()
+    peer.line()
+    peer.say(b"*1\r\n")
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        refuse_hello,
+        speak_another_version,
+        have_too_many,
+        shut_down,
+        hang_up,
+        refuse_all,
+        refuse_each,
+        break_the_rules,
+    ],
+)
+def test_a_lost_reply_followed_by_a_refusal_is_an_unknown_outcome(then: Callable[[Peer], None]) -> None:
+    """D10: the first attempt may have stored the job, and be the very reason of the refusal."""
+    with (
+        ScriptedServer(losing_the_first(then)) as server,
+        Client(server.url, push_retries=1) as client,
+        pytest.raises(PushOutcomeUnknown, match="closed the connection before it replied") as caught,
+    ):
+        client.push(job := Job("work"))
+    assert caught.value.jids == (job.jid,)
+
+
+def test_a_lost_reply_followed_by_no_server_is_an_unknown_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ScriptedServer(losing_the_first(hang_up))
+    client = Client(server.url, push_retries=1)
+    monkeypatch.setattr("faktory.client.sleep", lambda delay: server.close())
+    with client, pytest.raises(PushOutcomeUnknown) as caught:
+        client.push(Job("work"))
+    assert isinstance(caught.value.__cause__, ConnectFailed)
+
+
+def test_refusals_that_follow_no_loss_are_what_they_are(server: Server) -> None:
+    with Client(server.url, push_retries=3) as client:
+        server.faults.refuse("PUSHB", text="OOM command not allowed")
+        with pytest.raises(ServerError, match="OOM"):
+            client.push(Job("work"))
+    with ScriptedServer(refuse_each) as scripted, Client(scripted.url, push_retries=3) as client:
+        with pytest.raises(NotUnique):
+            client.push(Job("work"))
+        assert scripted.connections == 1
 
 
 def test_a_server_without_patience_is_an_unknown_outcome() -> None:

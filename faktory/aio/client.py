@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from .. import override
 from ..address import Address
-from ..backoff import Backoff
-from ..client import check_job, check_settings, chunks_of, drawn_from, outcome_unknown
+from ..client import PushAttempts, check_job, check_settings, chunks_of, drawn_from
 from ..commands import (
     BatchCommit,
     BatchNew,
@@ -34,14 +33,15 @@ from ..commands import (
 from ..connection import prepare
 from ..errors import (
     ConfigurationError,
-    ConnectFailed,
     ConnectionLost,
+    FaktoryError,
     PushOutcomeUnknown,
     ServerError,
 )
 from ..job import Job
 from ..moments import moment, rfc3339
 from ..options import CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
+from ..signalled import was_signalled
 from .connection import Connection
 from .kit import Kit
 from .pool import Pool
@@ -139,22 +139,18 @@ class Client:
         return refused
 
     async def _send_push(self, command: Command[T], jids: list[str]) -> T:
-        backoff = Backoff()
-        lost: ConnectionLost | None = None
-        for attempt in range(self._push_retries + 1):
-            if attempt:
-                await self._kit.sleep(backoff.next_delay())
+        attempts = PushAttempts(jids, self._push_retries)
+        while True:
             try:
-                return await self._call(command)
-            except ConnectionLost as exc:
-                if exc.maybe_executed:
-                    lost = exc
-                elif lost is None and attempt == self._push_retries:
-                    raise
-            except ConnectFailed:
-                if lost is None and attempt == self._push_retries:
-                    raise
-        raise outcome_unknown(jids, lost) from lost
+                result = await self._call(command)
+            except FaktoryError as exc:
+                if was_signalled(exc):
+                    raise  # no word of this push
+                delay = attempts.next_delay(exc)
+            else:
+                attempts.check(result)
+                return result
+            await self._kit.sleep(delay)
 
     # -- looking --------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,9 @@ import pytest
 from faktory import Client, ConnectFailed, ConnectionLost, Job
 from faktory import builder as builder_module
 from faktory import worker as worker_module
+from faktory.commands import Fetch
+from faktory.connection import Connection
+from faktory.handshake import Identity
 from faktory.server import Server
 from tests.conftest import until
 from tests.proxy import Proxy
@@ -70,6 +73,20 @@ def test_n15_a_slow_line_is_no_fault(server: Server, proxy: Proxy) -> None:
         assert client.info()["faktory"]["queues"]["default"] == 1
         client.push(Job("work", ["x" * 200_000], queue="other"))
     assert len(server.queue("other")) == 1
+
+
+@pytest.mark.slow
+def test_n15_a_large_reply_goes_on_as_long_as_it_flows(server: Server, proxy: Proxy) -> None:
+    """N15: it takes four times the time limit for a reply, and each limit brings a good piece."""
+    with Client(server.url) as direct:
+        direct.push(Job("work", ["x" * 800_000]))
+    proxy.bandwidth = 500_000
+    started = time.monotonic()
+    with Connection(proxy.url, identity=Identity("box", 1, "wid-12345678"), timeout=0.4) as connection:
+        job = connection.call(Fetch(["default"]))
+    assert job is not None
+    assert len(job.args[0]) == 800_000
+    assert time.monotonic() - started > 1.2
 
 
 def test_n16_a_job_that_ends_in_a_black_hole_is_acknowledged_after_it(
