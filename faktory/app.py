@@ -53,9 +53,9 @@ class App:
 
     * `url` or `client`: where jobs go; else what `Client()` finds in the environment. A client of the app's own is made
       when first needed, is safe to use after a fork, and is closed at exit.
-    * `mode`: "queue" pushes to the server; "foreground" runs a job at once in the caller, whom its errors reach, and
-      ignores delays; "background" runs jobs in daemon threads of this process. None is FAKTORY_MODE, else "queue".
-      Neither of the latter two needs a server, or repeats a job that fails.
+    * `mode`: "queue" pushes to the server; "foreground" runs a job at once in the caller, whom its errors reach, then
+      what it pushes, without delays; "background" runs jobs in daemon threads of this process. None is FAKTORY_MODE,
+      else "queue". Neither of the latter two needs a server, or repeats a job that fails.
     """
 
     def __init__(
