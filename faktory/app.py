@@ -6,6 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 from weakref import ref
@@ -25,6 +26,7 @@ from .managed import Managed
 from .pushing import PushFunction, push_through
 from .registry import Registry, check_around
 from .signature import Signature
+from .slot import fitting_reservation
 from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
 
 P = ParamSpec("P")
@@ -124,7 +126,8 @@ class App:
     ) -> Any:
         """Declare a function as a job. Its name is the job type, unless `name` says otherwise.
 
-        * The other options up to `custom` are as in `Job` and `ConsumerBuilder.register`.
+        * The other options up to `custom` are as in `Job` and `ConsumerBuilder.register`. A `timeout` for which the
+          usual reservation is too short makes it long enough; one that a given `reserve_for` contradicts is refused.
         * `retry_on`: exceptions after which a copy is pushed as `Retry` does, up to the job's `retry`, instead of a
           FAIL. `discard_on`: exceptions that count as `Discard`.
         * `needs`: types that `ctx.get` is going to ask for; one that is not managed is refused by `consumer`.
@@ -158,7 +161,8 @@ class App:
             )
         try:
             options.job(jobtype, [])
-        except InvalidJob as exc:
+            options = replace(options, reserve_for=fitting_reservation(options.reserve_for, rules.timeout))
+        except (InvalidJob, ConfigurationError) as exc:
             raise ConfigurationError(f"the options of the job {jobtype!a}: {exc}") from exc
         signature = Signature(jobtype, function, JobContext, names)
         made: type[TypedJob[Any, Any]] = ContextJob if signature.takes_context else PlainJob

@@ -24,9 +24,9 @@ from .outage import Outage
 from .outbox import Outbox, Outcome, Verdict
 from .overdue import FetchWatch
 from .registry import Handler
-from .shift import Shift, log_given_up, log_late, log_refused
-from .slot import Alarm, Lookouts, Slot, Step
-from .ticking import monotonic
+from .shift import Shift, Shortened, log_given_up, log_late, log_refused
+from .slot import Alarm, Lookouts, Naps, Slot, Step
+from .ticking import boottime, monotonic
 
 if TYPE_CHECKING:
     from .isolation.parent import Nursery
@@ -81,6 +81,8 @@ class Crew:
         self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
         self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
         self._parked: deque[Worker] = deque()
+        self._shortened = Shortened()
+        self._naps = Naps(monotonic(), boottime())
         self.cut_off: int = 0
         """Jobs given up by `cancel_running` so far."""
         self._indexes = count()
@@ -99,7 +101,7 @@ class Crew:
             ending = self.lifecycle.is_ending or shift.is_stopping
             if slot.outcome is not None and slot.is_cut and self.lifecycle.is_over(now):
                 return Step.END  # the outcome stays in the outbox, which is accounted for at the end
-            late = slot.drop_late(now)
+            late = None if slot.outcome is None else slot.drop_late(boottime())
             if late is not None:
                 self.outbox.give_up(late)
             wants_jobs = self.lifecycle.may_fetch and not ending
@@ -133,11 +135,13 @@ class Crew:
             self._lookouts.answered(slot.index)
             slot.is_fetching = False
             self.fetched_at = now
-            slot.begin(job, timeout, now)
+            slot.begin(job, timeout, now, boottime())
             worker.interrupted_by = None
             woken = self._unpark(now) if self._parked else None
-            in_time = not self.lifecycle.is_over(now)
+            in_time = slot.left > 0 and not self.lifecycle.is_over(now)
             is_early = slot.alarm_at < self._heart_until
+        if slot.is_shortened:
+            self._shortened.tell(job, timeout)
         if woken is not None:
             woken.wake.set()
         if is_early:
@@ -170,7 +174,7 @@ class Crew:
     def failed(self, worker: Worker, command: Fail) -> bool:
         """Put a job's failure into the outbox. Returns False when it is not to be sent: known, or late."""
         slot, shift = worker.slot, worker.shift
-        now = monotonic()
+        now = boottime()
         outcome = Outcome(command, slot.expires_at)
         with self.lock:
             slot.finish()
@@ -217,7 +221,7 @@ class Crew:
     def refused(self, worker: Worker | None, outcome: Outcome, error: ServerError) -> None:
         """Note that the server has answered an outcome with an error: the heart sends it again, unless it is final."""
         with self.lock:
-            verdict = self.outbox.refuse(outcome, error.text, monotonic())
+            verdict = self.outbox.refuse(outcome, error.text, boottime())
             if worker is not None:
                 worker.slot.outcome = None
             self.changed.notify_all()
@@ -386,7 +390,6 @@ class Crew:
 
         A job in a child process is failed by its worker, when the child is dead.
         """
-        now = monotonic()
         jids: list[str] = []
         with self.lock:
             for worker in self.workers:
@@ -400,7 +403,7 @@ class Crew:
                     continue
                 slot.is_cancelled = True
                 outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
-                if outcome.may_be_sent(now):
+                if outcome.may_be_sent(boottime()):
                     self.outbox.add(outcome)
                 self._interrupt(worker, JobCancelled)
             self.cut_off += len(jids)
@@ -427,8 +430,11 @@ class Crew:
         now = monotonic()
         late: list[tuple[Alarm, Job, float]] = []
         with self.lock:
+            slept = self._naps.since(now, boottime())
             for worker in self.workers:
                 slot = worker.slot
+                if slept:
+                    slot.sleep(slept)
                 alarm = slot.next_alarm(now)
                 if alarm is None or slot.job is None:
                     continue

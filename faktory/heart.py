@@ -23,7 +23,7 @@ from .memory import resident_kb
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 from .outage import Outage, least_delay
 from .outbox import Outcome
-from .ticking import monotonic
+from .ticking import boottime, monotonic
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -120,7 +120,7 @@ class Heart:
         if crew is None:
             return
         for outcome in crew.orphans():
-            now = monotonic()
+            now = boottime()
             if not outcome.may_be_sent(now):
                 crew.orphan_dropped(outcome)
             elif only_due and now < outcome.not_before:
@@ -142,7 +142,7 @@ class Heart:
         while not stopping.is_set():
             try:
                 now = monotonic()
-                report_in = max(0.0, max(self._report_at, self._quiet_until) - now)
+                report_in = max(0.0, self._report_at - boottime(), self._quiet_until - now)
                 crew.heart_wake.wait(min(crew.next_alarm_in(self._beat_in(now)), report_in))
                 crew.heart_wake.clear()
                 crew.sound_alarms()

@@ -72,6 +72,26 @@ def log_skipped(job: Job, skipped: Skipped) -> None:
     log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, skipped.by)
 
 
+class Shortened:
+    """Says of each job type, once, that its jobs' reservations end before their handler's time limit."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, job: Job, timeout: float | None) -> None:
+        """Say so of a job's type, unless that is known."""
+        if job.jobtype in self._told:
+            return
+        self._told.add(job.jobtype)
+        log.warning(
+            "jobs %a have a time limit of %g s and come with reservations of %d s: the reservation limits them; push "
+            "them with a longer reserve_for",
+            job.jobtype,
+            timeout,
+            job.reservation,
+        )
+
+
 def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
     """Say which job has run for long."""
     if alarm is Alarm.LIMIT:

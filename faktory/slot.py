@@ -6,8 +6,10 @@ A `Slot` is the place of one job at a time. Its thread asks `next_step`, carries
 from __future__ import annotations
 
 from enum import Enum, auto
+from math import ceil
 
-from .job import Job
+from .errors import ConfigurationError
+from .job import DEFAULT_RESERVE, MAX_RESERVE, MIN_RESERVE, Job
 from .options import (
     LOOKOUT_PATIENCE,
     LOOKOUT_PATIENCE_LIMIT,
@@ -57,9 +59,13 @@ class Slot:
         "is_cancelled",
         "is_cut",
         "is_fetching",
+        "is_shortened",
         "is_woken",
         "job",
+        "left",
+        "limit",
         "outcome",
+        "reserved_at",
         "sent_at",
         "started_at",
     )
@@ -73,6 +79,8 @@ class Slot:
         self.is_fetching: bool = False
         self.sent_at: float | None = None
         """When the FETCH under way was sent; None before."""
+        self.reserved_at: float | None = None
+        """The same on the clock of reservations, and kept: from then on the server may have reserved the job."""
         self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
         self.is_cut: bool = False
@@ -82,7 +90,14 @@ class Slot:
         self.started_at: float = 0.0
         self.ends_at: float = 0.0
         """When the job reaches its time limit."""
+        self.limit: float = 0.0
+        """How many seconds it may run."""
+        self.is_shortened: bool = False
+        """True when that is less than the handler's own limit: the reservation ends before."""
+        self.left: float = 0.0
+        """How many seconds of the reservation were left when the job was received."""
         self.expires_at: float = 0.0
+        """When the reservation ends, on the clock of reservations."""
         self.alarm_at: float = float("inf")
         """When `next_alarm` wants to be asked; infinite when no job runs."""
         self._warn_at = self._limit_at = 0.0
@@ -120,25 +135,45 @@ class Slot:
         self.outcome = None
         return outcome
 
-    def begin(self, job: Job, timeout: float | None, now: float) -> None:
-        """Start a job: its limits count from now, when it was received.
+    def fetch_leaves(self, now: float, reserved_now: float) -> None:
+        """Note that a FETCH is about to be sent, on both clocks."""
+        self.sent_at = now
+        self.reserved_at = reserved_now
 
-        An outcome still here is one that was refused with this job's FETCH behind it. It stays in the outbox, from
-        where it is sent once more without waiting for this job to end.
+    def begin(self, job: Job, timeout: float | None, now: float, reserved_now: float | None = None) -> None:
+        """Start a job: its own time limit counts from now, when it was received, its reservation since its FETCH left.
+
+        `reserved_now` is the moment on the clock of reservations, which goes on while the machine sleeps; None when the
+        clocks are one. An outcome still here is one that was refused with this job's FETCH behind it. It stays in the
+        outbox, from where it is sent once more without waiting for this job to end.
         """
         reservation = job.reservation
+        if reserved_now is None:
+            reserved_now = now
+        spent = 0.0 if self.reserved_at is None else max(0.0, reserved_now - self.reserved_at)
         self.job = job
         self.outcome = None
         self.is_cut = False
         self.is_cancelled = False
         self._waited = now - self._asked_at
         self.started_at = now
-        self.expires_at = now + reservation
-        self._warn_at = warn_at = now + reservation * RESERVATION_WARNING
-        ends_at = now + time_limit(reservation, timeout)
+        self.left = left = reservation - spent
+        self.expires_at = reserved_now + left
+        self._warn_at = warn_at = now + reservation * RESERVATION_WARNING - spent
+        self.limit = limit = time_limit(left, timeout)
+        self.is_shortened = timeout is not None and limit < timeout
+        ends_at = now + limit
         self._limit_at = ends_at
         self.ends_at = ends_at
         self.alarm_at = warn_at if warn_at < ends_at else ends_at
+
+    def sleep(self, seconds: float) -> None:
+        """Note that the machine has slept: the reservation went on, and the job must end the earlier."""
+        if self.job is not None:
+            self._warn_at -= seconds
+            if self._limit_at != float("inf"):
+                self._limit_at = min(self._limit_at, self.started_at + time_limit(self.left, None) - seconds)
+            self.alarm_at = min(self._warn_at, self._limit_at)
 
     def finish(self) -> None:
         """End the job: it can no longer be late."""
@@ -159,10 +194,47 @@ class Slot:
 
 
 def time_limit(reservation: float, timeout: float | None) -> float:
-    """Return the seconds a job may run: its own limit, else what leaves a margin before its reservation ends."""
-    if timeout is not None:
+    """Return the seconds a job may run: its own limit, else what leaves a margin before its reservation ends.
+
+    The latter, too, when its own limit is no shorter than the reservation: past that, the job is somebody else's.
+    """
+    if timeout is not None and timeout < reservation:
         return timeout
-    return reservation - min(RESERVATION_MARGIN, reservation * RESERVATION_MARGIN_SHARE)
+    return max(0.0, reservation - min(RESERVATION_MARGIN, reservation * RESERVATION_MARGIN_SHARE))
+
+
+def fitting_reservation(reserve_for: int | None, timeout: float | None) -> int | None:
+    """Return the `reserve_for` of jobs with a time limit: as given, or long enough for a limit that needs more.
+
+    Raises `ConfigurationError` when both are given and contradict.
+    """
+    if timeout is None or (reserve_for is None and timeout + RESERVATION_MARGIN <= DEFAULT_RESERVE):
+        return reserve_for
+    if reserve_for is None:
+        return min(ceil(timeout + RESERVATION_MARGIN), MAX_RESERVE)
+    if timeout >= max(reserve_for, MIN_RESERVE):
+        raise ConfigurationError(
+            f"a time limit of {timeout:g} s contradicts a reservation of {reserve_for} s (reserve_for), after which "
+            f"the server has the job run again: expected a longer reservation; leave reserve_for away to have one"
+        )
+    return reserve_for
+
+
+class Naps:
+    """Finds out how long the machine has slept, by two clocks of which one goes on meanwhile."""
+
+    __slots__ = ("_ahead",)
+
+    def __init__(self, now: float, reserved_now: float) -> None:
+        self._ahead = reserved_now - now
+
+    def since(self, now: float, reserved_now: float) -> float:
+        """Return the seconds slept since this was last asked, 0 for less than a tenth."""
+        slept = reserved_now - now - self._ahead
+        if slept < 0.1:  # the clocks are not read at the same moment
+            return 0.0
+        self._ahead += slept
+        return slept
 
 
 class Lookouts:

@@ -15,13 +15,13 @@ from .callables import is_async, is_awaitable, place_of
 from .chain import Waiting, check_result, compose, compose_async
 from .client import Client
 from .context import JobContext, Run, running
-from .errors import InvalidJob
+from .errors import ConfigurationError, InvalidJob
 from .job import Job
 from .managed import Managed
 from .registry import HandlerFunction
 from .settling import settle
 from .signature import Signature
-from .slot import time_limit
+from .slot import fitting_reservation, time_limit
 from .ticking import monotonic
 
 P = ParamSpec("P")
@@ -191,8 +191,13 @@ class TypedJob(Generic[P, R]):
         }
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.options = replace(self.options, **{name: value for name, value in given.items() if value is not _UNSET})
-        other.options.job(self.jobtype, [])  # refuses what no job can have
+        options = replace(self.options, **{name: value for name, value in given.items() if value is not _UNSET})
+        options.job(self.jobtype, [])  # refuses what no job can have
+        try:
+            reserve_for = fitting_reservation(options.reserve_for, self.timeout)
+        except ConfigurationError as exc:
+            raise InvalidJob(str(exc)) from exc
+        other.options = replace(options, reserve_for=reserve_for)
         return other
 
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any], at: datetime | timedelta | float | None) -> Job:

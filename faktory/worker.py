@@ -27,8 +27,8 @@ from .options import FETCH_TIMEOUT
 from .outbox import Outcome
 from .registry import Handler, handler_of
 from .shift import log_skipped
-from .slot import Slot, Step, time_limit
-from .ticking import monotonic
+from .slot import Slot, Step
+from .ticking import boottime, monotonic
 from .wire import Reply
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class Worker:
         if outcome is None:
             return self._fetch(connection)
         # One write, one round trip, and one wake-up, when the FETCH is answered: the report has been acted on by then.
-        self.slot.sent_at = monotonic()
+        self.slot.fetch_leaves(monotonic(), boottime())
         connection.send(outcome.command.line + fetch.line, 2)
         self._take_answer(connection, outcome)
         return self._take_job(connection, fetch)
@@ -266,7 +266,7 @@ class Worker:
 
     def _fetch(self, connection: Connection) -> None:
         fetch = self.shift.next_fetch()
-        self.slot.sent_at = monotonic()
+        self.slot.fetch_leaves(monotonic(), boottime())
         connection.send(fetch.line)
         self._take_job(connection, fetch)
 
@@ -311,7 +311,7 @@ class Worker:
         handler = self._crew.handlers[job.jobtype]
         error = self._call(handler, job)
         if error is not None:
-            self._finish_failed(handler, job, error)
+            self._finish_failed(job, error)
         self._ask_to_stop()
 
     def _call(self, handler: Handler, job: Job) -> BaseException | None:
@@ -328,8 +328,7 @@ class Worker:
             self.may_be_interrupted = True
             skipped: Skipped | None = None
             if self._runner is not None:
-                limit = time_limit(job.reservation, handler.timeout)
-                skipped = self._runner.run(self._document, limit, job.reservation)
+                skipped = self._runner.run(self._document, self.slot.limit, self.slot.left)
             elif (result := handler.call(job)) is not None:
                 skipped = check_result(handler_of(job.jobtype), result)
             crew.succeeded(self, Ack(job.jid), skipped)
@@ -345,9 +344,8 @@ class Worker:
             log_skipped(job, skipped)
         return None
 
-    def _finish_failed(self, handler: Handler, job: Job, error: BaseException) -> None:
-        limit = time_limit(job.reservation, handler.timeout)
-        report, told = account_of(job, error, limit=limit, interrupted_by=self.interrupted_by)
+    def _finish_failed(self, job: Job, error: BaseException) -> None:
+        report, told = account_of(job, error, limit=self.slot.limit, interrupted_by=self.interrupted_by)
         if self._crew.failed(self, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,

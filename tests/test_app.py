@@ -1125,3 +1125,31 @@ def test_jobs_that_are_declared_before_a_consumer_connects_are_its_jobs(app: App
     app.job(name="second")(lambda: seen.append(2)).enqueue()
     assert drain(app, server, builder=builder).succeeded == 1
     assert seen == [2]
+
+
+def test_a_time_limit_makes_the_reservation_long_enough() -> None:
+    """J18."""
+    app = App()
+
+    @app.job(timeout=3600)
+    def long() -> None: ...
+
+    @app.job(timeout=30)
+    def short() -> None: ...
+
+    @app.job(timeout=30, reserve_for=60)
+    def both() -> None: ...
+
+    assert [typed.options.reserve_for for typed in (long, short, both)] == [3620, None, 60]
+    assert long.using(queue="slow").options.reserve_for == 3620
+    assert long.using(reserve_for=None).options.reserve_for == 3620
+    with pytest.raises(InvalidJob, match="contradicts a reservation of 600 s"):
+        long.using(reserve_for=600)
+
+
+def test_a_time_limit_that_a_given_reservation_contradicts_is_refused() -> None:
+    """J18."""
+    with pytest.raises(ConfigurationError, match=r"options of the job 'long'.*contradicts"):
+
+        @App().job(timeout=3600, reserve_for=600)
+        def long() -> None: ...

@@ -140,7 +140,7 @@ LAW: dict[str, set[str]] = {
     },
     "app": {
         "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "managed",
-        "pushing", "registry", "signature", "typed",
+        "pushing", "registry", "signature", "slot", "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "loading", "typed"},
     "__main__": {"cli"},

@@ -23,6 +23,7 @@ from faktory import (
     Summary,
 )
 from faktory.server import Server
+from faktory.ticking import boottime
 
 from .conftest import until
 
@@ -350,8 +351,8 @@ def test_a_failure_after_the_reservation_is_not_reported(
     from faktory import crew
 
     def work(job: Job) -> None:
-        now = time.monotonic()
-        monkeypatch.setattr(crew, "monotonic", lambda: now + 61)
+        now = boottime()
+        monkeypatch.setattr(crew, "boottime", lambda: now + 61)
         raise ValueError("no good")
 
     consumer = build(server, work)
@@ -370,8 +371,8 @@ def test_a_success_after_the_reservation_is_still_acknowledged(
     from faktory import crew
 
     def work(job: Job) -> None:
-        now = time.monotonic()
-        monkeypatch.setattr(crew, "monotonic", lambda: now + 61)
+        now = boottime()
+        monkeypatch.setattr(crew, "boottime", lambda: now + 61)
 
     consumer = build(server, work)
     client.push(Job("work", reserve_for=60, retry=3))

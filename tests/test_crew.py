@@ -15,6 +15,7 @@ from faktory.outbox import Outcome
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.shift import Shift
+from faktory.ticking import boottime
 from faktory.worker import Worker
 
 from .conftest import until
@@ -94,11 +95,11 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
         with pytest.raises(ConnectionLost):
             consumer.run_one(["default"])
         assert len(consumer._crew.outbox) == 1
-        now = time.monotonic()
-        monkeypatch.setattr(module, "monotonic", lambda: now + 61)
+        now = boottime()
+        monkeypatch.setattr(module, "boottime", lambda: now + 61)
         with pytest.raises(ConnectionLost):
             consumer.run_one(["default"])
-        monkeypatch.setattr(module, "monotonic", time.monotonic)
+        monkeypatch.setattr(module, "boottime", boottime)
         worker = consumer._single
         assert worker is not None
         consumer._crew.lost(worker, ConnectionLost("again"))
@@ -119,11 +120,11 @@ def test_a_failure_that_could_not_be_reported_in_time_is_not_sent_late(
     run.handler = work
     client.push(Job("work", reserve_for=60, retry=3))
     until(lambda: "lost the server" in caplog.text)
-    now = time.monotonic()
-    monkeypatch.setattr(module, "monotonic", lambda: now + 600)
+    now = boottime()
+    monkeypatch.setattr(module, "boottime", lambda: now + 600)
     server.start()
     until(lambda: "could not report job" in caplog.text)
-    monkeypatch.setattr(module, "monotonic", time.monotonic)
+    monkeypatch.setattr(module, "boottime", boottime)
     assert len(server.retries) == 0
     assert len(server.working) == 1
     run.consumer.terminate()

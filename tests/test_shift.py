@@ -9,7 +9,17 @@ from faktory.chain import Skipped
 from faktory.commands import Ack
 from faktory.outbox import Outcome
 from faktory.queues import order_of
-from faktory.shift import Shift, as_lost, log_end, log_given_up, log_late, log_refused, log_skipped, raise_for
+from faktory.shift import (
+    Shift,
+    Shortened,
+    as_lost,
+    log_end,
+    log_given_up,
+    log_late,
+    log_refused,
+    log_skipped,
+    raise_for,
+)
 from faktory.slot import Alarm
 
 
@@ -82,3 +92,12 @@ def test_what_became_of_jobs_and_outcomes_is_told(caplog: pytest.LogCaptureFixtu
         "job 'job-late-1' ('work') was skipped by the middleware guard",
         "ended: 3 jobs succeeded, 2 failed, 1 were skipped, 4 were cut off",
     ]
+
+
+def test_a_reservation_that_is_too_short_is_told_once_for_each_type(caplog: pytest.LogCaptureFixture) -> None:
+    """J18."""
+    shortened = Shortened()
+    for jobtype in ("report", "report", "resize"):
+        shortened.tell(Job(jobtype, reserve_for=60), 3600.0)
+    assert [message.split("'")[1] for message in caplog.messages] == ["report", "resize"]
+    assert "a time limit of 3600 s and come with reservations of 60 s" in caplog.text

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from faktory.commands import Ack, Fail
+from faktory.errors import ConfigurationError
 from faktory.job import Job
 from faktory.options import LOOKOUT_PATIENCE, LOOKOUT_PATIENCE_LIMIT
 from faktory.outbox import Outcome
-from faktory.slot import Alarm, Lookouts, Slot, Step, time_limit
+from faktory.slot import Alarm, Lookouts, Naps, Slot, Step, fitting_reservation, time_limit
 
 
 def job(reserve_for: int | None = None) -> Job:
@@ -190,6 +191,100 @@ def test_a_job_that_has_ended_is_not_late() -> None:
     assert slot.next_alarm(1e9) is None
 
 
+def test_a_reservation_counts_from_when_its_fetch_left() -> None:
+    """J17: a process that was frozen for 50 s reads a job of a minute; the server knows nothing of the freeze."""
+    slot = Slot(0)
+    slot.fetch_leaves(1000.0, 5000.0)
+    slot.begin(job(reserve_for=60), None, 1050.0, 5050.0)
+    assert slot.expires_at == 5060.0
+    assert slot.left == 10.0
+    assert slot.limit == pytest.approx(10 - 10 / 3)
+    assert slot.ends_at == pytest.approx(1056.667, abs=0.001)
+    assert slot.next_alarm(1050.0) is Alarm.WARNING  # 48 s of the 60 are over
+
+
+def test_a_reservation_that_is_over_leaves_no_time() -> None:
+    """J17: the job is another worker's."""
+    slot = Slot(0)
+    slot.fetch_leaves(1000.0, 5000.0)
+    slot.begin(job(reserve_for=60), 30.0, 1070.0, 5070.0)
+    assert slot.left < 0
+    assert (slot.limit, slot.expires_at) == (0.0, 5060.0)
+
+
+def test_a_time_limit_of_its_own_counts_from_when_the_job_was_received() -> None:
+    slot = Slot(0)
+    slot.fetch_leaves(1000.0, 5000.0)
+    slot.begin(job(reserve_for=60), 20.0, 1002.0, 5002.0)
+    assert (slot.ends_at, slot.limit, slot.is_shortened) == (1022.0, 20.0, False)
+
+
+@pytest.mark.parametrize("timeout", [60.0, 61.0, 3600.0])
+def test_a_time_limit_that_its_reservation_does_not_hold_is_the_reservations(timeout: float) -> None:
+    """J18: it would run beside the copy that the server hands out."""
+    slot = Slot(0)
+    slot.begin(job(reserve_for=60), timeout, 0.0)
+    assert (slot.limit, slot.is_shortened) == (40.0, True)
+
+
+def test_what_a_machine_has_slept_is_gone_from_the_reservation() -> None:
+    """J17: the clock of limits stands still meanwhile, the server's goes on."""
+    slot = Slot(0)
+    slot.sleep(5.0)  # no job, no matter
+    slot.begin(job(reserve_for=600), None, 0.0)
+    assert slot.alarm_at == 480.0
+    slot.sleep(300.0)
+    assert slot.alarm_at == 180.0
+    assert slot.next_alarm(180.0) is Alarm.WARNING
+    assert slot.alarm_at == 280.0  # 20 s before the end, as the server sees it
+    assert slot.next_alarm(280.0) is Alarm.LIMIT
+    slot.sleep(10.0)
+    assert slot.next_alarm(400.0) is None  # each once
+
+
+def test_a_sleep_leaves_a_time_limit_of_its_own_that_still_fits() -> None:
+    slot = Slot(0)
+    slot.begin(job(reserve_for=600), 100.0, 0.0)
+    slot.sleep(300.0)
+    assert slot.next_alarm(99.9) is None
+    assert slot.next_alarm(100.0) is Alarm.LIMIT
+
+
+def test_naps_are_found_by_two_clocks() -> None:
+    naps = Naps(100.0, 5000.0)
+    assert naps.since(110.0, 5010.01) == 0.0
+    assert naps.since(120.0, 5320.0) == pytest.approx(300.0)
+    assert naps.since(121.0, 5321.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reserve_for", "timeout", "fitting"),
+    [
+        (None, None, None),
+        (600, None, 600),
+        (None, 30.0, None),
+        (None, 1780.0, None),
+        (None, 1780.5, 1801),
+        (None, 3600, 3620),
+        (None, 86_400, 86_400),
+        (600, 30.0, 600),
+        (20, 59.0, 20),  # the server makes it 60
+    ],
+)
+def test_a_reservation_is_long_enough_for_its_time_limit(
+    reserve_for: int | None, timeout: float | None, fitting: int | None
+) -> None:
+    """J18."""
+    assert fitting_reservation(reserve_for, timeout) == fitting
+
+
+@pytest.mark.parametrize(("reserve_for", "timeout"), [(600, 600.0), (600, 3600.0), (20, 60.0)])
+def test_a_reservation_that_contradicts_its_time_limit_is_refused(reserve_for: int, timeout: float) -> None:
+    """J18."""
+    with pytest.raises(ConfigurationError, match=f"contradicts a reservation of {reserve_for} s"):
+        fitting_reservation(reserve_for, timeout)
+
+
 def test_a_new_slot_holds_nothing() -> None:
     slot = Slot(5)
     assert slot.index == 5
@@ -206,7 +301,7 @@ def test_a_slot_without_a_job_has_no_alarm() -> None:
 
 @pytest.mark.parametrize(
     ("reservation", "timeout", "limit"),
-    [(1800, None, 1780.0), (60, None, 40.0), (30, None, 20.0), (1800, 5.0, 5.0), (60, 3600.0, 3600.0)],
+    [(1800, None, 1780.0), (60, None, 40.0), (30, None, 20.0), (1800, 5.0, 5.0), (60, 3600.0, 40.0)],
 )
 def test_the_margin_is_20_seconds_or_a_third(reservation: float, timeout: float | None, limit: float) -> None:
     """J7; a limit of the handler's own is taken as it is."""

@@ -9,13 +9,22 @@ import pytest
 
 from faktory import Client, Job, ticking
 from faktory.server import Server
-from faktory.ticking import monotonic
+from faktory.ticking import boottime, monotonic
 
 
 def test_it_is_the_clock_of_time_monotonic() -> None:
     before = time.monotonic()
     now = monotonic()
     assert before <= now <= time.monotonic()
+
+
+def test_the_clock_of_reservations_goes_on_while_the_machine_sleeps() -> None:
+    wanted = getattr(time, "CLOCK_BOOTTIME", None)
+    if wanted is not None:
+        assert time.clock_gettime(wanted) - boottime() == pytest.approx(0.0, abs=1.0)
+    first = boottime()
+    assert first <= boottime()
+    assert boottime() >= monotonic() - 1.0
 
 
 def test_nobody_else_reads_a_clock_that_could_be_frozen() -> None:

@@ -20,9 +20,9 @@ from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from ..outage import Outage
 from ..outbox import Outbox, Outcome, Verdict
 from ..overdue import FetchWatch
-from ..shift import Shift, log_given_up, log_late, log_refused
-from ..slot import Alarm, Lookouts, Slot, Step, time_limit
-from ..ticking import monotonic
+from ..shift import Shift, Shortened, log_given_up, log_late, log_refused
+from ..slot import Alarm, Lookouts, Naps, Slot, Step
+from ..ticking import boottime, monotonic
 from .kit import Bell, Event, Kit
 from .outgoing import Outgoing
 from .work import AsyncHandler, Work
@@ -81,6 +81,8 @@ class Crew:
         self.reported_at: float | None = None
         """When the server last confirmed an outcome."""
         self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
+        self._shortened = Shortened()
+        self._naps = Naps(monotonic(), boottime())
         self.cut_off: int = 0
         """Jobs given up by `cancel_running` so far."""
         self.stuck = 0
@@ -146,15 +148,18 @@ class Crew:
         """Start a fetched job, and wake the next parked fetcher. Tells whether there is time to run it."""
         now = monotonic()
         slot = Slot(0)
-        slot.begin(job, timeout, now)
-        run = Run(job, now + time_limit(job.reservation, timeout), self.managed, self.lifecycle)
+        slot.reserved_at = fetcher.reserved_at
+        slot.begin(job, timeout, now, boottime())
+        if slot.is_shortened:
+            self._shortened.tell(job, timeout)
+        run = Run(job, slot.ends_at, self.managed, self.lifecycle)
         work = Work(self.kit, self.post, slot, run)
         with self.lock:
             self._answered(fetcher, now)
             fetcher.has_just_fetched = True
             self.works.add(work)
             is_early = slot.alarm_at < self._heart_until
-            in_time = not self.lifecycle.is_over(now)
+            in_time = slot.left > 0 and not self.lifecycle.is_over(now)
         if self._parked and self.free > 0:
             woken = self._parked.popleft()
             # On the lookout from now on, so that no other sends a FETCH too many meanwhile.
@@ -231,7 +236,7 @@ class Crew:
             shift.failed += 1
         if slot.is_cancelled:
             return False
-        if outcome.may_be_sent(monotonic()):
+        if outcome.may_be_sent(boottime()):
             self.outbox.add(outcome)
             work.outcome = outcome
             return True
@@ -259,11 +264,11 @@ class Crew:
 
     def take_fresh(self) -> list[Outcome]:
         """Return outcomes that may leave ahead of a FETCH."""
-        return self._without_late(*self.outgoing.take_fresh(monotonic())) if self.outgoing.has_fresh else []
+        return self._without_late(*self.outgoing.take_fresh(boottime())) if self.outgoing.has_fresh else []
 
     def take_any(self) -> list[Outcome]:
         """Return outcomes to report, first those that were sent already."""
-        return self._without_late(*self.outgoing.take_any(monotonic()))
+        return self._without_late(*self.outgoing.take_any(boottime()))
 
     def _without_late(self, taken: list[Outcome], given_up: list[Outcome]) -> list[Outcome]:
         for outcome in given_up:
@@ -279,7 +284,7 @@ class Crew:
 
     def refused(self, outcome: Outcome, error: ServerError) -> None:
         """Note that the server has answered an outcome with an error: it is sent again later, unless that is final."""
-        verdict = self.outgoing.refuse(outcome, error.text, monotonic())
+        verdict = self.outgoing.refuse(outcome, error.text, boottime())
         if verdict is not Verdict.AGAIN:
             log_refused(outcome, error, is_final=verdict is Verdict.FINAL)
         self._ring_reporter()
@@ -390,7 +395,10 @@ class Crew:
         now = monotonic()
         late: list[tuple[Alarm, Work, float]] = []
         with self.lock:
+            slept = self._naps.since(now, boottime())
             for work in self.works:
+                if slept:
+                    work.slot.sleep(slept)
                 alarm = work.slot.next_alarm(now)
                 if alarm is not None:
                     late.append((alarm, work, now - work.slot.started_at))
@@ -486,7 +494,7 @@ class Crew:
         """Fail a job that goes on; what it still brings is discarded."""
         work.slot.is_cancelled = True
         outcome = Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
-        if outcome.may_be_sent(monotonic()):
+        if outcome.may_be_sent(boottime()):
             self.outbox.add(outcome)
             self.outgoing.add(outcome)
             self._ring_reporter()

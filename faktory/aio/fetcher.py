@@ -14,7 +14,7 @@ from ..job import Job
 from ..outbox import Outcome
 from ..shift import Shift
 from ..slot import Step
-from ..ticking import monotonic
+from ..ticking import boottime, monotonic
 from ..wire import Reply
 from .connection import Connection
 from .crew import Crew
@@ -50,6 +50,8 @@ class Fetcher:
         self.is_fetching = False
         self.sent_at: float | None = None
         """When the FETCH under way was sent; None before."""
+        self.reserved_at: float | None = None
+        """The same on the clock of reservations, and kept."""
         self.is_dialling: bool = False
         self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
@@ -193,6 +195,7 @@ class Fetcher:
     async def _fetch(self, connection: Connection, outcomes: list[Outcome]) -> None:
         fetch = self.shift.next_fetch()
         self.sent_at = asked_at = monotonic()
+        self.reserved_at = boottime()
         if outcomes:
             await exchange_reports(self._crew, connection, outcomes, behind=fetch.line)
         else:

@@ -19,7 +19,7 @@ from ..failure import CUT_OFF
 from ..options import FORCED_EXIT, WIND_DOWN
 from ..outbox import Outcome
 from ..signals import Signals, Wish
-from ..ticking import monotonic
+from ..ticking import boottime, monotonic
 from .crew import Crew
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
@@ -103,7 +103,7 @@ class Guard:
         sys.stderr.flush()
 
     def _outcomes(self) -> list[Outcome]:
-        crew, now = self._crew, monotonic()
+        crew, now = self._crew, boottime()
         with crew.lock:
             works = list(crew.works)
         running = [

@@ -7,7 +7,7 @@ import logging
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from ..outbox import Outcome
 from ..shift import Shift
-from ..ticking import monotonic
+from ..ticking import boottime
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler
@@ -47,7 +47,7 @@ class Reporter:
                 elif self._is_closing:
                     break
                 else:
-                    await self.bell.wait(crew.outgoing.next_in(monotonic()))
+                    await self.bell.wait(crew.outgoing.next_in(boottime()))
             if self._connection is not None:
                 await self._connection.close()
         except Exception as exc:

@@ -13,7 +13,6 @@ from ..failure import account_of
 from ..hooks import Hooks, log_raised, named
 from ..job import Job
 from ..shift import Shift, log_skipped
-from ..slot import time_limit
 from .crew import Crew
 from .kit import Group
 from .work import AsyncHandler, Work
@@ -62,7 +61,7 @@ class Runner:
                 if work.skipped is not None:
                     log_skipped(job, work.skipped)
             else:
-                told = self._finish_failed(work, handler, error)
+                told = self._finish_failed(work, error)
                 if told is not None and (self._hooks.failure or self._hooks.death):
                     await self._tell_of_failure(job, told)
         except Exception:
@@ -74,11 +73,10 @@ class Runner:
         if self._hooks.stop_when:
             await self.ask_to_stop()
 
-    def _finish_failed(self, work: Work, handler: AsyncHandler, error: BaseException) -> BaseException | None:
+    def _finish_failed(self, work: Work, error: BaseException) -> BaseException | None:
         """Have a failure reported. Returns what the hooks are to be told, if anything."""
         job = work.job
-        limit = time_limit(job.reservation, handler.handler.timeout)
-        report, told = account_of(job, error, limit=limit, interrupted_by=work.interrupted_by)
+        report, told = account_of(job, error, limit=work.slot.limit, interrupted_by=work.interrupted_by)
         if self._crew.finish(self._shift, work, report.command(job.jid)):
             log.log(
                 logging.ERROR if job.is_last_attempt else logging.WARNING,

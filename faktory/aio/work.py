@@ -15,7 +15,7 @@ from ..errors import JobCancelled
 from ..job import Job
 from ..outbox import Outcome
 from ..registry import Handler, HandlerFunction, Middleware, handler_of
-from ..slot import Slot, time_limit
+from ..slot import Slot
 from .kit import Cut, Kit
 from .threads import Call, Threads
 
@@ -199,7 +199,7 @@ def in_children(handlers: Mapping[str, Handler], children: Children, threads: Th
             if work is None or work.child is None:
                 raise RuntimeError("a job was fetched without a child process to run it")  # a mistake in here
             runner, work.child = work.child, None
-            call = IsolatedCall(children, runner, job, time_limit(job.reservation, handler.timeout))
+            call = IsolatedCall(children, runner, job, work.slot.limit)
             work.note_call(call)
             try:
                 return await threads.run(call.carry_out)

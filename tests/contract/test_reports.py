@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from faktory import Client, ConsumerBuilder, Job
+from faktory import Client, ConsumerBuilder, Job, crew
+from faktory.aio import crew as aio_crew
+from faktory.context import running
 from faktory.server import Server
+from faktory.ticking import boottime, monotonic
 from tests.conftest import until
 from tests.programs import Program
 
@@ -93,3 +96,38 @@ def test_the_exit_code_tells_of_outcomes_that_were_not_reported(quick: Server, l
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 1, worker.errors
         assert "1 outcomes could not be reported" in worker.errors
+
+
+def test_a_job_that_is_read_when_its_reservation_is_over_is_left_to_others(
+    front: Front, quick: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J17: the machine slept between FETCH and its answer; the server has handed the job out again."""
+    ran: list[str] = []
+    for module in (crew, aio_crew):
+        monkeypatch.setattr(module, "boottime", lambda: boottime() + 70)
+    with Client(quick.url) as client:
+        jid = client.push(Job("work", [0], reserve_for=60, retry=3))
+    builder = ConsumerBuilder().register("work", lambda job: ran.append(job.jid))
+    assert front.run_one(builder, quick.url, ["default"])
+    assert ran == []
+    assert (quick.working.jids, len(quick.retries)) == ([jid], 0)
+    assert "after its reservation had ended" in caplog.text
+
+
+def test_a_job_is_limited_by_its_reservation_which_is_told_once(
+    front: Front, quick: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J18: a limit of its own that is longer runs no job beside its copy."""
+    left: list[float] = []
+
+    def work(job: Job) -> None:
+        run = running.get()
+        assert run is not None
+        left.append(run.deadline - monotonic())
+
+    with Client(quick.url) as client:
+        client.push_bulk(Job("work", reserve_for=60) for _ in range(3))
+    summary = front.drain(ConsumerBuilder().register("work", work, timeout=3600), quick.url, ["default"])
+    assert summary.succeeded == 3
+    assert max(left) <= 40
+    assert caplog.text.count("a time limit of 3600 s") == 1
