@@ -22,12 +22,12 @@ from .errors import ConfigurationError, InvalidJob, PushDropped, ServerError
 from .hooks import FailureHook, checked
 from .hooks import run as run_hooks
 from .job import Job
-from .managed import Managed
 from .pushing import PushFunction, push_through
 from .registry import Registry, check_around
 from .signature import Signature
 from .slot import fitting_reservation
 from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
+from .values import Factory, Managed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -232,7 +232,7 @@ class App:
         paths = self._every_path()
         if len(paths) > 1 and (run := running.get()) is not None:
             for path in paths:
-                if path[0]._managed is run.managed:
+                if path[0]._managed in (run.managed, run.managed.base):
                     return path
         return paths[-1]
 
@@ -296,10 +296,12 @@ class App:
         self._retry_hooks.append(checked(fn, 2))
         return fn
 
-    def manage(self, kind: type[T], factory: Callable[[], T]) -> None:
+    def manage(self, kind: type[T], factory: Factory[T]) -> None:
         """Make one value of a type per process when `ctx.get` first asks for it; closed at the end, the last first.
 
-        What the factory gives may be a context manager: then it is entered, and left at the end.
+        What the factory gives may be a context manager: then it is entered, and left at the end. For event loops the
+        factory may be async, or give an async context manager; there values are made before the first job that `needs`
+        them, or that does not say what it needs, and beside the loop when the factory is plain.
         """
         ancestors = self._ancestors()
         for app in ancestors:
@@ -320,7 +322,7 @@ class App:
         """
         root = self._root
         builder = ConsumerBuilder()
-        builder._managed = root._managed
+        builder._managed = Managed(root._managed)
         builder._locate = self._delivery.locate
         known: set[str] = set()
 

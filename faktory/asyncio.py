@@ -308,6 +308,9 @@ class _Scope:
 class AsyncioKit:
     """The kit of asyncio."""
 
+    def __init__(self) -> None:
+        self._spawned: set[asyncio.Future[Any]] = set()
+
     def here(self) -> object | None:
         try:
             return asyncio.get_running_loop()
@@ -388,6 +391,11 @@ class AsyncioKit:
         if cancelled is None:
             return task.result()
         raise cancelled from (None if task.cancelled() else task.exception())
+
+    def spawn(self, call: Callable[[], Awaitable[Any]]) -> None:
+        task = asyncio.ensure_future(call())
+        self._spawned.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._spawned.discard)
 
     def poster(self) -> Callable[..., None]:
         loop = asyncio.get_running_loop()

@@ -18,9 +18,9 @@ from .greenlets import refuse_greenlets
 from .handshake import Identity
 from .hooks import FailureHook, Hook, Hooks, checked
 from .isolation import check_can_isolate
-from .managed import Managed
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
 from .registry import Handler, HandlerFunction, Middleware, Registry
+from .values import Factory, Managed
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -43,7 +43,7 @@ class ConsumerBuilder:
     def __init__(self) -> None:
         self._registry = Registry()
         self._hooks = Hooks()
-        self._managed = Managed()  # an app's own, where the builder is an app's
+        self._managed = Managed()  # above an app's own, where the builder is an app's
         self._factories: dict[type[Any], Callable[[], Any]] = {}
         self._locate: Callable[[str | Address | None], Address] = _located  # or an app's own
         self._add_jobs: Callable[[], None] | None = None  # of an app
@@ -99,8 +99,11 @@ class ConsumerBuilder:
         self._registry.use(fn)
         return self
 
-    def manage(self, kind: type[T], factory: Callable[[], T]) -> Self:
-        """Make one value of a type per process when `Consumer.get` first asks; its `close` is called at the end."""
+    def manage(self, kind: type[T], factory: Factory[T]) -> Self:
+        """Make one value of a type per process when `Consumer.get` first asks; closed, or left, at the end.
+
+        As `App.manage`, for this consumer alone.
+        """
         self._managed.add(kind, factory)
         self._factories[kind] = factory
         return self
@@ -230,6 +233,7 @@ class ConsumerBuilder:
         """
         handlers = self._handlers()
         self._refuse_async(handlers.values(), self._hooks.all())
+        self._managed.check_plain("threads")
         address, context = self._where(url, ssl_context)
         processes = self._children_wanted()
         options = self._options(processes)
@@ -279,6 +283,7 @@ class ConsumerBuilder:
         processes = self._children_wanted()
         if processes is not None:
             self._refuse_async(handlers.values(), [*self._hooks.failure, *self._hooks.death], where="child processes")
+            self._managed.check_plain("child processes")
         options = self._options(processes)
         return await kind.connect(
             address,

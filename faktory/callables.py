@@ -63,6 +63,11 @@ def is_context_manager(function: object) -> bool:
     return _code(function) in _CONTEXT_CODES
 
 
+def is_async_context_manager(function: object) -> bool:
+    """Tell whether a function stands under `asynccontextmanager`."""
+    return _code(function) is _CONTEXT_CODES[1]
+
+
 def check_runs(function: object, what: str, advice: str) -> None:
     """Refuse a function whose call would run nothing, with what to write instead. Raises `ConfigurationError`."""
     if is_generator(function):

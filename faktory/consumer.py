@@ -284,6 +284,7 @@ class Consumer:
     def _start(self) -> None:
         """Call the `on_startup` hooks, once. What one raises ends the consumer before anything is fetched."""
         atexit.register(self._at_exit)
+        self._crew.managed.enter(self)
         try:
             run_startup(self._crew.hooks.startup)
         except BaseException:
@@ -400,7 +401,7 @@ class Consumer:
         if self._has_started:
             self._tell_quiet()
             run_hooks("on_shutdown", self._crew.hooks.shutdown)
-        self._crew.managed.close()
+        self._crew.managed.close(self)
         self._heart.close()
 
     def _at_exit(self) -> None:

@@ -11,8 +11,8 @@ from .again import runs_before
 from .client import Batch, Client
 from .errors import ConfigurationError, JobCancelled, JobTimeout
 from .job import Job
-from .managed import Managed
 from .ticking import monotonic
+from .values import Managed
 
 T = TypeVar("T")
 

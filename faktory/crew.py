@@ -18,7 +18,6 @@ from .failure import CUT_OFF
 from .hooks import Hooks
 from .job import Job
 from .lifecycle import Lifecycle
-from .managed import Managed
 from .options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from .outage import Outage
 from .outbox import Outbox, Outcome, Verdict
@@ -27,6 +26,7 @@ from .registry import Handler
 from .shift import Shift, Shortened, log_given_up, log_late, log_refused
 from .slot import Alarm, Lookouts, Naps, Slot, Step
 from .ticking import boottime, monotonic
+from .values import Managed
 
 if TYPE_CHECKING:
     from .isolation.parent import Nursery

@@ -19,10 +19,10 @@ from .commands import encode_job
 from .context import Run, running
 from .errors import ConfigurationError
 from .job import Job
-from .managed import Managed
 from .registry import HandlerFunction
 from .slot import time_limit
 from .ticking import monotonic
+from .values import Managed
 
 log: logging.Logger = logging.getLogger("faktory.app")
 
@@ -148,6 +148,7 @@ class Delivery:
     def perform(self, job: Job) -> Any:
         """Run a job in this thread. Returns what it returned, None for one that was skipped, retried or discarded."""
         self._has_performed = True
+        self._managed.enter(self)
         if not self._closes_at_exit:
             self._close_at_exit()
         typed = self._find(job.jobtype)
@@ -176,7 +177,7 @@ class Delivery:
         """Close the managed values, if they were made by jobs that ran here; else they are a consumer's."""
         if self._has_performed:
             self._has_performed = False
-            self._managed.close()
+            self._managed.close(self)
 
     def _close_at_exit(self) -> None:
         atexit.unregister(self.close)

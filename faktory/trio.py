@@ -288,6 +288,9 @@ class TrioKit:
             raise errors[0]
         return results[0]
 
+    def spawn(self, call: Callable[[], Awaitable[Any]]) -> None:
+        trio.lowlevel.spawn_system_task(call)
+
     def poster(self) -> Callable[..., None]:
         token = trio.lowlevel.current_trio_token()
 

@@ -17,12 +17,12 @@ from .client import Client
 from .context import JobContext, Run, running
 from .errors import ConfigurationError, InvalidJob
 from .job import Job
-from .managed import Managed
 from .registry import HandlerFunction
 from .settling import settle
 from .signature import Signature
 from .slot import fitting_reservation, time_limit
 from .ticking import monotonic
+from .values import Managed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -290,6 +290,7 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):  # an object or a partial has not all of them
         setattr(found, name, getattr(function, name, typed.jobtype if name != "__doc__" else None))
     found.managed = door.managed
+    found.needs = rules.needs
     found.settle = settled
     return found  # type: ignore[no-any-return]
 

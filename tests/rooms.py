@@ -87,7 +87,7 @@ ROOMS: list[Room] = [
     Room("consumer", (*_THREADS, "tests/faults/test_processes.py")),
     Room("hooks", ("tests/test_hooks.py", "tests/test_consumer.py")),
     Room("ticking", ("tests/test_ticking.py",)),
-    Room("managed", ("tests/test_managed.py",)),
+    Room("values", ("tests/test_values.py",)),
     Room("context", ("tests/test_context.py",)),
     Room("builder", ("tests/test_builder.py", "tests/test_consumer.py")),
     Room("app", ("tests/test_app.py", "tests/contract/test_typed.py")),

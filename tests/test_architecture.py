@@ -86,15 +86,15 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool", "signalled",
     },
     "isolation": {
-        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "managed", "memory", "options",
+        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "values", "memory", "options",
         "override", "registry",
     },
     "hooks": {"callables", "chain", "job"},
-    "managed": {"callables"},
-    "context": {"again", "client", "job", "managed"},
+    "values": {"callables"},
+    "context": {"again", "client", "job", "values"},
     "settling": {"again", "client", "failure", "job"},
     "crew": {
-        "chain", "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "managed", "options",
+        "chain", "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "values", "options",
         "outage", "outbox", "overdue", "registry", "shift", "slot",
     },
     "shift": {"chain", "commands", "job", "outbox", "queues", "slot"},
@@ -118,7 +118,7 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
         "context", "diagnosis", "dialling", "failure", "fetched", "handshake", "heart", "hooks", "isolation", "job",
         "lending",
-        "lifecycle", "managed", "memory", "moments", "options", "outage", "outbox", "overdue", "override", "queues",
+        "lifecycle", "values", "memory", "moments", "options", "outage", "outbox", "overdue", "override", "queues",
         "registry", "shift", "signalled", "signals", "slot", "wire",
     },
     "asyncio": {"aio", "dialling", "stream"},
@@ -126,27 +126,27 @@ LAW: dict[str, set[str]] = {
     # the doors
     "builder": {
         "address", "aio", "asyncio", "callables", "connection", "consumer", "crew", "greenlets", "handshake", "hooks",
-        "isolation", "managed", "options", "override", "registry", "trio",
+        "isolation", "values", "options", "override", "registry", "trio",
     },
     "background": {"job", "override"},
     "foreground": {"job"},
     "typed": {
-        "again", "background", "callables", "chain", "client", "context", "job", "managed", "registry", "settling",
+        "again", "background", "callables", "chain", "client", "context", "job", "values", "registry", "settling",
         "signature", "slot",
     },
     "delivery": {
         "address", "background", "callables", "chain", "client", "commands", "context", "foreground",
-        "job", "managed", "override", "registry", "slot",
+        "job", "values", "override", "registry", "slot",
     },
     "app": {
-        "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "managed",
+        "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "values",
         "pushing", "registry", "signature", "slot", "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "loading", "typed"},
     "__main__": {"cli"},
     "testing": {
         "address", "app", "builder", "callables", "client", "commands", "consumer", "context", "foreground",
-        "isolation", "job", "loading", "managed", "moments", "override", "server", "slot", "typed",
+        "isolation", "job", "loading", "values", "moments", "override", "server", "slot", "typed",
     },
 }  # fmt: skip
 
@@ -169,14 +169,15 @@ OWNERS: dict[str, set[str]] = {
     "select": {"stream", "isolation"},
     "selectors": {"isolation", "server"},
     "threading": {
-        "dialling", "pool", "managed", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
+        "dialling", "pool", "values", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
         "background", "foreground", "aio", "signals", "launch", "testing",
     },
     "queue": {"crew", "consumer", "aio"},
     "multiprocessing": set(),
     # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
     # testing: async jobs of a test that is not
-    "asyncio": {"asyncio", "background", "delivery", "server", "testing"},
+    # values: for what a worker of threads has to await at its end
+    "asyncio": {"asyncio", "background", "delivery", "server", "testing", "values"},
     "trio": {"trio"},
     # testing: ends a drain that hangs
     "signal": {"signalled", "signals", "cli", "isolation", "testing"},
@@ -185,7 +186,7 @@ OWNERS: dict[str, set[str]] = {
     "random": {"backoff", "queues", "server", "settling"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
-        "blotting", "connection", "hooks", "managed", "isolation", "crew", "shift", "worker", "heart", "outage",
+        "blotting", "connection", "hooks", "values", "isolation", "crew", "shift", "worker", "heart", "outage",
         "consumer", "server", "cli", "aio", "context", "app", "background", "foreground", "delivery", "settling",
         "signals",
     },

@@ -20,8 +20,8 @@ from faktory import (
 )
 from faktory.context import Run, running
 from faktory.lifecycle import Lifecycle
-from faktory.managed import Managed
 from faktory.server import Server
+from faktory.values import Managed
 
 
 def test_there_is_no_job_outside_of_jobs() -> None:

@@ -10,8 +10,8 @@ import pytest
 from faktory import Client, Job
 from faktory.address import Address
 from faktory.delivery import Delivery
-from faktory.managed import Managed
 from faktory.server import Server
+from faktory.values import Managed
 from tests.programs import ROOT
 
 

@@ -18,7 +18,6 @@ from ..handshake import Identity
 from ..heart import Heart
 from ..hooks import Hooks
 from ..lifecycle import State
-from ..managed import Managed
 from ..memory import resident_kb
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
@@ -26,6 +25,7 @@ from ..registry import Registry
 from ..shift import Shift, as_lost, log_end, raise_for
 from ..signals import Signals, Wish, taking
 from ..ticking import monotonic
+from ..values import Managed
 from .connection import Connection
 from .crew import Crew
 from .dialler import Dialler
@@ -36,6 +36,7 @@ from .reporter import Reporter
 from .runner import Runner, run_hooks, run_startup
 from .stacks import dump_stacks
 from .threads import Threads, aside
+from .values import Values
 from .work import in_children, on_loop_or_in_threads
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class Consumer:
     _kit: ClassVar[Kit]
     _connection: ClassVar[type[Connection]]
 
-    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler) -> None:
+    def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler, values: Values) -> None:
         self._crew = crew
+        self._values = values
         self._hooks = hooks
         self._threads = threads
         self._dialler = dialler
@@ -85,6 +87,7 @@ class Consumer:
     ) -> Self:
         """Make one of what a `ConsumerBuilder` knows, and connect its heart."""
         threads = Threads(cls._kit)
+        values = Values(cls._kit, managed, threads)
 
         def connect_heart(timeout: float) -> BlockingConnection:
             return BlockingConnection(
@@ -102,12 +105,12 @@ class Consumer:
 
         children: Children | None = None
         if start_nursery is None:
-            handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads)
+            handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads, values)
         else:
             children = await cls._start_children(start_nursery)
             handlers = in_children(registry.build(), children, threads)
         crew = Crew(cls._kit, options, handlers, managed, connect_heart, children)
-        consumer = cls(crew, hooks, threads, Dialler(cls._kit, crew.outage, connect))
+        consumer = cls(crew, hooks, threads, Dialler(cls._kit, crew.outage, connect), values)
         try:
             await consumer._connect_heart()
         except BaseException:
@@ -291,6 +294,7 @@ class Consumer:
 
     async def _start(self) -> None:
         """Call the `on_startup` hooks, once. What one raises ends the consumer before anything is fetched."""
+        self._crew.managed.enter(self)
         try:
             await run_startup(self._hooks.startup)
         except BaseException:
@@ -419,8 +423,7 @@ class Consumer:
         if self._has_started:
             await self._tell_quiet()
             await run_hooks("on_shutdown", self._hooks.shutdown)
-        for result in self._crew.managed.close():
-            await result
+        await self._values.close(self)
         self._threads.close()
         await aside(self._kit, self._heart.close)
 

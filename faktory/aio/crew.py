@@ -15,7 +15,6 @@ from ..errors import JobCancelled, JobTimeout, ServerError
 from ..failure import CUT_OFF
 from ..job import Job
 from ..lifecycle import Lifecycle, State
-from ..managed import Managed
 from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from ..outage import Outage
 from ..outbox import Outbox, Outcome, Verdict
@@ -23,6 +22,7 @@ from ..overdue import FetchWatch
 from ..shift import Shift, Shortened, log_given_up, log_late, log_refused
 from ..slot import Alarm, Lookouts, Naps, Slot, Step
 from ..ticking import boottime, monotonic
+from ..values import Managed
 from .kit import Bell, Event, Kit
 from .outgoing import Outgoing
 from .work import AsyncHandler, Work

@@ -140,6 +140,10 @@ class Kit(Protocol):
         """
         ...
 
+    def spawn(self, call: Callable[[], Awaitable[Any]]) -> None:
+        """Start a task that outlives its caller, and ends with the scheduler at the latest. It raises nothing."""
+        ...
+
     def poster(self) -> Callable[..., None]:
         """Return `post(function, *args)`, which any thread may call to have a function run in the scheduler's.
 

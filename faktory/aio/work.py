@@ -18,6 +18,7 @@ from ..registry import Handler, HandlerFunction, Middleware, handler_of
 from ..slot import Slot
 from .kit import Cut, Kit
 from .threads import Call, Threads
+from .values import Values
 
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
@@ -155,7 +156,7 @@ class AsyncHandler:
 
 
 def on_loop_or_in_threads(
-    handlers: Mapping[str, Handler], middleware: Iterable[Middleware], threads: Threads
+    handlers: Mapping[str, Handler], middleware: Iterable[Middleware], threads: Threads, values: Values
 ) -> dict[str, AsyncHandler]:
     """Decide where each handler runs.
 
@@ -165,14 +166,30 @@ def on_loop_or_in_threads(
     middleware = tuple(middleware)
     has_async = any(map(is_async, middleware))
 
-    def prepared(handler: Handler) -> AsyncHandler:
+    def prepared(handler: Handler) -> HandlerFunction:
         what, function = handler_of(handler.jobtype), handler.function
         if not is_async(function) and not has_async:
-            return AsyncHandler(handler, _in_thread(threads, handler.call))
+            return _in_thread(threads, handler.call)
         function = function if is_async(function) else _in_thread(threads, function)
-        return AsyncHandler(handler, compose_async(middleware, function, what) if middleware else function)
+        return compose_async(middleware, function, what) if middleware else function
 
-    return {jobtype: prepared(handler) for jobtype, handler in handlers.items()}
+    return {
+        jobtype: AsyncHandler(handler, _with_values(values, handler.function, prepared(handler)))
+        for jobtype, handler in handlers.items()
+    }
+
+
+def _with_values(
+    values: Values, function: HandlerFunction, perform: HandlerFunction
+) -> Callable[[Job], Awaitable[Any]]:
+    """Have the managed values that a handler wants made before it runs."""
+    needs: tuple[type[Any], ...] = getattr(function, "needs", ())
+
+    async def with_values(job: Job) -> Any:
+        await values.prepare(needs)
+        return await perform(job)
+
+    return with_values
 
 
 def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:

@@ -198,7 +198,9 @@ class Child:
     def _do(self, job: Job, limit: float) -> Report | Skipped | None:
         """Run a job; return how it failed, or who skipped it. Everything is caught: it must not end its process."""
         handler = self._program.handlers[job.jobtype]
-        managed = getattr(handler.function, "managed", self._program.managed)  # an app's own, when it has any
+        managed = self._program.managed
+        if hasattr(handler.function, "managed"):  # an app's own, below the consumer's
+            managed = managed.over(handler.function.managed)
         self.run = run = Run(job, monotonic() + limit, managed, self._life)
         self._limit, self._is_due, self._struck_at = limit, False, None
         try:

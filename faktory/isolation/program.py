@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from .. import override
 from ..hooks import FailureHook, Hook, Hooks
-from ..managed import Managed
 from ..options import ChildLimits
 from ..registry import Handler, Registry
+from ..values import Managed
 from .references import main_of_program, reference_to, resolve
 
 MAIN: Final = "__mp_main__"

@@ -9,10 +9,10 @@ from .. import override
 from ..commands import encode_job
 from ..context import JobContext, Run
 from ..job import Job
-from ..managed import Managed
 from ..slot import time_limit
 from ..ticking import monotonic
 from ..typed import TypedJob
+from ..values import Managed
 from .capturing import capture
 from .performing import performed
 

@@ -10,10 +10,10 @@ import pytest
 from faktory import Client, ConsumerBuilder, Job, JobCancelled, JobTimeout
 from faktory.aio.work import AsyncHandler, Work
 from faktory.context import Run
-from faktory.managed import Managed
 from faktory.registry import Handler
 from faktory.server import Server
 from faktory.slot import Slot
+from faktory.values import Managed
 from tests.loops import Loop
 
 LIMITS = int(os.environ.get("FAKTORY_TEST_LIMITS", "100"))

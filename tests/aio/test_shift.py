@@ -19,7 +19,6 @@ from faktory.aio.kit import Bell
 from faktory.aio.runner import Runner
 from faktory.commands import Ack
 from faktory.hooks import Hooks
-from faktory.managed import Managed
 from faktory.options import ConsumerOptions
 from faktory.outage import Outage
 from faktory.outbox import Outcome
@@ -27,6 +26,7 @@ from faktory.queues import order_of
 from faktory.server import Server
 from faktory.server.faults import Fault
 from faktory.shift import Shift
+from faktory.values import Managed
 from tests.loops import Loop, run_asyncio
 
 

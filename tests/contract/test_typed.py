@@ -142,3 +142,34 @@ def test_a_retry_leaves_one_copy_for_later_and_no_failure(backend: Backend) -> N
         assert consumer.run_one([backend.queue])
     after = backend.sets()
     assert (after["scheduled"], after["retries"]) == (before["scheduled"] + 1, before["retries"])
+
+
+def test_two_consumers_of_an_app_share_its_values(backend: Backend) -> None:
+    """27.3a: the first to end takes nothing from under the other's jobs."""
+    app = App(client=backend.client)
+    states: list[bool] = []
+
+    class Database:
+        is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    app.manage(Database, Database)
+
+    @app.job(queue=backend.queue)
+    def work(ctx: JobContext) -> None:
+        states.append(ctx.get(Database).is_closed)
+
+    with app.consumer().connect() as one:
+        work.enqueue()
+        assert one.run_one([backend.queue])
+        with app.consumer().connect() as other:
+            work.enqueue()
+            assert other.run_one([backend.queue])
+        value = app.managed.get(Database)
+        assert not value.is_closed
+        work.enqueue()
+        assert one.run_one([backend.queue])
+    assert states == [False] * 3
+    assert value.is_closed

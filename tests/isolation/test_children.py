@@ -670,3 +670,14 @@ def test_a_typed_job_runs_in_a_child_with_the_values_of_its_app(
     assert (jid, line) == (job.jid, "5")
     assert int(pid) != os.getpid()
     assert journal.words("closed") == [[pid]]
+
+
+def test_what_a_consumer_of_an_app_manages_is_there_in_children(server: Server, journal: Journal) -> None:
+    """27.3d: above the app's own values, which are closed with them."""
+    with Client(server.url) as client:
+        for _ in range(2):
+            client.push(Job("both", [journal.path]))
+    builder = typed_jobs.layered.consumer().manage(typed_jobs.Cache, typed_jobs.Cache).processes(1)
+    assert run(server, builder).succeeded == 2
+    assert journal.lines("both") == ["both Cache"] * 2
+    until(lambda: len(journal.lines("closed")) == 2)

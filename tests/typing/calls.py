@@ -3,7 +3,8 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnusedFunction=false, reportUnusedCallResult=false
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, assert_type
@@ -138,5 +139,24 @@ app.on_push(stamp)
 app.on_push(forgets)  # type: ignore[type-var]
 app.on_push(waits)  # type: ignore[type-var]
 assert_type(faktory.Summary(1, 0, 0.5).skipped, int)
+
+
+@contextmanager
+def opened() -> Generator[Database]:
+    yield Database()
+
+
+@asynccontextmanager
+async def opened_later() -> AsyncGenerator[Database]:
+    yield Database()
+
+
+async def made_later() -> Database:
+    return Database()
+
+
 app.manage(Database, Database)
+app.manage(Database, opened)
+app.manage(Database, opened_later)
+app.manage(Database, made_later)
 app.manage(Database, Template)  # type: ignore[arg-type]

@@ -1,17 +1,17 @@
-"""`faktory.managed`: one value of a type per process, made when wanted and closed in reverse order."""
+"""`faktory.values`: one value of a type per process, made when wanted and closed in reverse order."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
 from faktory.errors import ConfigurationError
-from faktory.managed import Managed
+from faktory.values import Managed
 
 
 class Database:
@@ -38,7 +38,7 @@ def in_child(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     parent = os.getpid()
 
     def enter() -> None:
-        monkeypatch.setattr("faktory.managed.os.getpid", lambda: parent + 1)
+        monkeypatch.setattr("faktory.values.os.getpid", lambda: parent + 1)
 
     return enter
 
@@ -126,10 +126,10 @@ def test_a_type_managed_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "factory", "got"),
     [
-        ("Database", Database, "'Database' and <class 'tests.test_managed.Database'>"),
-        (Database, None, "<class 'tests.test_managed.Database'> and None"),
-        (Database, 7, "<class 'tests.test_managed.Database'> and 7"),
-        ([], Database, "[] and <class 'tests.test_managed.Database'>"),
+        ("Database", Database, "'Database' and <class 'tests.test_values.Database'>"),
+        (Database, None, "<class 'tests.test_values.Database'> and None"),
+        (Database, 7, "<class 'tests.test_values.Database'> and 7"),
+        ([], Database, "[] and <class 'tests.test_values.Database'>"),
     ],
 )
 def test_what_is_no_type_or_no_factory_is_refused(kind: Any, factory: Any, got: str) -> None:
@@ -326,7 +326,7 @@ def test_what_a_context_manager_gives_is_the_value() -> None:
         log.append("left")
 
     managed = Managed()
-    managed.add(Database, make)  # type: ignore[arg-type]
+    managed.add(Database, make)
     assert type(managed.get(Database)) is Database
     managed.close()
     assert log == ["left"]
@@ -360,3 +360,207 @@ def test_the_factories_of_another_can_be_taken_over() -> None:
     assert type(one.get(Database)) is Database
     with pytest.raises(ConfigurationError, match="Database is managed twice"):
         one.take(other)
+
+
+# -- several who ask, and several who use them ----------------------------------------------------------------------
+
+
+def test_a_value_that_is_there_is_read_while_another_is_made() -> None:
+    """27.3b: and the factory's own helper thread may ask for it."""
+    managed = Managed()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Cache:
+        begun.set()
+        assert go_on.wait(5)
+        return Cache()
+
+    managed.add(Database, Database)
+    managed.add(Cache, slow)
+    database = managed.get(Database)
+    maker = threading.Thread(target=lambda: managed.get(Cache), name="maker")
+    maker.start()
+    assert begun.wait(5)
+    assert managed.get(Database) is database
+    managed.add(Mailer, Mailer)
+    assert isinstance(managed.get(Mailer), Mailer)
+    go_on.set()
+    maker.join(5)
+    assert managed.has_all()
+
+
+def test_a_helper_thread_of_a_factory_may_ask_for_another_value() -> None:
+    managed = Managed()
+    got: list[Database] = []
+
+    def make() -> Cache:
+        helper = threading.Thread(target=lambda: got.append(managed.get(Database)), name="helper")
+        helper.start()
+        helper.join(5)
+        assert not helper.is_alive()
+        return Cache()
+
+    managed.add(Database, Database)
+    managed.add(Cache, make)
+    managed.get(Cache)
+    assert got == [managed.get(Database)]
+
+
+def test_values_that_need_each_other_are_told_and_no_deadlock() -> None:
+    managed = Managed()
+    errors: list[BaseException] = []
+    both = threading.Barrier(2)
+
+    def needing(other: type[Any], kind: type[Any]) -> Callable[[], Any]:
+        def make() -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                with suppress(threading.BrokenBarrierError):
+                    both.wait(0.2)
+            managed.get(other)
+            return kind()
+
+        return make
+
+    managed.add(Database, needing(Cache, Database))
+    managed.add(Cache, needing(Database, Cache))
+
+    def ask(kind: type[Any]) -> None:
+        try:
+            managed.get(kind)
+        except BaseException as exc:
+            errors.append(exc)
+
+    with pytest.raises(ConfigurationError, match="the factory of Database asks for a Database itself"):
+        managed.get(Database)
+    threads = [threading.Thread(target=ask, args=(kind,), name=f"ask-{kind.__name__}") for kind in (Database, Cache)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert any(isinstance(error, ConfigurationError) for error in errors)
+
+
+class User:
+    pass
+
+
+def test_values_live_until_the_last_user_is_done() -> None:
+    """27.3a: two consumers of one app in a process."""
+    managed = Managed()
+    managed.add(Database, Database)
+    one, other = User(), User()
+    managed.enter(one)
+    managed.enter(other)
+    database = managed.get(Database)
+    managed.close(one)
+    assert database.closed == []
+    assert managed.get(Database) is database
+    managed.close(one)
+    managed.close(other)
+    assert database.closed == [database]
+    managed.enter(one)
+    assert managed.get(Database) is not database
+    managed.close(one)
+
+
+def test_what_is_managed_for_one_consumer_stays_out_of_the_app() -> None:
+    """27.3e."""
+    base = Managed()
+    base.add(Database, Database)
+    for _ in range(2):
+        managed = Managed(base)
+        managed.add(Cache, Cache)
+        with pytest.raises(ConfigurationError, match="managed twice"):
+            managed.add(Database, Database)
+        assert managed.kinds == [Database, Cache]
+        database, cache = managed.get(Database), managed.get(Cache)
+        assert database is base.get(Database)
+        assert managed.has_all()
+        managed.enter(self := User())
+        managed.close(self)
+        assert [database.closed, cache.closed] == [[database], [cache]]
+    assert not base.has(Cache)
+    assert Managed(base).over(base).get(Database) is base.get(Database)
+    base.close()
+
+
+# -- what a factory gives -------------------------------------------------------------------------------------------
+
+
+def nothing() -> Any: ...
+
+
+@contextmanager
+def wrong_context() -> Iterator[Any]:
+    yield 5
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (nothing, r"gave a NoneType; has it a return\?"),
+        (lambda: "a text", "gave a str"),
+        (wrong_context, "gave a int"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_naming_the_factory(factory: Any, words: str) -> None:
+    """27.3c."""
+    managed = Managed()
+    managed.add(Database, factory)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=rf"the factory .* \(.*test_values.py:\d+\) of Database {words}"):
+            managed.get(Database)
+
+
+def test_a_protocol_that_cannot_be_asked_takes_anything_but_none() -> None:
+    class Protocolled(Protocol):
+        def send(self) -> None: ...
+
+    sends: Any = Protocolled
+    managed = Managed()
+    managed.add(sends, Mailer)
+    assert isinstance(managed.get(sends), Mailer)
+    other = Managed()
+    other.add(sends, nothing)
+    with pytest.raises(ConfigurationError, match="NoneType"):
+        other.get(sends)
+
+
+async def make_later() -> Database:
+    return Database()
+
+
+@asynccontextmanager
+async def around_later() -> AsyncIterator[Database]:
+    yield Database()
+
+
+@pytest.mark.parametrize("factory", [make_later, around_later])
+def test_an_async_factory_is_refused_where_there_is_no_loop(factory: Any) -> None:
+    managed = Managed()
+    managed.add(Database, factory)
+    with pytest.raises(ConfigurationError, match=r"_later .* of Database is async, which threads cannot run"):
+        managed.check_plain("threads")
+    with pytest.raises(ConfigurationError, match=r"has to be awaited, .* needs=\(Database,\)"):
+        managed.get(Database)
+    hidden = Managed()
+    hidden.add(Database, lambda: factory())
+    hidden.check_plain("threads")
+    with pytest.raises(ConfigurationError, match="has to be awaited; use connect_asyncio"):
+        hidden.get(Database)
+
+
+def test_a_close_that_must_be_awaited_is(caplog: pytest.LogCaptureFixture) -> None:
+    closed: list[str] = []
+
+    class Pool:
+        async def close(self) -> None:
+            closed.append("awaited")
+
+    managed = Managed()
+    managed.add(Pool, Pool)
+    managed.get(Pool)
+    managed.close()
+    assert closed == ["awaited"]
+    assert caplog.records == []
