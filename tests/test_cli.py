@@ -21,6 +21,7 @@ from faktory.cli import COMMANDS, main
 from faktory.cli.output import Output, OutputFailed, PipeClosed, escaped
 from faktory.client import Client
 from faktory.server import Server
+from tests.scripted import Peer, ScriptedServer
 
 ROOT = Path(__file__).parents[1]
 Capture = pytest.CaptureFixture[str]
@@ -541,6 +542,52 @@ def test_whatever_a_server_says_is_shown_and_obeyed_by_no_terminal(
         assert err == ""
         assert all(line.isprintable() for line in out.splitlines())
         assert "\r" not in out
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(
+            b"$-1",
+            b"+OK",
+            b":5",
+            b"$2\r\n[]",
+            b"$4\r\nnull",
+            b"$1\r\n{",
+            b"$3\r\n\xff\xfe\xfd",
+            b"HTTP/1.1 400 Bad Request",
+        ),
+        b"$2000\r\n" + b"[" * 2_000,
+        b"$8\r\n\x1b[2J\x1b[1m",
+        b"-ERR \x1b[2J",
+    ],
+)
+@pytest.mark.parametrize("odd", ["INFO", "QUEUE"])
+def test_a_reply_that_is_none_is_no_traceback(
+    reply: bytes, odd: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    info = b'{"faktory":{"queues":{"default":1}}}'
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        while line := peer.line():
+            if line.startswith(odd.encode()):
+                peer.say(reply + b"\r\n")
+            else:
+                peer.say(b"$%d\r\n%b\r\n" % (len(info), info) if line == b"INFO" else b"$2\r\n{}\r\n")
+
+    with ScriptedServer(script) as scripted:
+        monkeypatch.setenv("FAKTORY_URL", scripted.url)
+        status = main(["info"])
+    out, err = capsys.readouterr()
+    if odd == "INFO":
+        assert status == (1 if reply.startswith(b"-ERR") else 3)
+        assert err.startswith("faktoryctl: ")
+    else:
+        assert (status, err) == (0, "")
+        assert "default     1" in out
+    assert "Traceback" not in err
+    assert all(line.isprintable() for line in (out + err).splitlines())
 
 
 def test_no_server_is_one_line(server: Server, capsys: Capture) -> None:

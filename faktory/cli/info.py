@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from ..client import Client
-from ..errors import ServerError
+from ..errors import ProtocolError, ServerError
 from .connecting import connect
 from .output import OK, Output, escaped
 from .parsing import Parser
@@ -45,6 +45,8 @@ def _latencies(client: Client, queues: dict[str, Any]) -> dict[str, float]:
         return {}
     try:
         return client.queue_latency(*names)
+    except ProtocolError:  # what it says of latencies is odd; the rest is still worth showing
+        return {}
     except ServerError:  # one job without its time of entry makes the server refuse the question for all
         found: dict[str, float] = {}
         for name in names:
