@@ -162,6 +162,8 @@ class Client:
                 if was_signalled(exc):
                     raise  # no word of this push
                 delay = attempts.next_delay(exc)
+                if delay is None:
+                    raise
             else:
                 attempts.check(result)
                 return result
@@ -352,11 +354,11 @@ class PushAttempts:
         self._lost: ConnectionLost | None = None
         self._backoff: Backoff | None = None
 
-    def next_delay(self, error: FaktoryError) -> float:
-        """Return when to try again, in seconds, after an attempt that failed.
+    def next_delay(self, error: FaktoryError) -> float | None:
+        """Return when to try again, in seconds, after an attempt that failed; None when its error is the outcome.
 
-        Raises the error when there is no other try; `PushOutcomeUnknown` when this attempt, or one before, has perhaps
-        stored the jobs: whatever a later one met with.
+        Raises `PushOutcomeUnknown` when there is no other try and this one, or one before, has perhaps stored the jobs,
+        whatever a later one met with.
         """
         if isinstance(error, ConnectionLost) and error.maybe_executed:
             self._lost = error
@@ -365,7 +367,7 @@ class PushAttempts:
             self._backoff = self._backoff or Backoff()
             return self._backoff.next_delay()
         if self._lost is None:
-            raise error
+            return None
         raise _outcome_unknown(self._jids, self._lost) from error
 
     def check(self, refused: object) -> None:

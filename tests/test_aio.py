@@ -17,6 +17,7 @@ import pytest
 from faktory import (
     Client,
     ConfigurationError,
+    ConnectFailed,
     ConnectionLost,
     ConsumerBuilder,
     Job,
@@ -35,6 +36,7 @@ from .conftest import Certificates
 from .loops import LOOPS, Loop
 from .proxy import Proxy
 from .scripted import Firewall, Peer, ScriptedServer
+from .test_dialling import black_hole, closed_port, targets
 
 
 @pytest.fixture(params=LOOPS, ids=lambda loop: loop.name)
@@ -145,6 +147,58 @@ def test_a_lost_reply_followed_by_a_refusal_is_an_unknown_outcome(loop: Loop) ->
 
     with ScriptedServer(script) as server:
         loop.run(lambda: main(server))
+
+
+@pytest.mark.slow
+def test_a_first_address_that_swallows_everything_costs_little(
+    loop: Loop, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N2, N3: twin of the test in test_dialling.py; a refusal costs nothing."""
+
+    async def main() -> None:
+        started = time.monotonic()
+        async with loop.Client(f"tcp://both.invalid:{server.port}", connect_timeout=2) as client:
+            await client.push(Job("work"))
+        assert time.monotonic() - started < 1
+
+    with black_hole(("127.0.0.2", server.port)):
+        for hosts in (["127.0.0.2", "127.0.0.1"], ["127.0.0.3", "127.0.0.2", "127.0.0.1"]):
+            places = [(host, server.port) for host in hosts]
+            monkeypatch.setattr("faktory.aio.connection.resolve", lambda address, limit, at=places: targets(*at))
+            loop.run(main)
+    assert len(server.queue("default")) == 2
+
+
+def test_addresses_of_which_none_answers_are_all_told_of(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        with pytest.raises(ConnectFailed, match="Connection refused"):
+            await loop.Connection.open(f"tcp://none.invalid:{port}", connect_timeout=2)
+        with pytest.raises(ConnectFailed, match="timed out"):
+            await loop.Connection.open(f"tcp://none.invalid:{hole[1]}", connect_timeout=0.4)
+
+    port = closed_port()[1]
+    places = [("127.0.0.2", 1), ("127.0.0.3", 1)]
+    monkeypatch.setattr("faktory.aio.connection.resolve", lambda address, limit: targets(*places))
+    with black_hole(("127.0.0.2", 0)) as hole:
+        loop.run(main)
+
+
+def test_without_threads_names_are_looked_up_all_the_same(
+    loop: Loop, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P19: twin of the test in test_dialling.py."""
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        monkeypatch.setattr("_thread.start_new_thread", fail)
+        async with loop.Client(f"tcp://localhost:{server.port}") as client:
+            await client.push(Job("work"))
+
+    loop.run(main)
+    assert len(server.queue("default")) == 1
 
 
 @pytest.mark.slow

@@ -45,10 +45,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def black_hole() -> Iterator[Place]:
+def black_hole(at: Place = ("127.0.0.1", 0)) -> Iterator[Place]:
     """An address that answers no attempt to connect, as one behind a firewall that drops packets."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(at)
         listener.listen(0)
         place = listener.getsockname()
         full: list[socket.socket] = []

@@ -147,6 +147,8 @@ class Client:
                 if was_signalled(exc):
                     raise  # no word of this push
                 delay = attempts.next_delay(exc)
+                if delay is None:
+                    raise
             else:
                 attempts.check(result)
                 return result

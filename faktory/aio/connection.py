@@ -14,14 +14,14 @@ from ..blotting import keep_secret
 from ..commands import END, Command
 from ..connection import local_hostname, warn_of_password
 from ..diagnosis import no_handshake, no_server, no_tls, reason, unusable
-from ..dialling import default_context, is_ip, resolve
+from ..dialling import ATTEMPT_DELAY, default_context, in_turn, is_ip, resolve
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
 from ..handshake import Greeting, Identity, accept, hello
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
 from ..ticking import monotonic
 from ..wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
 from .home import Home
-from .kit import Kit, Stream
+from .kit import Bell, Kit, Stream
 from .threads import aside
 
 if TYPE_CHECKING:
@@ -175,17 +175,10 @@ class Connection:
     # -- opening and closing --------------------------------------------------------------------------------------
 
     async def _dial(self, context: SSLContext | None, limit: float) -> Stream:
-        """Try every address the name resolves to, sharing out the time that is left."""
         address, kit = self.address, self._kit
         hosts = await self._resolve(limit)
-        stream: Stream | None = None
         reasons: list[str] = []
-        for index, host in enumerate(hosts):
-            try:
-                stream = await kit.open(host, address.port, _left(limit) / (len(hosts) - index))
-                break
-            except OSError as exc:
-                reasons.append(reason(exc))
+        stream = await self._reach(hosts, reasons, limit)
         if stream is None:
             raise no_server(address, reasons)
         if address.tls:
@@ -196,13 +189,54 @@ class Connection:
         self._stream = stream
         return stream
 
+    async def _reach(self, hosts: list[str], reasons: list[str], limit: float) -> Stream | None:
+        """Connect to the first address that answers, as `faktory.dialling` does; else add why none did."""
+        kit, bell = self._kit, Bell(self._kit)
+        reached: list[Stream] = []
+
+        async def attempt(host: str) -> None:
+            try:
+                reached.append(await kit.open(host, self.address.port, _left(limit)))
+            except OSError as exc:
+                reasons.append(reason(exc))
+            bell.ring()
+
+        if len(hosts) == 1:
+            await attempt(hosts[0])
+            return reached[0] if reached else None
+        winner: Stream | None = None
+        try:
+            async with kit.group() as group:
+                for begun, host in enumerate(hosts, 1):
+                    group.start(attempt, host)
+                    failed, next_at = len(reasons), monotonic() + ATTEMPT_DELAY
+                    while not reached and len(reasons) < begun:
+                        wait = limit - monotonic() if begun == len(hosts) else next_at - monotonic()
+                        if wait <= 0 or (len(reasons) > failed and begun < len(hosts)):
+                            break
+                        await bell.wait(wait)
+                    if reached:
+                        break
+                winner = reached[0] if reached else None
+                await group.leave(_GOODBYE_LIMIT)
+        finally:
+            for stream in reached:
+                if stream is not winner:
+                    stream.abort()
+        if winner is None and len(reasons) < len(hosts):
+            reasons.append("timed out")
+        return winner
+
     async def _resolve(self, limit: float) -> list[str]:
         """Return the IP addresses of the host; the look-up has no time limit, so it runs in a thread we can leave."""
         address = self.address
         if is_ip(address.host):
             return [address.host]
-        found = await aside(self._kit, lambda: resolve(address, limit))
-        return list(dict.fromkeys(target[4][0] for target in found))
+        try:
+            found = await aside(self._kit, lambda: resolve(address, limit))
+        except RuntimeError:  # no thread can be started: late is better than never
+            found = resolve(address, limit)
+        return list(dict.fromkeys(target[4][0] for target in in_turn(found)))
 
     async def _shake_hands(self, stream: Stream, identity: Identity, limit: float) -> None:
         greeting = Greeting.decode(await self._read_handshake(stream, "its greeting", limit))
