@@ -43,7 +43,7 @@ _log = logging.getLogger("faktory.server")
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One batch. The callbacks are absent, pending, enqueued or done: None, "", "1", "2".
+    """One batch. The states of its callbacks are pending, enqueued or done: "", "1", "2".
 
     A batch is *through* with an event when a parent need not wait for it any more, and with "over" when nothing can
     happen to it any more. Each keeps count of its children that are not: so a change costs no look at all of them.

@@ -348,7 +348,7 @@ class Listener:
             try:
                 reply = peer.session.receive(line, now, self._clock.monotonic())
             except Exception:  # ours to mend, but no reason to fail everybody else (server/server.go `safeDispatch`)
-                _log.exception("a command broke the embedded server: %.80r", line)
+                _log.exception("a command broke the embedded server: %.20r", line.partition(b" ")[0])
                 reply = encode_error("internal error")
             peer.is_waiting = reply is None
             self._broker.serve(now)

@@ -194,7 +194,7 @@ class Store:
         if reservation is None:
             raise Refusal(f"Job not found {jid}")
         if was_stored:
-            self._failed(reservation, _cut(errtype, 100), _cut(message, 1000), backtrace[:50], now)
+            self._end_run(reservation, _cut(errtype, 100), _cut(message, 1000), backtrace[:50], now)
 
     def _release(self, jid: str) -> Reservation | None:
         """Forget the youngest reservation of `jid`."""
@@ -211,6 +211,13 @@ class Store:
                 self._expiries = [entry for entry in self._expiries if entry[2].is_stored]
                 heapq.heapify(self._expiries)
         return reservation
+
+    def _end_run(self, reservation: Reservation, errtype: str, message: str, backtrace: list[str], now: float) -> None:
+        """Find the place of a job whose run has failed, whatever happens: nobody holds it any more."""
+        try:
+            self._failed(reservation, errtype, message, backtrace, now)
+        except Exception:
+            self._bury_broken(reservation.text, now)
 
     def _failed(self, reservation: Reservation, errtype: str, message: str, backtrace: list[str], now: float) -> None:
         self.failures += 1
@@ -291,7 +298,7 @@ class Store:
 
     def _bury_broken(self, text: bytes, now: float) -> None:
         """Put a job that broke us among the dead, rather than lose it, and go on with the others."""
-        _log.exception("a job broke the embedded server, and is now among the dead: %.200r", text)
+        _log.exception("a job of %d bytes broke the embedded server, and is now among the dead", len(text))
         self.dead.add(text, now + DEAD_FOR)
 
     # -- the passing of time --------------------------------------------------------------------------------
@@ -337,10 +344,7 @@ class Store:
         held.remove(reservation)
         if not held:
             del self._reservations[reservation.jid]
-        try:
-            self._failed(reservation, "ReservationExpired", "Faktory job reservation expired", [], now)
-        except Exception:
-            self._bury_broken(reservation.text, now)
+        self._end_run(reservation, "ReservationExpired", "Faktory job reservation expired", [], now)
         return True
 
     def catch_up(self, now: float) -> dict[str, int]:

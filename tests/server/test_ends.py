@@ -237,6 +237,12 @@ def test_a_job_that_breaks_a_sweep_is_kept_and_the_next_goes_on(
     assert [json.loads(text)["jid"] for text in store.retries] == ["held-00001"]
     assert sorted(json.loads(text)["jid"] for text in store.dead) == ["held-00000", "job-00000"]
     assert "is now among the dead" in caplog.text
+    assert "job-00000" not in caplog.text, "what is in a job may be a secret"
+    push(talk, "held-00000")
+    assert fetch(talk, now=NOW + 100) == "job-00001"
+    assert fetch(talk, now=NOW + 100) == "held-00000"
+    fail(talk, "held-00000", NOW + 100)
+    assert len(store.dead) == 3
 
 
 @pytest.mark.parametrize("enterprise", [False, True])
