@@ -251,9 +251,11 @@ class Consumer:
     def _working(self) -> Generator[None, None, None]:
         if not self._at_work.acquire(blocking=False):
             raise ConfigurationError("the consumer is at work already; build another one for more threads")
+        atexit.register(self._at_exit)  # only now: what is dropped while it is idle must not live on through this
         try:
             yield
         finally:
+            atexit.unregister(self._at_exit)
             self._at_work.release()
 
     @contextmanager
@@ -283,7 +285,6 @@ class Consumer:
 
     def _start(self) -> None:
         """Call the `on_startup` hooks, once. What one raises ends the consumer before anything is fetched."""
-        atexit.register(self._at_exit)
         self._crew.managed.enter(self)
         try:
             run_startup(self._crew.hooks.startup)
@@ -393,7 +394,6 @@ class Consumer:
         if self._crew.lifecycle.state is State.TERMINATED:
             return
         self._crew.lifecycle.finish()
-        atexit.unregister(self._at_exit)
         if self._single is not None:
             self._single.close()
         if self._crew.nursery is not None:
@@ -406,10 +406,9 @@ class Consumer:
 
     def _at_exit(self) -> None:
         """Drain when the interpreter ends under a consumer that works in a daemon thread."""
-        if self._at_work.locked():
-            self._crew.terminate()
-            if self._at_work.acquire(timeout=self._crew.options.shutdown_timeout + WIND_DOWN + 1.0):
-                self._at_work.release()
+        self._crew.terminate()
+        if self._at_work.acquire(timeout=self._crew.options.shutdown_timeout + WIND_DOWN + 1.0):
+            self._at_work.release()
 
     # -- signals ------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -563,3 +566,28 @@ def test_a_server_that_hurries_makes_drains_fast(client: Client) -> None:
         assert summary.seconds < 1
     with pytest.raises(ConfigurationError, match="fetch_wait"):
         Server(fetch_wait=5)
+
+
+def use_and_drop(server: Server) -> weakref.ref[Consumer]:
+    consumer = ConsumerBuilder().register("work", nothing).connect(server.url)
+    consumer.run_one(["default"])
+    consumer.drain(["default"])
+    return weakref.ref(consumer)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # as for a file that nobody closes
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_consumers_that_are_dropped_without_close_do_not_live_on() -> None:
+    """Each kept two connections until the end of the process."""
+    with Server(fetch_wait=0.01) as server:
+        before = 0
+        for _ in range(30):
+            gone = use_and_drop(server)
+            gc.collect()
+            assert gone() is None
+            before = before or descriptors()
+        assert descriptors() <= before + 4
