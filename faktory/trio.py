@@ -184,13 +184,16 @@ class _Scope:
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         cancelled: trio.Cancelled | None = None
-        with self._scope:
-            try:
-                return await call()
-            except trio.Cancelled as exc:
-                cancelled = exc
-                raise
-        raise Cut from cancelled
+        try:
+            with self._scope:
+                try:
+                    return await call()
+                except trio.Cancelled as exc:
+                    cancelled = exc
+                    raise
+            raise Cut from cancelled
+        finally:
+            del cancelled  # whose traceback leads here: a cycle would keep all that the job had in hand
 
 
 def _nothing() -> None:

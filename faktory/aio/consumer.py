@@ -31,6 +31,7 @@ from .crew import Crew
 from .dialler import Dialler
 from .fetcher import Fetcher
 from .guard import Guard
+from .home import Home
 from .kit import Kit
 from .reporter import Reporter
 from .runner import Runner, run_hooks, run_startup
@@ -62,6 +63,7 @@ class Consumer:
     def __init__(self, crew: Crew, hooks: Hooks, threads: Threads, dialler: Dialler, values: Values) -> None:
         self._crew = crew
         self._values = values
+        self._home = Home(self._kit)
         self._hooks = hooks
         self._threads = threads
         self._dialler = dialler
@@ -279,6 +281,10 @@ class Consumer:
     def _check_alive(self) -> None:
         if self._crew.lifecycle.is_ending:
             raise ConsumerTerminated("the consumer was terminated; build and connect a new one")
+        if not self._home.is_here:
+            raise ConfigurationError(
+                "the consumer belongs to the event loop, and the process, that connected it; connect another one here"
+            )
 
     async def _begin(self, shift: Shift) -> None:
         """Make ready to work: a live connection."""

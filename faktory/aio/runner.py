@@ -55,6 +55,7 @@ class Runner:
         """Run a job and have it reported. The task's outermost line: nothing is raised."""
         crew, job = self._crew, work.job
         error = await work.call(handler, is_in_time=is_in_time)
+        told: BaseException | None = None
         try:
             if error is None:
                 crew.finish(self._shift, work, Ack(job.jid))
@@ -70,6 +71,7 @@ class Runner:
             if work.child is not None and crew.children is not None:
                 crew.children.give_back(work.child)
             crew.release(work)
+            error = told = None  # whose traceback leads here: a cycle would keep all that the job had in hand
         if self._hooks.stop_when:
             await self.ask_to_stop()
 

@@ -97,8 +97,10 @@ class Work:
                 self._call = None
                 running.set(None)
         except Cut as exc:
-            error = (self._interrupted_by or JobCancelled)()
-            return error.with_traceback(exc.__cause__.__traceback__ if exc.__cause__ else None)
+            # Without a name here, to which the traceback leads.
+            return (self._interrupted_by or JobCancelled)().with_traceback(
+                exc.__cause__.__traceback__ if exc.__cause__ else None
+            )
         except BaseException as exc:
             return exc
         if self._was_cut and self._interrupted_by is not None:

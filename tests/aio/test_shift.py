@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job
+from faktory import Client, ConfigurationError, ConnectFailed, ConnectionLost, ConsumerBuilder, Job
 from faktory.aio.crew import Crew
 from faktory.aio.dialler import Dialler
 from faktory.aio.fetcher import Fetcher
@@ -227,3 +227,27 @@ def test_a_time_out_or_a_group_inside_a_hook_does_not_misfire(server: Server, cl
 
     run_asyncio(main())
     assert seen == ["cancelled 0 times", "timed out", "failed"]
+
+
+# -- where it belongs --------------------------------------------------------------------------------------------------
+
+
+def test_a_consumer_belongs_to_the_loop_that_connected_it(loop: Loop, server: Server, client: Client) -> None:
+    """It has tasks, threads and connections there."""
+    client.push(Job("work"))
+
+    async def connect() -> Any:
+        return await loop.connect(ConsumerBuilder().register("work", print), server.url)
+
+    consumer = loop.run(connect)
+
+    async def use_elsewhere() -> None:
+        for call in (consumer.run, consumer.drain, consumer.run_one):
+            with pytest.raises(ConfigurationError, match="belongs to the event loop"):
+                await call(["default"])
+        with pytest.raises(ConfigurationError, match="belongs to the event loop"):
+            await consumer.reconnect()
+        await consumer.close()
+
+    loop.run(use_elsewhere)
+    assert len(server.queue("default")) == 1
