@@ -16,9 +16,11 @@ from typing import NoReturn, Self, TypeVar
 from .crew import Crew
 from .dialler import Dialler
 from .errors import ConfigurationError, ConsumerTerminated, ThreadStartFailed
+from .failure import cut_off
 from .heart import Heart
 from .hooks import run as run_hooks
 from .hooks import start as run_startup
+from .isolation import interrupter
 from .launch import launch
 from .lifecycle import State
 from .memory import resident_kb
@@ -260,11 +262,18 @@ class Consumer:
 
     @contextmanager
     def _beating(self) -> Generator[None, None, None]:
-        self._heart.start()
+        is_in_threads = self._crew.nursery is None
+        if is_in_threads:
+            interrupter.start()
         try:
-            yield
+            self._heart.start()
+            try:
+                yield
+            finally:
+                self._heart.stop()
         finally:
-            self._heart.stop()
+            if is_in_threads:
+                interrupter.stop()
 
     def _check_alive(self) -> None:
         if self._crew.lifecycle.is_ending:
@@ -356,10 +365,12 @@ class Consumer:
             if shift.is_stopping and limit == float("inf"):
                 limit = now + crew.options.shutdown_timeout
             if crew.lifecycle.is_over(now):
-                cut_off = crew.cancel_running()
-                if cut_off:
-                    log.warning("cut off %d jobs: %s", len(cut_off), ", ".join(map(ascii, cut_off)))
+                jids = crew.cancel_running()
+                if jids:
+                    log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
                 crew.wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
+                for job in crew.left_behind():
+                    crew.hooks.failed(job, cut_off())
                 return
             if now >= limit:
                 return  # a lost connection ended the shift; a job that goes on is reported by the next one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING
 from .chain import Skipped
 from .commands import Ack, Fail
 from .connection import Connection
-from .errors import JobCancelled, JobTimeout, ServerError
-from .failure import CUT_OFF
+from .context import Run
+from .errors import JobCancelled, ServerError
+from .failure import CUT_OFF, cut_off, overran
 from .hooks import Hooks
+from .isolation import interrupter
 from .job import Job
 from .lifecycle import Lifecycle
+from .logs import LateLog
 from .options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from .outage import Outage
 from .outbox import Outbox, Outcome, Verdict
 from .overdue import FetchWatch
 from .registry import Handler
-from .shift import Shift, Shortened, log_given_up, log_late, log_refused
-from .slot import Alarm, Lookouts, Naps, Slot, Step
+from .shift import Shift, Shortened, log_given_up, log_late, log_refused, log_too_late
+from .slot import Alarm, Lookouts, Naps, Slot, Step, untold
 from .ticking import boottime, monotonic
 from .values import Managed
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from .isolation.parent import Nursery
     from .worker import Worker
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
 class Crew:
@@ -59,15 +62,15 @@ class Crew:
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
         self.outage: Outage = Outage(self._server_is_back)
+        self.pid: int = os.getpid()
+        """The process that works: a fork of it does not."""
         self.outbox: Outbox = Outbox()
         self.workers: list[Worker] = []
-        # Taken by its own name, not through the Condition: an exception raised in a thread from outside could hit the
-        # Condition's `__enter__` between taking the lock and the block that gives it back. Reentrant, because a signal
-        # handler of the user's may call `terminate` while its thread is in here.
+        # Reentrant, because a signal handler of the user's may call `terminate` while its thread is in here.
         self.lock: threading.RLock = threading.RLock()
         """Guards all that the threads share."""
         self.changed: threading.Condition = threading.Condition(self.lock)
-        """To wait on, and to notify when the consumer's state changes; the lock is taken by its own name."""
+        """To wait on, and to notify when the consumer's state changes."""
         self.mailbox: SimpleQueue[tuple[int, float] | None] = SimpleQueue()
         """Wakes the thread that waits in `run`: a signal with its moment, or None to look again. Safe in handlers."""
         self.heart_wake: threading.Event = threading.Event()
@@ -127,8 +130,11 @@ class Crew:
             log_given_up(late)
         return step
 
-    def begin(self, worker: Worker, job: Job, timeout: float | None) -> bool:
-        """Start a fetched job and wake the next parked worker. Returns False when there is no time left to run it."""
+    def begin(self, worker: Worker, job: Job, timeout: float | None, run: Run | None = None) -> bool:
+        """Start a fetched job and wake the next parked worker. Returns False when there is no time left to run it.
+
+        From here on its `run` may be interrupted; a job that nothing runs has none.
+        """
         slot = worker.slot
         now = monotonic()
         with self.lock:
@@ -136,7 +142,9 @@ class Crew:
             slot.is_fetching = False
             self.fetched_at = now
             slot.begin(job, timeout, now, boottime())
-            worker.interrupted_by = None
+            worker.interruption, worker.current = None, run
+            if run is not None:
+                run.deadline = slot.ends_at
             woken = self._unpark(now) if self._parked else None
             in_time = slot.left > 0 and not self.lifecycle.is_over(now)
             is_early = slot.alarm_at < self._heart_until
@@ -148,28 +156,19 @@ class Crew:
             self.heart_wake.set()
         return in_time
 
-    def leave(self, worker: Worker) -> None:
-        """End the part of a job that may be interrupted. Can be called twice: the interrupt may strike in here."""
+    def succeeded(self, worker: Worker, command: Ack, skipped: Skipped | None = None) -> bool:
+        """Put the outcome of a job that is done into the outbox. Returns False for one that was cut off meanwhile."""
+        slot = worker.slot
         with self.lock:
-            self._shield(worker)
-
-    def _shield(self, worker: Worker) -> None:
-        worker.may_be_interrupted = False
-        if worker.interrupted_by is not None:
-            worker.forget_interrupt()
-        worker.slot.finish()
-
-    def succeeded(self, worker: Worker, command: Ack, skipped: Skipped | None = None) -> None:
-        """Put the outcome of a job that is done into the outbox, unless the job was failed for us meanwhile."""
-        slot, shift = worker.slot, worker.shift
-        with self.lock:
-            self._shield(worker)  # first: an interrupt that strikes in here must find nothing half done
+            if slot.is_cancelled:
+                return False
+            slot.finish()
             if skipped is None:
-                shift.succeeded += 1
+                worker.shift.succeeded += 1
             else:
-                shift.skipped += 1
-            if not slot.is_cancelled:
-                self._keep(slot, Outcome(command, slot.expires_at))
+                worker.shift.skipped += 1
+            self._keep(slot, Outcome(command, slot.expires_at))
+            return True
 
     def failed(self, worker: Worker, command: Fail) -> bool:
         """Put a job's failure into the outbox. Returns False when it is not to be sent: known, or late."""
@@ -178,16 +177,13 @@ class Crew:
         outcome = Outcome(command, slot.expires_at)
         with self.lock:
             slot.finish()
-            shift.failed += 1
             if slot.is_cancelled:
-                return False
+                return False  # and counted already
+            shift.failed += 1
             if outcome.may_be_sent(now):
                 self._keep(slot, outcome)
                 return True
-        log.warning(
-            "job %a failed after its reservation had ended; the server has taken it back, so nothing is reported",
-            command.jid,
-        )
+        log_too_late(command.jid)
         return False
 
     def _keep(self, slot: Slot, outcome: Outcome) -> None:
@@ -371,10 +367,10 @@ class Crew:
             self.changed.wait_for(lambda: not self._has_refused(), timeout=seconds)
 
     def wait_wound_down(self, seconds: float) -> None:
-        """Wait for what the cut-off leaves to do: FETCHes in flight, and reports."""
+        """Wait for what the cut-off leaves to do: FETCHes in flight, reports, and what the jobs clean up."""
 
         def is_wound_down() -> bool:
-            return len(self.outbox) == 0 and all(w.has_ended or w.slot.is_cancelled for w in self.workers)
+            return len(self.outbox) == 0 and all(worker.has_ended for worker in self.workers)
 
         self.heart_wake.set()
         with self.lock:
@@ -398,16 +394,27 @@ class Crew:
                     continue
                 jids.append(slot.job.jid)
                 if worker.can_be_killed:
-                    worker.interrupted_by = JobCancelled
-                    worker.interrupt_job(JobCancelled)
+                    worker.cancel_child()
                     continue
                 slot.is_cancelled = True
+                worker.shift.failed += 1
                 outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
                 if outcome.may_be_sent(boottime()):
                     self.outbox.add(outcome)
-                self._interrupt(worker, JobCancelled)
+                self._interrupt(worker, cut_off())
             self.cut_off += len(jids)
         return jids
+
+    def tells(self, worker: Worker) -> bool:
+        """Tell whether the caller is the one to tell the hooks of a job that was cut off: True once."""
+        with self.lock:
+            was_told, worker.slot.is_told = worker.slot.is_told, True
+            return not was_told
+
+    def left_behind(self) -> list[Job]:
+        """Return the jobs that were cut off and go on, each once: nobody else will tell the hooks of them."""
+        with self.lock:
+            return untold(worker.slot for worker in self.workers)
 
     def orphans(self) -> list[Outcome]:
         """Return the outcomes that no living worker is going to report."""
@@ -440,7 +447,7 @@ class Crew:
                     continue
                 late.append((alarm, slot.job, now - slot.started_at))
                 if alarm is Alarm.LIMIT:
-                    self._interrupt(worker, JobTimeout)
+                    self._interrupt(worker, overran(slot.limit))
         for alarm, job, seconds in late:
             log_late(alarm, job, seconds)
 
@@ -476,13 +483,14 @@ class Crew:
                 self._sent(), is_anyone_free=is_anyone_free, answered_at=self.fetched_at, now=now
             )
 
-    def _interrupt(self, worker: Worker, exc_type: type[Exception]) -> None:
-        """Raise in a worker's handler, at most once a job. The lock is held, so the handler cannot end meanwhile."""
-        if worker.may_be_interrupted and worker.interrupted_by is None:
-            worker.interrupted_by = exc_type
-            if worker.current is not None:
-                worker.current.is_cancelled = True
-            worker.interrupt_job(exc_type)
+    def _interrupt(self, worker: Worker, error: Exception) -> None:
+        """Have a worker's handler end by an exception: one, whatever else comes."""
+        run = worker.current
+        if run is not None and worker.interruption is None:
+            worker.interruption = error  # before it can be raised: whoever raises it takes back what is left of it
+            run.is_cancelled = True
+            if not worker.can_be_killed:  # else its runner keeps the limit
+                interrupter.request(worker, run, error)
 
 
 def _may_wake(worker: Worker) -> bool:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from .blotting import blot
 from .commands import Fail, cut
-from .errors import FaktoryError, JobTimeout
+from .errors import FaktoryError, JobCancelled, JobTimeout
 from .job import Job
 from .options import MAX_BACKTRACE, MAX_MESSAGE
 
@@ -17,10 +17,24 @@ _RAISE = opmap["RAISE_VARARGS"]
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  # pathlib is slow to import
 _MAX_PART = 10 * MAX_MESSAGE
 
-# Read past what a subclass may put in its place.
-_traceback_of = BaseException.__dict__["__traceback__"].__get__
+_get_traceback = BaseException.__dict__["__traceback__"].__get__
 
 CUT_OFF = "the worker had to stop before the job was done"
+
+
+def overran(limit: float) -> JobTimeout:
+    """Return what a job gets that ran past its time limit, in seconds."""
+    return JobTimeout(f"the job ran past its time limit of {limit:g} s")
+
+
+def cut_off() -> JobCancelled:
+    """Return what a job gets that a shutdown cuts off."""
+    return JobCancelled(CUT_OFF)
+
+
+def again(error: Exception) -> Exception:
+    """Return a fresh one like it, to be raised: with a traceback it would keep a job's values alive."""
+    return type(error)(*error.args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +72,20 @@ def report_on(
     `limit` is the job's time limit in seconds; `interrupted_by` is what the consumer has had raised in the handler. The
     backtrace starts at the user's code and has at most as many lines as the job asks for, 50 when it does not say.
     """
-    lines = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
-    return Report(
-        _type_name(exc),
-        _message(job, exc, limit, interrupted_by),
-        tuple(_backtrace(exc, lines)) if lines > 0 else (),
-        place_of(exc),
-    )
+    try:
+        lines = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
+        message = _message(job, exc, limit, interrupted_by)
+        return Report(_type_name(exc), message, tuple(_backtrace(exc, lines)) if lines > 0 else (), place_of(exc))
+    except BaseException:  # an exception's class can do anything when it is looked at
+        return Report(_type_name(exc), "<an exception that cannot be told>")
 
 
 def account_of(
-    job: Job, exc: BaseException, *, limit: float, interrupted_by: type[BaseException] | None
+    job: Job, exc: BaseException, *, limit: float = 0.0, interrupted_by: type[BaseException] | None = None
 ) -> tuple[Report, BaseException | None]:
     """Return the report on a failure, and what the hooks are to be told: None when they were told elsewhere."""
-    if isinstance(exc, ReportedFailure):
-        return exc.report, exc.error
+    if issubclass(type(exc), ReportedFailure):  # isinstance would ask the exception itself
+        return exc.report, exc.error  # type: ignore[attr-defined]
     return report_on(job, exc, limit=limit, interrupted_by=interrupted_by), exc
 
 
@@ -80,7 +93,7 @@ def _message(job: Job, exc: BaseException, limit: float, interrupted_by: type[Ba
     """Return the exception's text, or a better one where there is one."""
     if type(exc) is interrupted_by and not exc.args:
         return f"the job ran past its time limit of {limit:g} s" if isinstance(exc, JobTimeout) else CUT_OFF
-    if issubclass(type(exc), TypeError) and not reached_user_code(_traceback_of(exc)):
+    if issubclass(type(exc), TypeError) and not reached_user_code(traceback_of(exc)):
         return f"the handler of {job.jobtype!a} cannot be called with the job: {describe(exc)}"
     return describe(exc)
 
@@ -106,7 +119,7 @@ def _backtrace(exc: BaseException, limit: int) -> list[str]:
     from traceback import TracebackException
 
     try:
-        told = TracebackException(type(exc), exc, user_traceback(_traceback_of(exc)), limit=-200, compact=True)
+        told = TracebackException(type(exc), exc, user_traceback(traceback_of(exc)), limit=-200, compact=True)
         # A part can be a text of megabytes, or of millions of lines: it is cut before it is split.
         parts = [_without_carets(part[:_MAX_PART].rstrip("\n").split("\n")) for part in told.format()]
     except BaseException:
@@ -129,6 +142,12 @@ def _without_carets(part: list[str]) -> list[str]:
     return [line for line in part if line.strip(" |^~")]
 
 
+def traceback_of(exc: BaseException) -> TracebackType | None:
+    """Return an exception's traceback, whatever a subclass has put in its place."""
+    found: TracebackType | None = _get_traceback(exc)
+    return found
+
+
 def user_traceback(traceback: TracebackType | None) -> TracebackType | None:
     """Return the part of a traceback that begins in the user's code; all of it when none of it is the user's."""
     found = traceback
@@ -145,7 +164,7 @@ def reached_user_code(traceback: TracebackType | None) -> bool:
 
 def raised_by_code(exc: BaseException) -> bool:
     """Tell whether a `raise` statement raised it; a Ctrl-C strikes between others."""
-    found: TracebackType | None = _traceback_of(exc)
+    found = traceback_of(exc)
     if found is None:
         return True
     while found.tb_next is not None:
@@ -155,7 +174,7 @@ def raised_by_code(exc: BaseException) -> bool:
 
 def place_of(exc: BaseException) -> str:
     """Return where the user's code raised: file, line and function; empty when it did not."""
-    found: TracebackType | None = _traceback_of(exc)
+    found = traceback_of(exc)
     place = ""
     while found is not None:
         code = found.tb_frame.f_code

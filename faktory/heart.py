@@ -6,7 +6,6 @@ server cannot be reached a time limit may be noticed late, by up to the connecti
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +18,15 @@ from .crew import Crew
 from .errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from .launch import launch
 from .lifecycle import Lifecycle
+from .logs import LateLog
+from .logs import close as close_log
 from .memory import resident_kb
 from .options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 from .outage import Outage, least_delay
 from .outbox import Outcome
 from .ticking import boottime, monotonic
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: LateLog = LateLog("faktory.consumer")
 
 
 class Body(Protocol):
@@ -102,6 +103,7 @@ class Heart:
             thread.join(HEART_PATIENCE)
             if thread.is_alive():
                 self._drop()
+        close_log(HEART_PATIENCE)
 
     def close(self) -> None:
         """Say END and close the connection."""

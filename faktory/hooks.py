@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from .callables import can_take, check_runs, place_of
 from .chain import check_ran
 from .errors import ConfigurationError
+from .forks import end_copy
 from .job import Job
 
 log: logging.Logger = logging.getLogger("faktory.hooks")
@@ -67,16 +69,25 @@ def start(callbacks: list[Hook]) -> None:
 
 def run(what: str, callbacks: list[Any], *args: object) -> None:
     """Call each callback of a kind, whatever the ones before did."""
+    pid = os.getpid()
     for callback in callbacks:
         try:
-            check_ran(named(what, callback), callback(*args))
-        except BaseException:  # also SystemExit: a hook must not end the worker
+            result = callback(*args)
+            if os.getpid() != pid:
+                end_copy()
+            check_ran(named(what, callback), result)
+        except BaseException as exc:  # also SystemExit: a hook must not end the worker
+            if os.getpid() != pid:
+                end_copy(exc)
             log_raised(what, callback)
 
 
 def log_raised(what: str, callback: object) -> None:
     """Say which hook has just raised, with the traceback."""
-    log.exception("%s raised", named(what, callback))
+    try:
+        log.exception("%s raised", named(what, callback))
+    except BaseException:  # what the exception's own methods do, or a handler of logging
+        log.error("%s raised what cannot be told", named(what, callback))
 
 
 def named(what: str, callback: object) -> str:

@@ -7,12 +7,15 @@ import logging
 from .chain import Skipped
 from .commands import Fetch
 from .errors import ConnectionLost
+from .failure import Report, traceback_of
 from .job import Job
+from .logs import LateLog
 from .outbox import Outcome
 from .queues import Order
 from .slot import Alarm
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
+late: LateLog = LateLog("faktory.consumer")  # for what the heartbeat's thread has to say: it must not wait
 
 
 class Shift:
@@ -58,7 +61,7 @@ def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
 
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
-    log.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+    late.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
 
 
 def log_end(shift: Shift, cut_off: int) -> None:
@@ -92,12 +95,29 @@ class Shortened:
         )
 
 
+def log_failed(job: Job, report: Report, error: BaseException) -> None:
+    """Say which job has failed; with the whole traceback for who debugs."""
+    exc_info = (type(error), error, traceback_of(error)) if log.isEnabledFor(logging.DEBUG) else None
+    facts = (job.jid, job.jobtype, " for the last time" if job.is_last_attempt else "", report.errtype)
+    level = logging.ERROR if job.is_last_attempt else logging.WARNING
+    line = "job %a (%a) failed%s: %s: %a%s"
+    try:
+        log.log(level, line, *facts, report.message[:500], report.place, exc_info=exc_info)
+    except BaseException:  # what the exception's own methods do, or a handler of logging
+        log.log(level, line, *facts, report.message[:500], report.place)
+
+
+def log_too_late(jid: str) -> None:
+    """Say which job's failure is not reported, as it could hit another worker's run."""
+    late.warning("job %a failed after its reservation had ended; the server has taken it back, so no report", jid)
+
+
 def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
     """Say which job has run for long."""
     if alarm is Alarm.LIMIT:
-        log.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
+        late.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
     else:
-        log.warning(
+        late.warning(
             "job %a (%a) has run for %.0f s of the %d s of its reservation",
             job.jid,
             job.jobtype,

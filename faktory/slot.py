@@ -5,6 +5,7 @@ A `Slot` is the place of one job at a time. Its thread asks `next_step`, carries
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, auto
 from math import ceil
 
@@ -60,6 +61,7 @@ class Slot:
         "is_cut",
         "is_fetching",
         "is_shortened",
+        "is_told",
         "is_woken",
         "job",
         "left",
@@ -87,6 +89,8 @@ class Slot:
         """True after an exchange was cut off: the outcome goes alone, and first."""
         self.is_cancelled: bool = False
         """True when the running job was failed by the shutdown: what it still brings is discarded."""
+        self.is_told: bool = False
+        """True when the hooks were told of that, or are about to be."""
         self.started_at: float = 0.0
         self.ends_at: float = 0.0
         """When the job reaches its time limit."""
@@ -154,7 +158,7 @@ class Slot:
         self.job = job
         self.outcome = None
         self.is_cut = False
-        self.is_cancelled = False
+        self.is_cancelled = self.is_told = False
         self._waited = now - self._asked_at
         self.started_at = now
         self.left = left = reservation - spent
@@ -191,6 +195,16 @@ class Slot:
             alarm, self._warn_at = Alarm.WARNING, never
         self.alarm_at = min(self._warn_at, self._limit_at)
         return alarm
+
+
+def untold(slots: Iterable[Slot]) -> list[Job]:
+    """Return the jobs that were cut off and go on, each once: nobody else will tell the hooks of them."""
+    jobs: list[Job] = []
+    for slot in slots:
+        if slot.is_cancelled and slot.job is not None and not slot.is_told:
+            slot.is_told = True
+            jobs.append(slot.job)
+    return jobs
 
 
 def time_limit(reservation: float, timeout: float | None) -> float:

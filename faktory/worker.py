@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,15 @@ from .errors import (
     ProtocolError,
     ServerError,
 )
-from .failure import account_of, raised_by_code
+from .failure import account_of, again, cut_off, raised_by_code
 from .fetched import Refused, read_fetched
-from .isolation import forget_interrupt, interrupt_thread
+from .forks import end_copy
+from .isolation import enter, interrupter
 from .job import Job
 from .options import FETCH_TIMEOUT
 from .outbox import Outcome
 from .registry import Handler, handler_of
-from .shift import log_skipped
+from .shift import log_failed, log_skipped
 from .slot import Slot, Step
 from .ticking import boottime, monotonic
 from .wire import Reply
@@ -51,11 +53,10 @@ class Worker:
         self.thread_id: int = 0
         self.has_ended = False
         self.is_dialling: bool = False
-        self.may_be_interrupted: bool = False
-        self.interrupted_by: type[Exception] | None = None
-        """What another thread has had raised in the running handler; set under the crew's lock, as `leave` ends it."""
         self.current: Run | None = None
-        """The run of the job in hand, as its handler sees it."""
+        """The run of the job in hand, from its begin until its handler was left: only then may it be interrupted."""
+        self.interruption: Exception | None = None
+        """What another thread wants to have raised in that handler; set under the crew's lock."""
         self._crew = crew
         self._dialler = dialler
         self._connection: Connection | None = None
@@ -123,17 +124,10 @@ class Worker:
         """True when its job runs in a child process."""
         return self._runner is not None
 
-    def interrupt_job(self, exc_type: type[Exception]) -> None:
-        """Have the running handler end: the crew's lock is held, so that the job cannot end meanwhile."""
-        if self._runner is None:
-            interrupt_thread(self.thread_id, exc_type)
-        elif exc_type is JobCancelled:
-            self._runner.cancel()  # the runner keeps time limits by itself
-
-    def forget_interrupt(self) -> None:
-        """Take back what the handler has not raised yet."""
-        if self._runner is None:
-            forget_interrupt(self.thread_id)
+    def cancel_child(self) -> None:
+        """Kill the child that runs its job. Any thread may call it."""
+        if self._runner is not None:
+            self._runner.cancel()
 
     def dump_child(self) -> int:
         """Have its child write its stacks to stderr. Returns the child's pid, 0 without one. Any thread may call it."""
@@ -310,56 +304,75 @@ class Worker:
     def _run(self, job: Job) -> None:
         handler = self._crew.handlers[job.jobtype]
         error = self._call(handler, job)
-        if error is not None:
-            self._finish_failed(job, error)
+        try:
+            if error is not None:
+                self._finish_failed(job, error)
+        finally:
+            del error  # it leads to this frame, which would keep it, and all that its traceback holds
+            running.set(None)
         self._ask_to_stop()
 
     def _call(self, handler: Handler, job: Job) -> BaseException | None:
         """Run the handler and note its success, or return what it raised: all of it, as a job must not end its worker.
 
-        An interrupt can strike until the crew has noted the success, or `leave` is through.
+        An interrupt is set only while `current` is this run and `enter` is on the stack, and `interruption` is there
+        before. So when `_leave` has looked, none is left that could be raised later; in here, all are caught.
         """
         crew = self._crew
+        run = Run(job, 0.0, crew.managed, crew.lifecycle)
         try:
-            if not crew.begin(self, job, handler.timeout):
+            if not crew.begin(self, job, handler.timeout, run):
                 raise JobCancelled("the worker is stopping and had no time left to run the job")
-            self.current = run = Run(job, self.slot.ends_at, crew.managed, crew.lifecycle)
             running.set(run)
-            self.may_be_interrupted = True
             skipped: Skipped | None = None
             if self._runner is not None:
                 skipped = self._runner.run(self._document, self.slot.limit, self.slot.left)
-            elif (result := handler.call(job)) is not None:
-                skipped = check_result(handler_of(job.jobtype), result)
-            crew.succeeded(self, Ack(job.jid), skipped)
+                self.current = None
+            else:
+                try:
+                    result = enter(handler.call, job)
+                finally:
+                    self._leave()
+                if os.getpid() != crew.pid:
+                    end_copy()
+                if result is not None:
+                    skipped = check_result(handler_of(job.jobtype), result)
+                if self.interruption is not None and not run.is_settled:
+                    raise again(self.interruption)  # which the handler has swallowed
+            if not crew.succeeded(self, Ack(job.jid), skipped):
+                raise cut_off()
+        except KeyboardInterrupt as exc:
+            self._leave()
+            if os.getpid() != crew.pid:
+                end_copy(exc)
+            if raised_by_code(exc):
+                return exc
+            self._ctrl_c = exc
+            return JobCancelled("the worker was interrupted by Ctrl-C")
         except BaseException as exc:
-            crew.leave(self)
-            if isinstance(exc, KeyboardInterrupt) and not raised_by_code(exc):
-                self._ctrl_c = exc
-                return JobCancelled("the worker was interrupted by Ctrl-C")
+            self._leave()
+            if os.getpid() != crew.pid:
+                end_copy(exc)
             return exc
-        finally:
-            running.set(None)
         if skipped is not None:
             log_skipped(job, skipped)
         return None
 
+    def _leave(self) -> None:
+        """End the time in which the job may be interrupted, and take back what was not raised."""
+        self.current = None
+        if self.interruption is not None:
+            interrupter.take_back(self.thread_id)
+
     def _finish_failed(self, job: Job, error: BaseException) -> None:
-        report, told = account_of(job, error, limit=self.slot.limit, interrupted_by=self.interrupted_by)
-        if self._crew.failed(self, report.command(job.jid)):
-            log.log(
-                logging.ERROR if job.is_last_attempt else logging.WARNING,
-                "job %a (%a) failed%s: %s: %a%s",
-                job.jid,
-                job.jobtype,
-                " for the last time" if job.is_last_attempt else "",
-                report.errtype,
-                report.message[:500],
-                report.place,
-                exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
-            )
+        crew = self._crew
+        report, told = account_of(job, error)
+        if crew.failed(self, report.command(job.jid)):
+            log_failed(job, report, error)
+        if self.slot.is_cancelled:
+            told = cut_off() if crew.tells(self) else None
         if told is not None:
-            self._crew.hooks.failed(job, told)
+            crew.hooks.failed(job, told)
 
     def _refuse(self, refused: Refused) -> None:
         """Fail a job that is not run."""

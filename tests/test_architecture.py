@@ -35,6 +35,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * the connection is four rooms: `dialling` (names, TCP, TLS), `stream` (bytes within time limits), `signalled` (what a
 #   signal handler raises is not the network's) and `connection` (handshake and exchanges).
 # * `greenlets` knows gevent and eventlet.
+# * `logs` writes the lines of threads that must not wait; `forks` ends copies of the process that a job has made.
 # * `lending` decides for both pools which connections may be lent.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
@@ -86,40 +87,42 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool", "signalled",
     },
     "isolation": {
-        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "values", "memory", "options",
-        "override", "registry",
+        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "logs", "memory", "options",
+        "override", "registry", "values",
     },
-    "hooks": {"callables", "chain", "job"},
+    "logs": set(),
+    "forks": set(),
+    "hooks": {"callables", "chain", "forks", "job"},
     "values": {"callables"},
     "context": {"again", "client", "job", "values"},
     "settling": {"again", "client", "failure", "job"},
     "crew": {
-        "chain", "commands", "connection", "failure", "hooks", "isolation", "job", "lifecycle", "values", "options",
-        "outage", "outbox", "overdue", "registry", "shift", "slot",
+        "chain", "commands", "connection", "context", "failure", "hooks", "isolation", "job", "lifecycle", "logs",
+        "options", "outage", "outbox", "overdue", "registry", "shift", "slot", "values",
     },
-    "shift": {"chain", "commands", "job", "outbox", "queues", "slot"},
+    "shift": {"chain", "commands", "failure", "job", "logs", "outbox", "queues", "slot"},
     "launch": set(),
     "signals": {"launch", "options"},
     "outage": {"backoff", "options"},
     "dialler": {"connection"},
     "worker": {
-        "backoff", "chain", "commands", "connection", "context", "crew", "failure", "fetched", "isolation", "job",
-        "options", "outbox", "registry", "shift", "slot", "wire",
+        "backoff", "chain", "commands", "connection", "context", "crew", "failure", "fetched", "forks", "isolation",
+        "job", "options", "outbox", "registry", "shift", "slot", "wire",
     },
     "heart": {
-        "backoff", "commands", "connection", "crew", "launch", "lifecycle", "memory", "options", "outage", "outbox",
+        "backoff", "commands", "connection", "crew", "launch", "lifecycle", "logs", "memory", "options", "outage",
+        "outbox",
     },
     "consumer": {
-        "crew", "dialler", "heart", "hooks", "launch", "lifecycle", "memory", "options", "queues", "shift", "signals",
-        "worker",
+        "crew", "dialler", "failure", "heart", "hooks", "isolation", "launch", "lifecycle", "memory", "options",
+        "queues", "shift", "signals", "worker",
     },
     # ring 3, async
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
-        "context", "diagnosis", "dialling", "failure", "fetched", "handshake", "heart", "hooks", "isolation", "job",
-        "lending",
-        "lifecycle", "values", "memory", "moments", "options", "outage", "outbox", "overdue", "override", "queues",
-        "registry", "shift", "signalled", "signals", "slot", "wire",
+        "context", "diagnosis", "dialling", "failure", "fetched", "forks", "handshake", "heart", "hooks", "isolation",
+        "job", "lending", "lifecycle", "logs", "memory", "moments", "options", "outage", "outbox", "overdue",
+        "override", "queues", "registry", "shift", "signalled", "signals", "slot", "values", "wire",
     },
     "asyncio": {"aio", "dialling", "stream"},
     "trio": {"aio", "dialling", "stream"},
@@ -170,9 +173,9 @@ OWNERS: dict[str, set[str]] = {
     "selectors": {"isolation", "server"},
     "threading": {
         "dialling", "pool", "values", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background", "foreground", "aio", "signals", "launch", "testing",
+        "background", "foreground", "aio", "signals", "launch", "testing", "logs",
     },
-    "queue": {"crew", "consumer", "aio"},
+    "queue": {"crew", "consumer", "aio", "isolation", "logs"},
     "multiprocessing": set(),
     # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
     # testing: async jobs of a test that is not
@@ -188,7 +191,7 @@ OWNERS: dict[str, set[str]] = {
     "logging": {
         "blotting", "connection", "hooks", "values", "isolation", "crew", "shift", "worker", "heart", "outage",
         "consumer", "server", "cli", "aio", "context", "app", "background", "foreground", "delivery", "settling",
-        "signals",
+        "signals", "logs",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},
@@ -300,7 +303,8 @@ def test_the_environment_is_read_only_where_it_should_be() -> None:
 
 def test_only_the_end_of_the_process_calls_exit() -> None:
     callers = {room_of(path) for path in FILES if "sys.exit(" in path.read_text() or "os._exit(" in path.read_text()}
-    assert callers <= {"consumer", "aio", "cli", "isolation", "__main__"}  # isolation: the nursery and its children
+    # isolation: the nursery and its children; forks: copies of the process that a job has made
+    assert callers <= {"consumer", "aio", "cli", "isolation", "__main__", "forks"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -183,7 +183,7 @@ def test_an_interrupt_while_the_lock_is_taken_never_keeps_it(server: Server, cli
         with crew.lock:
             if crew.workers[0].slot.job is not None:
                 time.sleep(0.001)  # the handler ends, and its thread waits for the lock
-                crew._interrupt(crew.workers[0], JobTimeout)
+                crew._interrupt(crew.workers[0], JobTimeout("late"))
         until(lambda: len(server.working) == 0)
         assert jid
     run.consumer.terminate()

@@ -18,7 +18,7 @@ from faktory.errors import ConfigurationError
 from faktory.job import Job
 from faktory.options import LOOKOUT_PATIENCE, LOOKOUT_PATIENCE_LIMIT
 from faktory.outbox import Outcome
-from faktory.slot import Alarm, Lookouts, Naps, Slot, Step, fitting_reservation, time_limit
+from faktory.slot import Alarm, Lookouts, Naps, Slot, Step, fitting_reservation, time_limit, untold
 
 
 def job(reserve_for: int | None = None) -> Job:
@@ -808,3 +808,14 @@ class Floor(RuleBasedStateMachine):
 
 TestFloor = pytest.mark.slow(Floor.TestCase)
 TestFloor.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
+
+
+def test_jobs_that_were_cut_off_and_go_on_are_told_of_once() -> None:
+    running, cut, done = Slot(0), Slot(1), Slot(2)
+    for slot in (running, cut, done):
+        slot.begin(Job("work"), None, 0.0, 0.0)
+    cut.is_cancelled = done.is_cancelled = True
+    done.finish()
+    job = cut.job
+    assert untold([running, cut, done]) == [job]
+    assert untold([running, cut, done]) == []

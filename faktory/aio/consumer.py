@@ -14,6 +14,7 @@ from ..address import Address
 from ..connection import Connection as BlockingConnection
 from ..consumer import Health, Queues, Summary
 from ..errors import ConfigurationError, ConsumerTerminated
+from ..failure import cut_off
 from ..handshake import Identity
 from ..heart import Heart
 from ..hooks import Hooks
@@ -34,7 +35,7 @@ from .guard import Guard
 from .home import Home
 from .kit import Kit
 from .reporter import Reporter
-from .runner import Runner, run_hooks, run_startup
+from .runner import Runner, run_hooks, run_startup, tell_of_failure
 from .stacks import dump_stacks
 from .threads import Threads, aside
 from .values import Values
@@ -349,7 +350,7 @@ class Consumer:
                 await self._wait(shift)
                 reporter.close()
                 if not crew.has_ended(reporter):
-                    await self._insist()
+                    await self._insist(shift)
                     await group.leave(LEAVE_PATIENCE)
         finally:
             if self._guard is not None:
@@ -377,10 +378,11 @@ class Consumer:
             if limit == float("inf") and (shift.is_stopping or crew.has_only_reports):
                 limit = now + crew.options.shutdown_timeout
             if crew.lifecycle.is_over(now) or now >= limit:
-                jids = crew.cancel_running()
+                jids = crew.cancel_running(shift)
                 if jids:
                     log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
                 await self._wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
+                await self._tell_of_those_left_behind()
                 return
             await crew.mail.wait(min(limit, crew.lifecycle.deadline, now + 3600) - now)
 
@@ -391,15 +393,16 @@ class Consumer:
         while not crew.is_wound_down and (left := limit - monotonic()) > 0:
             await crew.mail.wait(left)
 
-    async def _insist(self) -> None:
+    async def _insist(self, shift: Shift) -> None:
         """Fail the jobs that go on though they were cancelled; they are left behind."""
         crew = self._crew
         stubborn = [work for work in crew.works if work.slot.job is not None and not work.slot.is_cancelled]
         for work in stubborn:
             log.error("job %a (%a) goes on though it was cancelled", work.job.jid, work.job.jobtype)
-            crew.fail_running(work)
+            crew.fail_running(shift, work)
         if stubborn:
             await self._wait_wound_down(FORCED_EXIT)
+            await self._tell_of_those_left_behind()
 
     def _take_signals(self) -> None:
         crew = self._crew
@@ -413,6 +416,10 @@ class Consumer:
                     crew.force()
                 case Wish.TERMINATE:
                     crew.terminate()
+
+    async def _tell_of_those_left_behind(self) -> None:
+        for job in self._crew.left_behind():
+            await tell_of_failure(self._hooks, job, cut_off())
 
     async def _tell_quiet(self) -> None:
         if not self._told_quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING
 from ..commands import Ack, Fail
 from ..connection import Connection as BlockingConnection
 from ..context import Run
-from ..errors import JobCancelled, JobTimeout, ServerError
-from ..failure import CUT_OFF
+from ..errors import JobCancelled, ServerError
+from ..failure import CUT_OFF, cut_off, overran
 from ..job import Job
 from ..lifecycle import Lifecycle, State
+from ..logs import LateLog
 from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from ..outage import Outage
 from ..outbox import Outbox, Outcome, Verdict
 from ..overdue import FetchWatch
-from ..shift import Shift, Shortened, log_given_up, log_late, log_refused
-from ..slot import Alarm, Lookouts, Naps, Slot, Step
+from ..shift import Shift, Shortened, log_given_up, log_late, log_refused, log_too_late
+from ..slot import Alarm, Lookouts, Naps, Slot, Step, untold
 from ..ticking import boottime, monotonic
 from ..values import Managed
 from .kit import Bell, Event, Kit
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .fetcher import Fetcher
     from .reporter import Reporter
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
 class Crew:
@@ -228,22 +228,19 @@ class Crew:
         slot, outcome = work.slot, Outcome(command, work.slot.expires_at)
         with self.lock:
             slot.finish()
+        if slot.is_cancelled:
+            return False  # and counted already
         if work.skipped is not None:
             shift.skipped += 1
         elif isinstance(command, Ack):
             shift.succeeded += 1
         else:
             shift.failed += 1
-        if slot.is_cancelled:
-            return False
         if outcome.may_be_sent(boottime()):
             self.outbox.add(outcome)
             work.outcome = outcome
             return True
-        log.warning(
-            "job %a failed after its reservation had ended; the server has taken it back, so nothing is reported",
-            command.jid,
-        )
+        log_too_late(command.jid)
         return False
 
     def release(self, work: Work) -> None:
@@ -405,7 +402,7 @@ class Crew:
         for alarm, work, seconds in late:
             log_late(alarm, work.job, seconds)
             if alarm is Alarm.LIMIT:
-                work.interrupt(JobTimeout)
+                work.interrupt(overran(work.slot.limit))
 
     def watch_fetches(self) -> None:
         """Recover from what must not happen: idle fetchers that nobody wakes (P13).
@@ -459,19 +456,16 @@ class Crew:
 
     @property
     def is_wound_down(self) -> bool:
-        """True when the cut-off has left nothing to do: neither FETCHes in flight, nor reports, nor tasks."""
-        return (
-            len(self.outbox) == 0
-            and all(fetcher.has_ended or fetcher.is_dialling for fetcher in self.fetchers)
-            and all(work.slot.is_cancelled for work in self.works)
-        )
+        """True when the cut-off has left nothing to do: neither FETCHes in flight, nor reports, nor jobs."""
+        has_fetched = all(fetcher.has_ended or fetcher.is_dialling for fetcher in self.fetchers)
+        return has_fetched and len(self.outbox) == 0 and not self.works
 
     def busy(self) -> int:
         """Return how many slots hold a job. Any thread may call it."""
         with self.lock:
             return self.stuck + sum(work.slot.job is not None for work in self.works)
 
-    def cancel_running(self) -> list[str]:
+    def cancel_running(self, shift: Shift) -> list[str]:
         """Give up the running jobs; returns their jids. A job that is cancelled tells its end itself.
 
         What a thread still brings is discarded, and its job failed now: nothing can make it end.
@@ -485,16 +479,21 @@ class Crew:
                 continue
             jids.append(work.job.jid)
             if work.is_in_thread:
-                self.fail_running(work)
-            work.interrupt(JobCancelled)
+                self.fail_running(shift, work)
+            work.interrupt(cut_off())
         self.cut_off += len(jids)
         return jids
 
-    def fail_running(self, work: Work) -> None:
+    def fail_running(self, shift: Shift, work: Work) -> None:
         """Fail a job that goes on; what it still brings is discarded."""
         work.slot.is_cancelled = True
+        shift.failed += 1
         outcome = Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
         if outcome.may_be_sent(boottime()):
             self.outbox.add(outcome)
             self.outgoing.add(outcome)
             self._ring_reporter()
+
+    def left_behind(self) -> list[Job]:
+        """Return the jobs that were cut off and go on, each once: nobody else will tell the hooks of them."""
+        return untold(work.slot for work in self.works)

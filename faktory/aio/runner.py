@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..callables import is_awaitable
 from ..chain import check_ran
 from ..commands import Ack
-from ..failure import account_of
+from ..context import running
+from ..failure import account_of, cut_off
+from ..forks import end_copy
 from ..hooks import Hooks, log_raised, named
 from ..job import Job
-from ..shift import Shift, log_skipped
+from ..shift import Shift, log_failed, log_skipped
 from .crew import Crew
 from .kit import Group
 from .work import AsyncHandler, Work
@@ -54,17 +57,13 @@ class Runner:
     async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
         """Run a job and have it reported. The task's outermost line: nothing is raised."""
         crew, job = self._crew, work.job
+        running.set(work.run)  # for the hooks, too; the task is the job's own
         error = await work.call(handler, is_in_time=is_in_time)
         told: BaseException | None = None
         try:
-            if error is None:
-                crew.finish(self._shift, work, Ack(job.jid))
-                if work.skipped is not None:
-                    log_skipped(job, work.skipped)
-            else:
-                told = self._finish_failed(work, error)
-                if told is not None and (self._hooks.failure or self._hooks.death):
-                    await self._tell_of_failure(job, told)
+            told = self._finish(work, error)
+            if told is not None:
+                await tell_of_failure(self._hooks, job, told)
         except Exception:
             log.exception("the end of job %a could not be told", job.jid)
         finally:
@@ -72,31 +71,32 @@ class Runner:
                 crew.children.give_back(work.child)
             crew.release(work)
             error = told = None  # whose traceback leads here: a cycle would keep all that the job had in hand
+        running.set(None)
         if self._hooks.stop_when:
             await self.ask_to_stop()
 
-    def _finish_failed(self, work: Work, error: BaseException) -> BaseException | None:
-        """Have a failure reported. Returns what the hooks are to be told, if anything."""
-        job = work.job
-        report, told = account_of(job, error, limit=work.slot.limit, interrupted_by=work.interrupted_by)
-        if self._crew.finish(self._shift, work, report.command(job.jid)):
-            log.log(
-                logging.ERROR if job.is_last_attempt else logging.WARNING,
-                "job %a (%a) failed%s: %s: %a%s",
-                job.jid,
-                job.jobtype,
-                " for the last time" if job.is_last_attempt else "",
-                report.errtype,
-                report.message[:500],
-                report.place,
-                exc_info=(type(error), error, error.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
-            )
+    def _finish(self, work: Work, error: BaseException | None) -> BaseException | None:
+        """Have a job's outcome reported. Returns what the hooks are to be told, if anything."""
+        crew, job, slot = self._crew, work.job, work.slot
+        told = None
+        if error is None:
+            crew.finish(self._shift, work, Ack(job.jid))
+            if work.skipped is not None:
+                log_skipped(job, work.skipped)
+        else:
+            report, told = account_of(job, error)
+            if crew.finish(self._shift, work, report.command(job.jid)):
+                log_failed(job, report, error)
+        if slot.is_cancelled:
+            told, slot.is_told = None if slot.is_told else cut_off(), True
         return told
 
-    async def _tell_of_failure(self, job: Job, error: BaseException) -> None:
-        await run_hooks("on_failure", self._hooks.failure, job, error)
-        if job.is_last_attempt:
-            await run_hooks("on_death", self._hooks.death, job, error)
+
+async def tell_of_failure(hooks: Hooks, job: Job, error: BaseException) -> None:
+    """Tell of a failed job, and of its death when no retry is left."""
+    await run_hooks("on_failure", hooks.failure, job, error)
+    if job.is_last_attempt:
+        await run_hooks("on_death", hooks.death, job, error)
 
 
 async def run_startup(callbacks: Sequence[Any]) -> None:
@@ -107,10 +107,15 @@ async def run_startup(callbacks: Sequence[Any]) -> None:
 
 async def run_hooks(what: str, callbacks: Sequence[Any], *args: object) -> None:
     """Call each callback, and await what is awaitable, whatever the ones before did."""
+    pid = os.getpid()
     for callback in callbacks:
         try:
             await _result_of(what, callback, *args)
-        except BaseException:  # also SystemExit: a hook must not end the consumer
+            if os.getpid() != pid:
+                end_copy()
+        except BaseException as exc:  # also SystemExit: a hook must not end the consumer
+            if os.getpid() != pid:
+                end_copy(exc)
             log_raised(what, callback)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from ..isolation import forget_interrupt, interrupt_thread
+from ..context import running
+from ..failure import again
+from ..forks import end_copy
+from ..isolation import enter, interrupter
 from .kit import Event, Kit
 
 T = TypeVar("T")
@@ -23,40 +27,50 @@ class Call:
     def __init__(self, function: Callable[[], Any], context: Context, ended: Event) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
-        self.interrupted_by: type[Exception] | None = None
-        """What was raised in the function from outside."""
+        self.thread_id: int = 0
+        self.current: object = object()
+        """What stands for the run, until the function was left: only then may it be interrupted."""
+        self._interruption: Exception | None = None
         self._function = function
         self._context = context
         self._ended = ended
-        self._lock = threading.Lock()
-        self._thread_id = 0  # set while the function may be interrupted
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # for those who interrupt; the thread itself never takes it
 
-    def interrupt(self, exc_type: type[Exception]) -> bool:
-        """Have an exception raised in the function, at most once, and only while it runs. Any thread may call it."""
+    def interrupt(self, error: Exception) -> bool:
+        """Have an exception raised in the function until it ends, and no other after it. Any thread may call it."""
         with self._lock:
-            if not self._thread_id or self.interrupted_by is not None:
+            run = self.current
+            if run is None or self._interruption is not None:
                 return False
-            self.interrupted_by = exc_type
-            interrupt_thread(self._thread_id, exc_type)
+            self._interruption = error  # before it can be raised
+            interrupter.request(self, run, error)
             return True
 
     def carry_out(self) -> None:
-        """Run the function in this thread. Everything is caught, for the task that waits."""
+        """Run the function in this thread. Everything is caught, for the task that waits; an interrupt, too."""
         try:
+            self.thread_id = threading.get_ident()
             try:
-                self._thread_id = threading.get_ident()
-                self.result = self._context.run(self._function)
+                self.result = enter(self._context.run, self._function)
             finally:
                 self._leave()
+            if os.getpid() != self._pid:
+                end_copy()
+            run = self._context.get(running)
+            if self._interruption is not None and not (run is not None and run.is_settled):
+                raise again(self._interruption)  # which the function has swallowed
         except BaseException as exc:
-            self._leave()  # the interrupt may have hit the line above instead of the function
+            self._leave()
+            if os.getpid() != self._pid:
+                end_copy(exc)
             self.error = exc
 
     def _leave(self) -> None:
-        with self._lock:
-            thread_id, self._thread_id = self._thread_id, 0
-            if thread_id and self.interrupted_by is not None:
-                forget_interrupt(thread_id)
+        """End the time in which the function may be interrupted, and take back what was not raised."""
+        self.current = None
+        if self._interruption is not None:
+            interrupter.take_back(self.thread_id)
 
     def done(self) -> None:
         """Wake the task that waits. In the scheduler's thread."""
@@ -74,6 +88,7 @@ class Threads:
         self._idle: list[SimpleQueue[Call | None]] = []
         self._count = 0
         self._is_closed = False
+        self._may_interrupt = False  # does the thread that interrupts live for these?
 
     async def run(self, function: Callable[[], T], *, started: Callable[[Call], None] | None = None) -> T:
         """Run a function in a thread, within a copy of the task's context; a cancelled caller leaves it to itself.
@@ -81,6 +96,9 @@ class Threads:
         `started(call)` is told by what it can be interrupted.
         """
         ended = self._kit.event()
+        if started is not None and not self._may_interrupt:
+            interrupter.start()
+            self._may_interrupt = True
         call = Call(function, copy_context(), ended)
         inbox = self._idle.pop() if self._idle else self._new_thread()
         self.busy += 1
@@ -100,6 +118,9 @@ class Threads:
     def close(self) -> None:
         """End the idle threads now, and each other one when its function has ended."""
         self._is_closed = True
+        if self._may_interrupt:
+            self._may_interrupt = False
+            interrupter.stop()
         while self._idle:
             self._idle.pop().put(None)
 

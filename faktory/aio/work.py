@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..callables import is_async, is_awaitable
 from ..chain import Skipped, check_result, compose_async
-from ..context import Run, running
+from ..context import Run
 from ..errors import JobCancelled
+from ..failure import again, cut_off
 from ..job import Job
 from ..outbox import Outcome
 from ..registry import Handler, HandlerFunction, Middleware, handler_of
@@ -33,7 +34,7 @@ class Work:
     __slots__ = (
         "_call",
         "_coroutine",
-        "_interrupted_by",
+        "_interruption",
         "_is_over",
         "_post",
         "_scope",
@@ -60,17 +61,12 @@ class Work:
         self._coroutine: Awaitable[Any] | None = None
         self._is_over = False
         self._was_cut = False
-        self._interrupted_by: type[Exception] | None = None
+        self._interruption: Exception | None = None
 
     @property
     def job(self) -> Job:
         """The job."""
         return self.run.job
-
-    @property
-    def interrupted_by(self) -> type[Exception] | None:
-        """What ended it from outside, or tried to."""
-        return self._interrupted_by
 
     @property
     def is_in_thread(self) -> bool:
@@ -83,9 +79,8 @@ class Work:
             try:
                 if not is_in_time:
                     raise JobCancelled("the worker is stopping and had no time left to run the job")
-                if self._interrupted_by is not None:  # before its first step
-                    return self._interrupted_by()
-                running.set(self.run)
+                if self._interruption is not None:  # before its first step
+                    return again(self._interruption)
                 _working.set(self)
                 self._coroutine = coroutine = handler.perform(self.job)
                 result = await self._scope.run(lambda: coroutine)
@@ -95,19 +90,18 @@ class Work:
                 self._coroutine = None
                 self._is_over = True
                 self._call = None
-                running.set(None)
         except Cut as exc:
             # Without a name here, to which the traceback leads.
-            return (self._interrupted_by or JobCancelled)().with_traceback(
+            return again(self._interruption or cut_off()).with_traceback(
                 exc.__cause__.__traceback__ if exc.__cause__ else None
             )
         except BaseException as exc:
             return exc
-        if self._was_cut and self._interrupted_by is not None:
+        if self._was_cut and self._interruption is not None:
             log.warning(
                 "job %a (%a) swallowed its cancellation; it is failed all the same", self.job.jid, self.job.jobtype
             )
-            return self._interrupted_by()
+            return again(self._interruption)
         return None
 
     def places(self) -> list[tuple[str, int]]:
@@ -123,26 +117,26 @@ class Work:
         """Note that a thread, or a child, has it now, or none any more."""
         self._call = call
 
-    def interrupt(self, exc_type: type[Exception]) -> None:
+    def interrupt(self, error: Exception) -> None:
         """Cut it short: cancel what runs on the loop, raise in what runs in a thread."""
         call = self._call
-        if call is not None and call.interrupt(exc_type):
-            self._note(exc_type)
+        if call is not None and call.interrupt(error):
+            self._note(error)
         else:
-            self._post(self._cut, exc_type)
+            self._post(self._cut, error)
 
-    def _cut(self, exc_type: type[Exception]) -> None:
+    def _cut(self, error: Exception) -> None:
         call = self._call
         if call is not None:
-            if call.interrupt(exc_type):
-                self._note(exc_type)
+            if call.interrupt(error):
+                self._note(error)
         elif not self._is_over:
-            self._note(exc_type)
+            self._note(error)
             self._was_cut = True
             self._scope.cancel()
 
-    def _note(self, exc_type: type[Exception]) -> None:
-        self._interrupted_by = exc_type
+    def _note(self, error: Exception) -> None:
+        self._interruption = error
         self.run.is_cancelled = True
 
 

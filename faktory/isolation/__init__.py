@@ -1,6 +1,6 @@
 """Keeping a job from harming its worker: time limits in threads, and child processes that can be killed.
 
-* `threads`: what Python can do about a handler in a thread.
+* `entry`, `threads`, `strike`: what Python can do about a handler in a thread: raise in it, where it does no harm.
 * `references`: functions by the name under which another process can import them. Pure.
 * `parent`, `runner`, `shared`: the consumer's side of its children.
 * `nursery`: the process that imports the application once and forks a child for each request.
@@ -9,6 +9,7 @@
 Nothing is pickled: a child gets jobs as JSON and finds handlers by name.
 """
 
-from .threads import check_can_isolate, forget_interrupt, interrupt_thread
+from .entry import enter
+from .threads import check_can_isolate, forget_interrupt, interrupt_thread, interrupter
 
-__all__ = ["check_can_isolate", "forget_interrupt", "interrupt_thread"]
+__all__ = ["check_can_isolate", "enter", "forget_interrupt", "interrupt_thread", "interrupter"]

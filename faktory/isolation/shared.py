@@ -97,9 +97,9 @@ class IsolatedCall:
                 self._has_ended = True
             self._children.give_back(self._runner)
 
-    def interrupt(self, exc_type: type[Exception]) -> bool:
+    def interrupt(self, error: Exception) -> bool:
         """Kill the child at a shutdown; time limits are the runner's own business. Returns True when it is killed."""
-        if exc_type is not JobCancelled:
+        if not isinstance(error, JobCancelled):
             return False
         with self._lock:
             if not self._has_ended:

@@ -36,7 +36,7 @@ def at_most(seconds: float, describe: Callable[[], str]) -> Generator[None, None
             if is_main and _SIGNAL is not None:
                 signal.pthread_kill(thread, _SIGNAL)
             else:
-                interrupt_thread(thread, Overrun)  # type: ignore[arg-type]  # no handler's business
+                interrupt_thread(thread, Overrun)
             wait = _INSIST
 
     def overrun(_number: int, _frame: FrameType | None) -> None:
@@ -56,4 +56,4 @@ def at_most(seconds: float, describe: Callable[[], str]) -> Generator[None, None
         if before is not None and _SIGNAL is not None:
             signal.signal(_SIGNAL, before)
         elif not is_main:
-            forget_interrupt(thread)
+            forget_interrupt()

@@ -1,57 +1,222 @@
-"""Time limits in threads: raised soon, once, and never too late."""
+"""Time limits in threads: raised soon, again while they are swallowed, and never outside the handler."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import queue
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job, JobTimeout
-from faktory.isolation import forget_interrupt, interrupt_thread
+from faktory.isolation import enter, interrupter, strike
 from faktory.server import Server
-from tests.conftest import until
 
 
-def test_an_exception_is_raised_in_another_thread() -> None:
-    caught: list[BaseException] = []
-    ready = threading.Event()
+class Thread:
+    """A target: a thread that runs a function as a consumer runs a handler."""
 
-    def spin() -> None:
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.thread_id = 0
+        self.current: object = object()
+        self.caught: BaseException | None = None
+        self.outside: BaseException | None = None
+        self._function = function
+        self._thread = threading.Thread(target=self._live, name="target")
+
+    def start(self) -> object:
+        run = self.current
+        self._thread.start()
+        return run
+
+    def _live(self) -> None:
+        self.thread_id = threading.get_ident()
         try:
-            ready.set()
-            while True:
-                time.sleep(0.001)
-        except JobTimeout as exc:
-            caught.append(exc)
+            try:
+                enter(lambda _: self._function(), None)
+            except BaseException as exc:
+                self.caught = exc
+            self.current = None
+            interrupter.take_back(self.thread_id)
+            for _ in range(1000):
+                time.sleep(0)
+        except BaseException as exc:
+            self.outside = exc
 
-    thread = threading.Thread(target=spin)
-    thread.start()
-    assert ready.wait(5)
-    interrupt_thread(thread.ident or 0, JobTimeout)
-    thread.join(5)
-    assert [type(exc) for exc in caught] == [JobTimeout]
+    def join(self, seconds: float = 10.0) -> None:
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "it was not interrupted"
+        assert self.outside is None
 
 
-def test_an_exception_that_was_taken_back_is_not_raised() -> None:
-    caught: list[BaseException] = []
+@pytest.fixture(autouse=True)
+def _interrupter() -> Iterator[None]:
+    interrupter.start()
+    yield
+    interrupter.stop()
+
+
+def interrupted(function: Callable[[], Any]) -> BaseException | None:
+    """Run a function in a thread, interrupt it, and return what it ended with."""
+    target = Thread(function)
+    run = target.start()
+    interrupter.request(target, run, JobTimeout("late"))
+    target.join()
+    return target.caught
+
+
+def forever(step: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        while True:
+            step()
+
+    return run
+
+
+EVENT, QUEUE, CONDITION, FUTURE = threading.Event(), queue.Queue[int](), threading.Condition(), Future[int]()
+SEMAPHORE = threading.Semaphore()
+
+
+def wait_for_future() -> None:
+    with contextlib.suppress(TimeoutError):
+        FUTURE.result(0.01)
+
+
+def wait_for_queue() -> None:
+    with contextlib.suppress(queue.Empty):
+        QUEUE.get(timeout=0.01)
+
+
+def wait_for_condition() -> None:
+    with CONDITION:
+        CONDITION.wait(0.01)
+
+
+def hold_semaphore() -> None:
+    with SEMAPHORE:
+        sum(range(1000))
+
+
+WAITS: dict[str, Callable[[], Any]] = {
+    "spin": lambda: None,
+    "sleep": lambda: time.sleep(0.005),
+    "event": lambda: EVENT.wait(0.01),
+    "queue": wait_for_queue,
+    "condition": wait_for_condition,
+    "future": wait_for_future,
+    "semaphore": hold_semaphore,
+}
+
+
+@pytest.mark.parametrize("step", WAITS.values(), ids=WAITS)
+def test_what_polls_is_struck_wherever_it_waits(step: Callable[[], Any]) -> None:
+    for _ in range(5):
+        caught = interrupted(forever(step))
+        assert type(caught) is JobTimeout
+        assert str(caught) == "late"
+    with CONDITION, SEMAPHORE, QUEUE.mutex:
+        assert not CONDITION._waiters  # type: ignore[attr-defined]
+        assert not QUEUE.not_empty._waiters  # type: ignore[attr-defined]
+
+
+def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faktory.isolation.threads.AGAIN", 0.02)
+    caught: list[str] = []
+
+    def swallow() -> None:
+        while len(caught) < 3:
+            try:
+                while True:
+                    time.sleep(0.001)
+            except Exception as exc:
+                caught.append(str(exc))
+
+    assert interrupted(swallow) is None
+    assert caught == ["late", "late", "late"]
+
+
+def test_several_are_struck_one_after_another() -> None:
+    targets = [Thread(forever(lambda: time.sleep(0.002))) for _ in range(8)]
+    runs = [target.start() for target in targets]
+    for target, run in zip(targets, runs, strict=True):
+        interrupter.request(target, run, JobTimeout("late"))
+    for target in targets:
+        target.join()
+        assert type(target.caught) is JobTimeout
+
+
+def test_one_that_is_blocked_in_c_keeps_nobody_from_being_struck() -> None:
     gate = threading.Lock()
+    gate.acquire()
 
     def wait() -> None:
-        try:
-            with gate:  # inside C, where no exception can reach it
-                pass
-        except JobTimeout as exc:
-            caught.append(exc)
+        with gate:
+            time.sleep(0)
 
-    with gate:
-        thread = threading.Thread(target=wait)
-        thread.start()
-        time.sleep(0.02)
-        interrupt_thread(thread.ident or 0, JobTimeout)
-        forget_interrupt(thread.ident or 0)
-    thread.join(5)
-    assert caught == []
+    blocked, other = Thread(wait), Thread(forever(lambda: time.sleep(0.002)))
+    interrupter.request(blocked, blocked.start(), JobTimeout("late"))
+    time.sleep(0.01)
+    interrupter.request(other, other.start(), JobTimeout("late"))
+    other.join()
+    assert type(other.caught) is JobTimeout
+    gate.release()
+    blocked.join()
+    assert not gate.locked()
+
+
+def test_a_strike_waits_for_its_thread_to_enter_the_handler() -> None:
+    target = Thread(forever(lambda: None))
+    interrupter.request(target, target.current, JobTimeout("late"))
+    time.sleep(0.02)
+    target.start()
+    target.join()
+    assert type(target.caught) is JobTimeout
+
+
+def test_nothing_is_struck_that_was_not_entered() -> None:
+    def outside() -> None:
+        limit = time.monotonic() + 0.1
+        while time.monotonic() < limit:
+            pass
+
+    thread = threading.Thread(target=outside)
+    thread.start()
+    target = Thread(lambda: None)
+    target.thread_id = thread.ident or 0
+    place = strike.place_of(target, target.current)
+    assert place is not None
+    assert not strike.may_be_struck(place, None)
+    thread.join(10)
+
+
+def test_a_handler_that_logs_is_never_struck_within_logging(tmp_path: Any) -> None:
+    log = logging.getLogger("tests.struck")
+    handler = logging.FileHandler(tmp_path / "log")
+    log.addHandler(handler)
+    log.propagate = False
+
+    def spin_and_log() -> None:
+        sum(range(2000))
+        log.warning("x")
+
+    try:
+        for _ in range(4):
+            target = Thread(forever(spin_and_log))
+            run = target.start()
+            interrupter.request(target, run, JobTimeout("late"))
+            target.join()
+            assert type(target.caught) is JobTimeout
+            assert handler.lock is not None
+            assert handler.lock.acquire(timeout=5)
+            handler.lock.release()
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def test_a_limit_that_strikes_at_the_end_of_a_job_never_hits_the_worker(server: Server, client: Client) -> None:
@@ -70,40 +235,4 @@ def test_a_limit_that_strikes_at_the_end_of_a_job_never_hits_the_worker(server: 
         summary = consumer.drain(["default"])
     assert summary.total == 100
     assert summary.succeeded <= len(done)
-    assert len(server.working) == 0
-
-
-def test_a_handler_stuck_in_c_is_interrupted_when_it_comes_back(
-    server: Server, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    """W4: what a thread cannot do, as documented."""
-    client.push(Job("stuck", retry=2))
-    builder = ConsumerBuilder().register("stuck", lambda job: time.sleep(0.4), timeout=0.05)
-    with builder.connect(server.url) as consumer:
-        started = time.monotonic()
-        assert consumer.run_one(["default"])
-        assert time.monotonic() - started > 0.35
-    assert "ran past its time limit" in caplog.text
-    (job,) = server.retries
-    assert job.failure is not None
-    assert job.failure.errtype == "JobTimeout"
-
-
-def test_a_job_near_the_end_of_its_reservation_is_warned_of(
-    server: Server, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """J7."""
-    from faktory import crew
-
-    client.push(Job("slow", reserve_for=100))
-
-    def slow(job: Job) -> None:
-        now = time.monotonic()
-        monkeypatch.setattr(crew, "monotonic", lambda: now + 81)
-        consumer._crew.sound_alarms()
-        until(lambda: "80 s of the 100 s" in caplog.text or "81 s of the 100 s" in caplog.text)
-        monkeypatch.setattr(crew, "monotonic", time.monotonic)
-
-    with ConsumerBuilder().register("slow", slow, timeout=1000).connect(server.url) as consumer:
-        assert consumer.run_one(["default"])
     assert len(server.working) == 0
