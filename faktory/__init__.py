@@ -2,6 +2,8 @@
 
 `Client` pushes `Job`s; `ConsumerBuilder` registers handlers and makes a `Consumer` that runs them. Each name is
 imported when it is first used: a program that only pushes does not pay for what runs jobs.
+
+PYTEST_DONT_REWRITE: pytest, which finds our plugin, would warn whoever has imported the package before it.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -401,6 +401,10 @@ class App:
         """Run a job here and now, as a worker would, but that what it raises reaches the caller; return its result."""
         return self._delivery.perform(job)
 
+    def end_values(self) -> None:
+        """Close the managed values that jobs run here and now have made, unless somebody else uses them."""
+        self._delivery.end_values()
+
     async def apush(self, job: Job) -> str:
         """Async twin of `push`."""
         return await in_thread(self.push, job)

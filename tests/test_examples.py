@@ -13,6 +13,7 @@ from examples import middleware
 from faktory import App
 from faktory.server import Server
 from tests.contract.conftest import Backend, backend, real_url
+from tests.testing.conftest import IS_INSTALLED, with_root
 
 __all__ = ["backend", "real_url"]  # fixtures
 
@@ -137,3 +138,20 @@ def test_the_async_examples_work_by_themselves_and_with_a_server(name: str, prin
         assert (result.returncode, result.stderr) == (0, "")
         assert printed in result.stdout
     assert (len(server.retries), len(server.working)) == (0, 0)
+
+
+@pytest.mark.slow
+def test_the_newsletters_own_tests_pass_as_its_users_run_them() -> None:
+    named = [] if IS_INSTALLED else ["-p", "faktory.testing.plugin"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAKTORY", "PYTEST"))}
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:trio", *named],
+        cwd=ROOT / "examples" / "newsletter",
+        env=clean | {"PYTHONPATH": with_root()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "14 passed" in result.stdout

@@ -77,7 +77,8 @@ class _Wanted:
         self._jobtype = jobtype_of(job)
         self._args = _as_sent(job, args) if args else None
         self._queue = queue
-        self._at = at if at is None or at is _ANY else moment(at)
+        self._is_at_any = at is _ANY
+        self._at: datetime | None = None if at is None or at is _ANY else moment(at)
 
     def misses(self, job: Job) -> list[str]:
         """Return what differs, empty when nothing does."""
@@ -88,7 +89,7 @@ class _Wanted:
             misses.append("other arguments")
         if self._queue is not None and job.queue != self._queue:
             misses.append("another queue")
-        if self._at is not _ANY and not self._is_at(job):
+        if not self._is_at_any and not self._is_at(job):
             misses.append("another time")
         return misses
 
@@ -110,7 +111,7 @@ class _Wanted:
     def __str__(self) -> str:
         call = self._jobtype + ("" if self._args is None else f"({', '.join(map(repr, self._args))})")
         queue = "" if self._queue is None else f" queue={self._queue}"
-        at = "" if self._at is _ANY else f" at={'once' if self._at is None else self._at.isoformat()}"
+        at = "" if self._is_at_any else f" at={'once' if self._at is None else self._at.isoformat()}"
         return f"{call[:300]}{queue}{at}"
 
 

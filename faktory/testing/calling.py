@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import ExitStack
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from .. import override
 from ..commands import encode_job
@@ -14,6 +15,7 @@ from ..ticking import monotonic
 from ..typed import TypedJob
 from ..values import Managed
 from .capturing import capture
+from .force import Borrowed, Ending
 from .performing import performed
 
 P = ParamSpec("P")
@@ -24,7 +26,8 @@ def make_context(job: TypedJob[..., Any] | Job | str, attempt: int = 1, is_last_
     """Return a context to call a job's function with: `welcome(make_context(welcome), 7)`.
 
     Of a typed job it has the options and the app's managed values. `client` is there under `serve`, and under `capture`
-    and `inline`, where it sends nothing; else it raises `ConfigurationError`, and `progress` does nothing.
+    and `inline`, where it sends nothing; else it raises `ConfigurationError`, and `progress` does nothing. Managed
+    values are closed when what is in force ends.
     """
     made = _job(job)
     document = made.to_document() | {"retry": attempt - 1 if is_last_attempt else max(made.retry, attempt)}
@@ -35,8 +38,11 @@ def make_context(job: TypedJob[..., Any] | Job | str, attempt: int = 1, is_last_
     if isinstance(job, TypedJob):
         managed, timeout, module = job._door.managed, job.timeout, job.function.__module__
         client = job._door.client_maker()
-    if override.active() is None:
+    active = override.active()
+    if active is None:
         client = None  # what is not in force must not be reached from a test
+    else:
+        active.keep(managed, lambda: Borrowed(managed))
     return JobContext(Run(arrived, monotonic() + time_limit(arrived.reservation, timeout), managed), client, module)
 
 
@@ -46,7 +52,13 @@ def _job(job: TypedJob[..., Any] | Job | str) -> Job:
     return Job(job) if isinstance(job, str) else job
 
 
-def run(job: TypedJob[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+@overload
+def run(job: TypedJob[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload
+def run(job: TypedJob[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
+def run(job: TypedJob[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
     """Run a job as a worker would, at once and in this thread, and return what its function returns.
 
     The arguments travel through JSON and back; middleware runs around it; a `Discard`, and a `Retry`, which pushes a
@@ -57,4 +69,7 @@ def run(job: TypedJob[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     with ExitStack() as stack:
         if override.active() is None:
             stack.enter_context(capture())
-        return performed(job._door.perform, arrived)  # type: ignore[no-any-return]
+        active = override.active()
+        if active is not None:
+            active.keep(job._door, lambda: Ending(job._door.end_values))
+        return performed(job._door.perform, arrived)

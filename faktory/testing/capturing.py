@@ -15,7 +15,7 @@ from ..commands import Command, Push, PushBulk, TrackSet
 from ..errors import ConfigurationError
 from ..job import Job
 from ..override import Runner
-from .force import Kept, in_force
+from .force import Ending, Kept, in_force
 from .jobs import Jobs, listed
 from .limits import at_most
 from .performing import performed
@@ -32,10 +32,10 @@ MOST_JOBS = 1_000
 class Captured(Jobs):
     """The jobs that were pushed and have not run."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept) -> None:
         super().__init__()
+        self._kept = kept
         self._runners: dict[str, Runner] = {}
-        self._performed: list[Runner] = []
         self._clock: Clock | None = None
 
     @property
@@ -89,26 +89,22 @@ class Captured(Jobs):
                 f"the job {job.jobtype!a} was pushed by a Client, and only those of an App can be run here; test it "
                 "with faktory_server and faktory_worker(builder)"
             )
-        self._performed.append(runner)
+        self._kept.of(runner, lambda: Ending(runner.end_values))
         performed(runner.perform, job)
 
     def _time(self) -> float:
         return time.time() if self._clock is None else self._clock.now()
-
-    def _end_values(self) -> None:
-        for runner in self._performed:
-            runner.end_values()
 
 
 class Taking:
     """The override under which nothing is sent."""
 
     def __init__(self, *, is_inline: bool) -> None:
-        self.captured: Captured = Captured()
+        self.kept: Kept = Kept()
+        self.captured: Captured = Captured(self.kept)
         self.pushed: Jobs = Jobs()
         """All that was pushed, whatever has become of it."""
         self.is_inline = is_inline
-        self.kept: Kept = Kept()
         self._pid = os.getpid()
 
     @property
@@ -193,8 +189,5 @@ def inline() -> Generator[Captured, None, None]:
 
 def _taking(*, is_inline: bool) -> Generator[Captured, None, None]:
     taking = Taking(is_inline=is_inline)
-    try:
-        with in_force(taking, taking.kept, {}):
-            yield taking.captured
-    finally:
-        taking.captured._end_values()
+    with in_force(taking, taking.kept, {}):
+        yield taking.captured

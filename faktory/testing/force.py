@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from .. import override
+from ..values import Managed
 
 T = TypeVar("T")
 
@@ -31,6 +32,25 @@ class Kept:
         for made in list(self._made.values()):
             (getattr(made, "drop", None) or made.close)()
         self._made.clear()
+
+
+class Ending:
+    """What is called when the override ends."""
+
+    def __init__(self, close: Callable[[], object]) -> None:
+        self.close = close
+
+
+class Borrowed:
+    """Managed values that are used until the override ends."""
+
+    def __init__(self, managed: Managed) -> None:
+        self._managed = managed
+        managed.enter(self)
+
+    def close(self) -> None:
+        """Let go of them."""
+        self._managed.close(self)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def faktory_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     url = request.config.getoption("--faktory-url")
     options = _marked(request)
     if url is not None:
-        yield from _real(url, options, flush=request.config.getoption("--faktory-flush"))
+        yield from _real(url, options, flush=bool(request.config.getoption("--faktory-flush")))
         return
     with serve(**options) as server:
         yield server

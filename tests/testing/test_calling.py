@@ -46,11 +46,14 @@ def helper(mood: str = "") -> str:
 
 
 def test_run_goes_the_whole_way_and_returns_what_the_function_does() -> None:
-    before = len(app.managed.get(Database).rows)
-    assert run(welcome, datetime(2030, 1, 2, tzinfo=UTC)) == "1 2030-01-02T00:00:00+00:00 False"
-    assert len(app.managed.get(Database).rows) == before + 1
+    with capture():
+        assert run(welcome, datetime(2030, 1, 2, tzinfo=UTC)) == "1 2030-01-02T00:00:00+00:00 False"
+        assert len(app.managed.get(Database).rows) == 1
+    assert not app.managed.is_made(Database)
+    run(helper)
+    assert not app.managed.is_made(Database)
     with pytest.raises(InvalidJob, match=r"args\[0\]"):
-        run(welcome, "no time")  # type: ignore[arg-type]
+        run(welcome, "no time")  # type: ignore[call-overload]
     with pytest.raises(KeyError, match="wrong"):
         run(helper, "wrong")
     assert run(helper, "never mind") is None
@@ -76,10 +79,10 @@ def test_run_runs_async_jobs_also_where_a_loop_runs() -> None:
 
     async def test() -> int:
         with pytest.raises(ValueError, match="-1"):
-            run(double, -1)  # type: ignore[unused-coroutine]
-        return run(double, 4)  # type: ignore[return-value]
+            run(double, -1)
+        return run(double, 4)
 
-    assert run(double, 3) == 6  # type: ignore[comparison-overlap]
+    assert run(double, 3) == 6
     assert asyncio.run(test()) == 8
 
 
@@ -88,8 +91,10 @@ def test_a_plain_call_takes_a_context_of_the_tests_making() -> None:
     with capture():
         assert welcome(ctx, datetime(2030, 1, 2, tzinfo=UTC)) == "3 2030-01-02T00:00:00+00:00 False"
     assert (ctx.job.queue, ctx.job.jobtype, ctx.cancelled) == ("mail", "welcome", False)
-    assert ctx.get(Database) is app.managed.get(Database)
     ctx.log.info("hello")
+    with capture():
+        assert make_context(welcome).get(Database) is app.managed.get(Database)
+    assert not app.managed.is_made(Database)
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 26])

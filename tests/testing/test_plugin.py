@@ -265,6 +265,20 @@ def test_the_plugin_is_found_and_can_be_left_out(suite: Suite) -> None:
     suite("def test_it(faktory_jobs): pass", "-p", "no:faktory").assert_outcomes(errors=1)
 
 
+def test_a_program_that_has_imported_the_package_before_pytest_is_not_warned(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_shop="def test_it(): pass")
+    program = "import faktory, pytest, sys; sys.exit(pytest.main(['-W', 'error', '-p', 'no:asyncio', 'test_shop.py']))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": with_root()},
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_the_users_own_package_is_covered_as_a_whole(suite: Suite, pytester: pytest.Pytester) -> None:
     pytest.importorskip("coverage")
     pytester.makepyfile(

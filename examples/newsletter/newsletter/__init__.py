@@ -1,0 +1,1 @@
+"""A newsletter whose mails are jobs."""
