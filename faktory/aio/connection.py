@@ -217,8 +217,8 @@ class Connection:
                         await bell.wait(wait)
                     if reached:
                         break
-                winner = reached[0] if reached else None
                 await group.leave(_GOODBYE_LIMIT)
+            winner = reached[0] if reached else None  # not before: interrupted, none has an owner
         finally:
             for stream in reached:
                 if stream is not winner:

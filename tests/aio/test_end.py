@@ -33,7 +33,7 @@ def failures(server: Server) -> list[tuple[str, str]]:
 def test_a_second_signal_ends_at_once_though_the_loop_is_blocked(
     server: Server, client: Client, library: str, how: str
 ) -> None:
-    """Whether it waits in Python or in C."""
+    """A5, P2: Whether it waits in Python or in C."""
     with Program(WORKER, library, server.url, "default", 20) as worker:
         until(lambda: server.waiting)
         client.push(Job(how, [60], retry=5))
@@ -51,7 +51,7 @@ def test_a_second_signal_ends_at_once_though_the_loop_is_blocked(
 
 @pytest.mark.slow
 def test_a_blocked_loop_outlasts_no_shutdown(server: Server, client: Client, library: str) -> None:
-    """The jobs have had their time when it is over."""
+    """A5, P6: The jobs have had their time when it is over."""
     client.push(Job("block", [60], retry=5))
     with Program(WORKER, library, server.url, "default", 0.2) as worker:
         worker.expect("start")
@@ -81,7 +81,7 @@ def test_a_handler_that_blocks_the_loop_knows_of_the_end(server: Server, client:
 def test_a_job_that_goes_on_for_ever_is_left_behind(
     loop: Loop, server: Server, client: Client, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As threads leave theirs."""
+    """A6, P7: As threads leave theirs."""
     is_over = False
     started: list[str] = []
     ended: list[str] = []

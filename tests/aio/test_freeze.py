@@ -21,7 +21,7 @@ FREEZES = int(os.environ.get("FAKTORY_TEST_FREEZES", "2"))
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["asyncio", "uvloop", "trio"])
 def test_a_freeze_loses_no_job(library: str) -> None:
-    """The job lies in the socket while the limit of its FETCH passes."""
+    """A3: The job lies in the socket while the limit of its FETCH passes."""
     if library == "uvloop":
         pytest.importorskip("uvloop")
     with (

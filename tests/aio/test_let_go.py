@@ -39,6 +39,7 @@ def no_collector() -> Iterator[None]:
 def test_values_are_let_go_with_the_report(
     loop: Loop, server: Server, client: Client, how: str, has_hooks: bool
 ) -> None:
+    """A9."""
     kept: list[weakref.ref[Large]] = []
     told: list[str] = []
 

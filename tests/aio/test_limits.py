@@ -21,7 +21,7 @@ LIMITS = int(os.environ.get("FAKTORY_TEST_LIMITS", "100"))
 
 @pytest.mark.slow
 def test_no_limit_is_missed(loop: Loop, server: Server, client: Client) -> None:
-    """A miss would be a job that sleeps its five seconds and succeeds."""
+    """A4: A miss would be a job that sleeps its five seconds and succeeds."""
 
     async def work(job: Job) -> None:
         await loop.sleep(5)
@@ -39,6 +39,7 @@ def test_no_limit_is_missed(loop: Loop, server: Server, client: Client) -> None:
 
 @pytest.mark.parametrize("kind", [JobTimeout, JobCancelled])
 def test_a_strike_before_the_first_step_is_kept_for_it(loop: Loop, kind: type[Exception]) -> None:
+    """A4."""
     ran: list[str] = []
 
     async def perform(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from faktory.aio.places import Places
@@ -13,26 +14,30 @@ def kit(loop: Loop) -> Any:
 
 
 def test_places_are_given_in_the_order_of_coming_and_never_past_who_waits(loop: Loop) -> None:
+    """A1."""
     order: list[str] = []
+    come_so_far = 0
 
     async def main() -> None:
         places = Places(kit(loop), 1)
         assert await places.take()
 
-        async def come(name: str, after: float) -> None:
-            await loop.sleep(after)
+        async def come(number: int) -> None:
+            nonlocal come_so_far
+            await loop.until(lambda: come_so_far == number - 1)
+            come_so_far += 1
             assert await places.take()
-            order.append(name)
+            order.append(f"{number}")
             places.give_back()
 
         async def give_back_and_take_again() -> None:
-            await loop.sleep(0.1)
+            await loop.until(lambda: come_so_far == 4)
             places.give_back()
             assert await places.take()
             order.append("again")
             places.give_back()
 
-        await loop.all(give_back_and_take_again, *[lambda n=n: come(f"{n}", 0.01 * n) for n in range(1, 5)])
+        await loop.all(give_back_and_take_again, *[partial(come, number) for number in range(1, 5)])
 
     loop.run(main)
     assert order == ["1", "2", "3", "4", "again"]
@@ -41,6 +46,7 @@ def test_places_are_given_in_the_order_of_coming_and_never_past_who_waits(loop: 
 def test_a_cancelled_waiter_passes_its_turn_on_at_any_moment(loop: Loop) -> None:
     """P10: also in the moment in which it has been given the place, and has not run yet."""
     taken: list[str] = []
+    waiting: list[str] = []
 
     async def main() -> None:
         places = Places(kit(loop), 1)
@@ -48,7 +54,7 @@ def test_a_cancelled_waiter_passes_its_turn_on_at_any_moment(loop: Loop) -> None
 
         async def first() -> None:
             async def give_back() -> None:
-                await loop.sleep(0.02)
+                await loop.until(lambda: waiting)
                 places.give_back()
 
             if not await loop.cancelling(places.take, give_back):
@@ -56,6 +62,7 @@ def test_a_cancelled_waiter_passes_its_turn_on_at_any_moment(loop: Loop) -> None
 
         async def second() -> None:
             await loop.sleep(0.01)
+            waiting.append("second")
             assert await places.take()
             taken.append("second")
             places.give_back()

@@ -25,6 +25,7 @@ from tests.scripted import Peer, ScriptedServer
 
 @pytest.mark.parametrize(("tasks", "size"), [(20, 5), (2, 1)])
 def test_each_task_gets_its_share(loop: Loop, server: Server, tasks: int, size: int) -> None:
+    """A1."""
     pushes: Counter[int] = Counter()
 
     async def main() -> None:
@@ -173,6 +174,7 @@ def test_closing_refuses_those_who_wait(loop: Loop, server: Server) -> None:
 
 
 def test_one_client_works_on_successive_loops(loop: Loop, server: Server) -> None:
+    """A2."""
     client = loop.Client(server.url, pool_size=2)
 
     async def push() -> None:
@@ -187,6 +189,7 @@ def test_one_client_works_on_successive_loops(loop: Loop, server: Server) -> Non
 
 
 def test_one_client_works_on_two_loops_at_once(loop: Loop, server: Server) -> None:
+    """A2."""
     client = loop.Client(server.url, pool_size=1)
     both = threading.Barrier(2)
     errors: list[BaseException] = []
@@ -315,7 +318,7 @@ run(client.close)
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["asyncio", "uvloop", "trio"])
 def test_successive_loops_and_forks_make_no_noise(server: Server, library: str) -> None:
-    """With all that Python can warn of as an error."""
+    """A2, P8: With all that Python can warn of as an error."""
     if library == "uvloop":
         pytest.importorskip("uvloop")
     done = subprocess.run(

@@ -90,10 +90,12 @@ def run_with_losses(loop: Loop, server: Server, client: Client, losses: list[int
 
 
 def test_two_losses_ever_lose_no_report(loop: Loop, server: Server, client: Client) -> None:
+    """A7."""
     assert run_with_losses(loop, server, client, [1, 1]) == 0
 
 
 def test_two_losses_in_a_row_end_run_and_keep_the_reports(loop: Loop, server: Server, client: Client) -> None:
+    """A7."""
     assert run_with_losses(loop, server, client, [2]) == 3
 
 
@@ -101,7 +103,7 @@ def test_two_losses_in_a_row_end_run_and_keep_the_reports(loop: Loop, server: Se
 
 
 def test_one_at_a_time_dials_in_the_order_of_coming(loop: Loop) -> None:
-    """The first is cancelled, and hands its turn on."""
+    """A7: The first is cancelled, and hands its turn on."""
     order: list[int] = []
     begun = dialling = most = 0
 
@@ -139,7 +141,7 @@ def test_one_at_a_time_dials_in_the_order_of_coming(loop: Loop) -> None:
 
 
 def test_outcomes_do_not_wait_while_a_fetcher_dials(loop: Loop) -> None:
-    """What it would have taken along with its FETCH is the reporter's from then on."""
+    """A7: What it would have taken along with its FETCH is the reporter's from then on."""
     rung: list[bool] = []
 
     async def main() -> None:
@@ -174,7 +176,7 @@ def test_outcomes_do_not_wait_while_a_fetcher_dials(loop: Loop) -> None:
 
 
 def test_a_time_out_around_a_consumer_does_not_misfire(server: Server, client: Client) -> None:
-    """None of the consumer's own waits, limits and cancellations is taken for the caller's."""
+    """A8: None of the consumer's own waits, limits and cancellations is taken for the caller's."""
 
     async def work(job: Job) -> None:
         await asyncio.sleep(job.args[0])
@@ -195,7 +197,7 @@ def test_a_time_out_around_a_consumer_does_not_misfire(server: Server, client: C
 
 
 def test_a_time_out_or_a_group_inside_a_hook_does_not_misfire(server: Server, client: Client) -> None:
-    """The hook runs in the task of the job that was cancelled at its limit."""
+    """A8: The hook runs in the task of the job that was cancelled at its limit."""
     seen: list[str] = []
 
     async def work(job: Job) -> None:
@@ -233,7 +235,7 @@ def test_a_time_out_or_a_group_inside_a_hook_does_not_misfire(server: Server, cl
 
 
 def test_a_consumer_belongs_to_the_loop_that_connected_it(loop: Loop, server: Server, client: Client) -> None:
-    """It has tasks, threads and connections there."""
+    """A2: It has tasks, threads and connections there."""
     client.push(Job("work"))
 
     async def connect() -> Any:

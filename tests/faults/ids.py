@@ -13,9 +13,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
 README = Path(__file__).parent / "README.md"
-_ID = re.compile(r"\b([NHJWDPCT])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
-_NAME_ID = re.compile(r"(?:^|_)([nhjwdpct])(\d{1,2})(?=_|$)")
-_ROW = re.compile(r"^\| ([NHJWDPCT]\d{1,2}) \| (.+) \| (.+) \|$", re.MULTILINE)
+_ID = re.compile(r"\b([NHJWDPCAT])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
+_NAME_ID = re.compile(r"(?:^|_)([nhjwdpcat])(\d{1,2})(?=_|$)")
+_ROW = re.compile(r"^\| ([NHJWDPCAT]\d{1,2}) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
 def rows() -> dict[str, bool]:
