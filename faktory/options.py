@@ -86,7 +86,7 @@ CUT_OFF_GRACE: Final = 1.5
 """... and is killed when so much time has passed since the deadline, within the wind-down ..."""
 CUT_OFF_HURRY: Final = 0.5
 """... or so much, after a second signal."""
-SIGNAL_AGAIN: Final = 0.05
+SIGNAL_AGAIN: Final = 0.01
 """A child that could not be interrupted where it was is signalled again after so many seconds, then after ever more."""
 STRIKE_AGAIN: Final = 1.0
 """A child's handler that has swallowed its interrupt gets another one after so many seconds."""

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from types import FrameType
 from typing import Any, NoReturn
 
 from ..chain import Skipped, check_ran, check_result
@@ -30,6 +31,7 @@ from ..options import CHILD_STOP_LIMIT, STRIKE_AGAIN
 from ..registry import handler_of
 from ..ticking import monotonic
 from .frames import CUT_OFF_SIGNAL, DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
+from .harm import may_raise_at
 from .program import Program
 from .records import as_main, document_of
 
@@ -130,8 +132,8 @@ class Child:
             yield
         finally:
             self._is_held = False
-            if self._is_due:
-                self.interrupt()
+            if self._is_due and self._is_armed and may_raise_at(sys._getframe(), is_logging=True):
+                self._strike()
 
     def note_cut_off(self, *_: object) -> None:
         """Take the signal that the job is cut off: its handler can see it, and is interrupted a little later."""
@@ -139,15 +141,21 @@ class Child:
         if self.run is not None:
             self.run.is_cancelled = True
 
-    def interrupt(self, *_: object) -> None:
+    def interrupt(self, _signum: int, frame: FrameType | None) -> None:
         """Take the signal for the limit, or the cut-off: raise in the handler, and only there.
 
-        It comes again and again until the job has ended: one that the handler has swallowed is raised once more after
-        a second.
+        Where it would do harm it is let go. It comes again and again until the job has ended: a handler that has
+        swallowed it is struck once more after a second.
         """
-        self._is_due = self._is_held
-        if not self._is_armed or self._is_held or self._was_just_struck():
+        if not self._is_armed or self._was_just_struck():
             return
+        if self._is_held:
+            self._is_due = True
+        elif may_raise_at(frame):
+            self._strike()
+
+    def _strike(self) -> None:
+        self._is_due = False
         self._struck_at = monotonic()
         if self.run is not None:
             self.run.is_cancelled = True
@@ -273,7 +281,7 @@ def _forget_signal(exc: BaseException) -> None:
     """Have a traceback end where the handler was when its time was up, not in the function that told it so."""
     found = exc.__traceback__
     while found is not None and found.tb_next is not None:
-        if found.tb_next.tb_frame.f_code is Child.interrupt.__code__:
+        if found.tb_next.tb_frame.f_code in (Child.interrupt.__code__, Child._strike.__code__):
             found.tb_next = None
         found = found.tb_next
 

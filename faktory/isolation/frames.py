@@ -70,5 +70,5 @@ def pauses(total: float) -> list[float]:
     while total > pause:
         found.append(pause)
         total -= pause
-        pause *= 2
+        pause *= 1.3
     return [*found, total]

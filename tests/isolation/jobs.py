@@ -15,6 +15,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import queue
 import resource
 import signal
 import subprocess
@@ -416,3 +417,48 @@ def fork_and_terminate(job: Job) -> None:
             signal.pause()
         os.kill(pid, signal.SIGTERM)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+
+
+def wait_for_event(job: Job) -> None:
+    threading.Event().wait()
+
+
+def wait_for_queue(job: Job) -> None:
+    queue.Queue[int]().get()
+
+
+def wait_for_future(job: Job) -> None:
+    concurrent.futures.Future[int]().result()
+
+
+def wait_for_thread(job: Job) -> None:
+    thread = threading.Thread(target=time.sleep, args=[60], daemon=True)
+    thread.start()
+    thread.join()
+
+
+_quiet = logging.getLogger("tests.quiet")
+
+
+def log_all_the_time(job: Job) -> None:
+    """Work, and log to a handler of the job's own."""
+    if not _quiet.handlers:
+        _quiet.setLevel(logging.INFO)
+        _quiet.propagate = False
+        _quiet.addHandler(logging.FileHandler(os.devnull))
+    while True:
+        sum(range(5_000))
+        _quiet.info("x")
+
+
+def log_from_a_thread(job: Job, exc: BaseException) -> None:
+    """Log where the lock of a handler, or of logging itself, would hold it up that the job has left taken."""
+
+    def log_once() -> None:
+        _quiet.info("logged")
+        logging.getLogger(f"new.{job.jid}").warning("logged")
+
+    thread = threading.Thread(target=log_once, daemon=True)
+    thread.start()
+    thread.join(1)
+    note(os.environ["TEST_JOURNAL"], "stuck" if thread.is_alive() else "free", job.jid)

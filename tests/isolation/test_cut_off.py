@@ -157,7 +157,9 @@ def test_a_child_that_is_cut_off_is_told_then_interrupted_then_killed() -> None:
     assert plan[0] == (100.0, 7, CUT_OFF_SIGNAL)
     assert plan[-2:] == [(pytest.approx(101.3), 7, DUMP), (101.5, 7, signal.SIGKILL)]
     moments = [moment for moment, _, signum in plan if signum == SOFT_LIMIT]
-    assert moments == pytest.approx([100.15, 100.20, 100.30, 100.50, 100.90])
+    assert moments[:3] == pytest.approx([100.15, 100.16, 100.173])
+    assert 100.8 < moments[-1] < 101.3
+    assert len(moments) == 14
 
 
 @pytest.mark.parametrize("total", [2.0, 0.3, 0.05, 0.01])
