@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, cast
 
 from .errors import Discard, InvalidJob, JobCancelled, Retry
 from .job import Job
@@ -36,16 +36,17 @@ def wish_of(exc: BaseException, retry_on: Kinds = (), discard_on: Kinds = ()) ->
     `Retry` and `Discard` win; then the class listed that is nearest to the exception's own, `retry_on` before
     `discard_on`. A group asks for what all of its exceptions do, the longest delay among them; else it is a failure.
     """
-    if isinstance(exc, BaseExceptionGroup):
-        return _common([wish_of(leaf, retry_on, discard_on) for leaf in _leaves(exc)])
-    if isinstance(exc, JobCancelled):  # the consumer has reported the job already
+    raised = type(exc)  # an exception can lie about its class, or do harm when it is asked
+    if issubclass(raised, BaseExceptionGroup):
+        return _common([wish_of(leaf, retry_on, discard_on) for leaf in _leaves(cast(Any, exc))])
+    if issubclass(raised, JobCancelled):  # the consumer has reported the job already
         return None
-    if isinstance(exc, Retry):
-        return Again(_seconds(exc.in_), uses_retry=False)
-    if isinstance(exc, Discard):
+    if issubclass(raised, Retry):
+        return Again(_seconds(cast(Retry, exc).in_), uses_retry=False)
+    if issubclass(raised, Discard):
         return Drop()
-    for kind in type(exc).__mro__:
-        if kind is ValueError and isinstance(exc, InvalidJob):
+    for kind in raised.__mro__ if retry_on or discard_on else ():
+        if kind is ValueError and issubclass(raised, InvalidJob):
             continue  # arguments that do not fit are no error of the function's own
         if kind in retry_on:
             return Again(None, uses_retry=True)

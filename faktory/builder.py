@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from . import override
 from .address import Address
 from .callables import is_async, place_of
+from .client import Client
 from .connection import Connection, local_hostname
 from .consumer import Consumer
 from .crew import Crew
@@ -20,6 +21,7 @@ from .hooks import FailureHook, Hook, Hooks, checked
 from .isolation import check_can_isolate
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
 from .registry import Handler, HandlerFunction, Middleware, Registry
+from .settling import plain_settler
 from .values import Factory, Managed
 
 if TYPE_CHECKING:
@@ -231,6 +233,7 @@ class ConsumerBuilder:
 
         Raises `ConfigurationError` for what cannot work, and what `faktory.connection.Connection` raises.
         """
+        self._registry.settle = plain_settler(lambda: Client(address, ssl_context=context))
         handlers = self._handlers()
         self._refuse_async(handlers.values(), self._hooks.all())
         self._managed.check_plain("threads")
@@ -278,6 +281,7 @@ class ConsumerBuilder:
         return await self._connect_async(TrioConsumer, url, ssl_context)
 
     async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
+        self._registry.settle = plain_settler(lambda: Client(address, ssl_context=context))
         handlers = self._handlers()
         address, context = self._where(url, ssl_context)
         processes = self._children_wanted()

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from opcode import opmap
 from types import TracebackType
+from typing import Any
 
 from .blotting import blot
 from .commands import Fail, cut
@@ -45,6 +46,8 @@ class Report:
     message: str
     backtrace: tuple[str, ...] = ()
     place: str = ""
+    asks: dict[str, Any] | None = None
+    """What a plain handler in a child process asks its consumer for: {"retry": seconds} or {"discard": reason}."""
 
     def command(self, jid: str) -> Fail:
         """Return the FAIL of the job."""

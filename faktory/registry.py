@@ -27,6 +27,8 @@ class Handler:
     function: HandlerFunction
     timeout: float | None
     call: HandlerFunction
+    settle: Callable[[Job, BaseException], bool] | None = None
+    """Does what an exception of the job asks for; False when it is a failure."""
 
 
 class Registry:
@@ -36,6 +38,8 @@ class Registry:
         self._found: dict[str, tuple[HandlerFunction, float | None]] = {}
         self.middleware: list[Middleware] = []
         """The first added is the outermost."""
+        self.settle: Callable[[Job, BaseException], bool] | None = None
+        """Of the handlers that have none of their own."""
 
     def register(self, jobtype: str, function: HandlerFunction, timeout: float | None = None) -> None:
         """Add a handler. Raises `ConfigurationError` for one that could not be called with a job."""
@@ -70,7 +74,13 @@ class Registry:
     def build(self) -> dict[str, Handler]:
         """Return the handlers by job type, each wrapped in the middleware."""
         return {
-            jobtype: Handler(jobtype, function, timeout, compose(self.middleware, function, handler_of(jobtype)))
+            jobtype: Handler(
+                jobtype,
+                function,
+                timeout,
+                compose(self.middleware, function, handler_of(jobtype)),
+                getattr(function, "settle", self.settle),
+            )
             for jobtype, (function, timeout) in self._found.items()
         }
 

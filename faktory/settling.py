@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from random import random
+from typing import cast
 
 from .again import Drop, Kinds, copy_for_later, wish_of
 from .client import Client
-from .errors import Retry
-from .failure import describe, place_of
+from .errors import JobCancelled, Retry
+from .failure import ReportedFailure, describe, place_of
 from .job import Job
 
 log: logging.Logger = logging.getLogger("faktory.app")
@@ -53,25 +54,20 @@ def settle(
     return True
 
 
-class PlainSettler:
-    """What `Retry` and `Discard` ask for in plain handlers. Its client is made when first needed. Thread-safe."""
+def plain_settler(make_client: Callable[[], Client]) -> Callable[[Job, BaseException], bool]:
+    """Return what does as `Retry` and `Discard` ask in plain handlers, by a client for each copy: they are few."""
 
-    def __init__(self, make_client: Callable[[], Client]) -> None:
-        self._make_client = make_client
-        self._made: dict[str, Client] = {}
-
-    def __call__(self, job: Job, exc: BaseException) -> bool:
-        """Do what the exception asks for. Returns False when it is a failure."""
-        return settle(job, exc, self._push)
-
-    def _push(self, job: Job) -> bool:
-        # In one step, without a lock: a client that loses has opened nothing.
-        client = self._made.get("client") or self._made.setdefault("client", self._make_client())
-        client.push(job)
+    def push(job: Job) -> bool:
+        with make_client() as client:
+            client.push(job)
         return True
 
-    def close(self) -> None:
-        """Close the client. Can be called twice."""
-        made = self._made.pop("client", None)
-        if made is not None:
-            made.close()
+    return lambda job, exc: settle(job, exc, push)
+
+
+def asked_by(error: BaseException) -> BaseException | None:
+    """Return the exception that may ask for something; None for one that was dealt with in a child process."""
+    kind = type(error)  # not `isinstance`: an exception can do harm when it is asked for its class
+    if issubclass(kind, ReportedFailure):
+        return cast(ReportedFailure, error).error
+    return None if issubclass(kind, JobCancelled) else error

@@ -28,6 +28,7 @@ from .job import Job
 from .options import FETCH_TIMEOUT
 from .outbox import Outcome
 from .registry import Handler, handler_of
+from .settling import asked_by
 from .shift import log_failed, log_skipped
 from .slot import Slot, Step
 from .ticking import boottime, monotonic
@@ -306,6 +307,8 @@ class Worker:
         error = self._call(handler, job)
         try:
             if error is not None:
+                error = self._settle(handler, job, error)
+            if error is not None:
                 self._finish_failed(job, error)
         finally:
             del error  # it leads to this frame, which would keep it, and all that its traceback holds
@@ -363,6 +366,18 @@ class Worker:
         self.current = None
         if self.interruption is not None:
             interrupter.take_back(self.thread_id)
+
+    def _settle(self, handler: Handler, job: Job, error: BaseException) -> BaseException | None:
+        """Do what an exception asks for. Returns it when it is a failure, or what doing so has raised."""
+        asked = asked_by(error)
+        if asked is None or handler.settle is None or self.slot.is_cancelled:
+            return error
+        try:
+            if not handler.settle(job, asked):
+                return error
+        except Exception as exc:
+            return exc
+        return None if self._crew.succeeded(self, Ack(job.jid)) else cut_off()
 
     def _finish_failed(self, job: Job, error: BaseException) -> None:
         crew = self._crew

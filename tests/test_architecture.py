@@ -87,8 +87,8 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool", "signalled",
     },
     "isolation": {
-        "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "logs", "memory", "options",
-        "override", "registry", "values",
+        "again", "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "logs", "memory",
+        "options", "override", "registry", "values",
     },
     "logs": set(),
     "forks": set(),
@@ -107,7 +107,7 @@ LAW: dict[str, set[str]] = {
     "dialler": {"connection"},
     "worker": {
         "backoff", "chain", "commands", "connection", "context", "crew", "failure", "fetched", "forks", "isolation",
-        "job", "options", "outbox", "registry", "shift", "slot", "wire",
+        "job", "options", "outbox", "registry", "settling", "shift", "slot", "wire",
     },
     "heart": {
         "backoff", "commands", "connection", "crew", "launch", "lifecycle", "logs", "memory", "options", "outage",
@@ -122,14 +122,14 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
         "context", "diagnosis", "dialling", "failure", "fetched", "forks", "handshake", "heart", "hooks", "isolation",
         "job", "lending", "lifecycle", "logs", "memory", "moments", "options", "outage", "outbox", "overdue",
-        "override", "queues", "registry", "shift", "signalled", "signals", "slot", "values", "wire",
+        "override", "queues", "registry", "settling", "shift", "signalled", "signals", "slot", "values", "wire",
     },
     "asyncio": {"aio", "dialling", "stream"},
     "trio": {"aio", "dialling", "stream"},
     # the doors
     "builder": {
-        "address", "aio", "asyncio", "callables", "connection", "consumer", "crew", "greenlets", "handshake", "hooks",
-        "isolation", "values", "options", "override", "registry", "trio",
+        "address", "aio", "asyncio", "callables", "client", "connection", "consumer", "crew", "greenlets", "handshake",
+        "hooks", "isolation", "options", "override", "registry", "settling", "trio", "values",
     },
     "background": {"job", "override"},
     "foreground": {"job"},

@@ -7,10 +7,11 @@ import logging
 import pytest
 
 from faktory.client import Client
-from faktory.errors import ConnectionLost, Discard, Retry
+from faktory.errors import ConfigurationError, ConnectionLost, Discard, JobCancelled, Retry
+from faktory.failure import Report, ReportedFailure
 from faktory.job import Job
 from faktory.server import Server
-from faktory.settling import PlainSettler, settle
+from faktory.settling import asked_by, plain_settler, settle
 
 
 def raised(exc: BaseException) -> BaseException:
@@ -74,20 +75,28 @@ def test_what_the_push_raises_is_raised() -> None:
         settle(Job("work"), Retry(), lost)
 
 
-def test_plain_handlers_push_by_a_client_of_their_own(server: Server) -> None:
+def test_plain_handlers_push_by_a_client_that_is_closed(server: Server) -> None:
     made: list[Client] = []
 
     def make() -> Client:
         made.append(Client(server.url))
         return made[-1]
 
-    settler = PlainSettler(make)
-    settler.close()
-    assert not settler(Job("work"), ValueError())
+    settled = plain_settler(make)
+    assert not settled(Job("work"), ValueError())
     assert made == []
-    assert settler(Job("work"), Retry(in_=60))
-    assert settler(Job("work"), Retry(in_=60))
+    assert settled(Job("work"), Discard("too old"))
+    assert settled(Job("work"), Retry(in_=60))
+    assert settled(Job("work"), Retry(in_=60))
     assert len(server.scheduled) == 2
-    assert len(made) == 1
-    settler.close()
-    settler.close()
+    with pytest.raises(ConfigurationError):
+        made[0].push(Job("late"))
+
+
+def test_what_may_ask_for_something() -> None:
+    error, report = ValueError("no"), Report("ValueError", "no")
+    assert asked_by(error) is error
+    assert asked_by(JobCancelled("no time left")) is None
+    assert asked_by(ReportedFailure(report)) is None  # dealt with in a child
+    retry = Retry(in_=5)
+    assert asked_by(ReportedFailure(report, retry)) is retry

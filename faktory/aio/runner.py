@@ -15,9 +15,12 @@ from ..failure import account_of, cut_off
 from ..forks import end_copy
 from ..hooks import Hooks, log_raised, named
 from ..job import Job
+from ..registry import Handler
+from ..settling import asked_by
 from ..shift import Shift, log_failed, log_skipped
 from .crew import Crew
 from .kit import Group
+from .threads import aside
 from .work import AsyncHandler, Work
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ class Runner:
         error = await work.call(handler, is_in_time=is_in_time)
         told: BaseException | None = None
         try:
+            if error is not None:
+                error = await self._settle(work, handler.handler, error)
             told = self._finish(work, error)
             if told is not None:
                 await tell_of_failure(self._hooks, job, told)
@@ -74,6 +79,17 @@ class Runner:
         running.set(None)
         if self._hooks.stop_when:
             await self.ask_to_stop()
+
+    async def _settle(self, work: Work, handler: Handler, error: BaseException) -> BaseException | None:
+        """Do what an exception asks for. Returns it when it is a failure, or what doing so has raised."""
+        asked, settle = asked_by(error), handler.settle
+        if asked is None or settle is None or work.slot.is_cancelled:
+            return error
+        try:
+            is_settled = await aside(self._crew.kit, lambda: settle(work.job, asked))  # it may push
+        except Exception as exc:
+            return exc
+        return None if is_settled else error
 
     def _finish(self, work: Work, error: BaseException | None) -> BaseException | None:
         """Have a job's outcome reported. Returns what the hooks are to be told, if anything."""

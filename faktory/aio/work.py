@@ -97,7 +97,7 @@ class Work:
             )
         except BaseException as exc:
             return exc
-        if self._was_cut and self._interruption is not None:
+        if self._was_cut and self._interruption is not None and not self.run.is_settled:
             log.warning(
                 "job %a (%a) swallowed its cancellation; it is failed all the same", self.job.jid, self.job.jobtype
             )

@@ -19,10 +19,11 @@ from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any, NoReturn
 
+from ..again import Drop, wish_of
 from ..chain import Skipped, check_ran, check_result
 from ..context import NO_FACTS, Run, facts_of, running
 from ..errors import JobCancelled, JobTimeout
-from ..failure import CUT_OFF, Report, report_on
+from ..failure import CUT_OFF, Report, describe, report_on
 from ..hooks import named
 from ..hooks import run as run_hooks
 from ..job import Job
@@ -237,8 +238,10 @@ class Child:
         if type(error) in (JobCancelled, JobTimeout):
             _forget_signal(error)
         report = report_on(job, error, limit=self._limit)
-        report = replace(report, backtrace=tuple(map(as_main, report.backtrace)))
-        self._program.hooks.failed(job, error)
+        asks = None if hasattr(self._program.handlers[job.jobtype].function, "settle") else _asked_for(error)
+        report = replace(report, backtrace=tuple(map(as_main, report.backtrace)), asks=asks)
+        if asks is None:
+            self._program.hooks.failed(job, error)
         return report
 
     def _raise_what_was_swallowed(self) -> None:
@@ -251,6 +254,14 @@ class Child:
         if self._is_cut_off:
             return JobCancelled(CUT_OFF)
         return JobTimeout(f"the job ran past its time limit of {self._limit:g} s")
+
+
+def _asked_for(exc: BaseException) -> dict[str, Any] | None:
+    """Return what a plain handler's exception asks the consumer for."""
+    wish = wish_of(exc)
+    if wish is None:
+        return None
+    return {"discard": describe(exc)} if isinstance(wish, Drop) else {"retry": wish.delay}
 
 
 def _as_cut_off(exc: BaseException) -> BaseException:

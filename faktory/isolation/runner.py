@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..chain import Skipped
-from ..errors import ChildStartFailed, ConfigurationError, JobCancelled, JobCrashed, JobTimeout
+from ..errors import ChildStartFailed, ConfigurationError, Discard, JobCancelled, JobCrashed, JobTimeout, Retry
 from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, KILL_PATIENCE, STACK_PATIENCE
 from ..ticking import monotonic
@@ -337,4 +337,8 @@ def _crashed(message: str, tail: tuple[str, ...] = ()) -> ReportedFailure:
 
 def _reported(payload: bytes) -> ReportedFailure:
     document = json.loads(payload)
-    return ReportedFailure(Report(**document | {"backtrace": tuple(document["backtrace"])}))
+    report = Report(**document | {"backtrace": tuple(document["backtrace"])})
+    asks, error = report.asks, None
+    if asks is not None:
+        error = Discard(asks["discard"]) if "discard" in asks else Retry(asks["retry"])
+    return ReportedFailure(report, error)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faktory import App, Job, JobContext
+from faktory import App, Discard, Job, JobContext, Retry
 
 Next = Callable[..., Any]
 
@@ -142,3 +142,21 @@ def typed(ctx: JobContext) -> None:
 @async_app.job(name="async")
 async def typed_async(ctx: JobContext) -> None:
     note(ctx.jid)
+
+
+# -- what plain handlers ask for --------------------------------------------------------------------------------------
+
+
+def again(job: Job) -> None:
+    note(job.jid)
+    job.args[0].append("changed")
+    raise Retry(in_=3600)
+
+
+def never(job: Job) -> None:
+    note(job.jid)
+    raise Discard("too old")
+
+
+async def again_async(job: Job) -> None:
+    again(job)

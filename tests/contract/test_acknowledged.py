@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from faktory import App, Client, ConfigurationError, ConsumerBuilder, Job, JobContext, PushDropped, Summary
+from faktory import App, Client, ConfigurationError, ConsumerBuilder, Job, JobContext, JobTimeout, PushDropped, Summary
 from faktory.callables import place_of
 from faktory.consumer import Queues
 from faktory.server import Server
@@ -283,3 +284,54 @@ def test_any_other_hook_that_raises_is_told_at_error_with_its_name_and_place(
     errors = {record.getMessage() for record in caplog.records if record.levelno == logging.ERROR}
     for name in names:
         assert f"the {name} hook {place_of(shapes.leave)} raised" in errors
+
+
+# -- what exceptions ask for ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_plain_handlers_may_ask_to_run_again_or_never(
+    quick: Server, front: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15.1, 15.2: and the copy is what was fetched."""
+    monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
+    kinds = ["again", "never"] + (["async"] if front in LOOPS else [])
+    with Client(quick.url) as client:
+        for kind in kinds:
+            client.push(Job(kind, [[1]], retry=0))
+    told: list[str] = []
+    builder = ConsumerBuilder().register("again", shapes.again).register("never", shapes.never)
+    if front in LOOPS:
+        builder.register("async", shapes.again_async)
+    if front != "children":
+        builder.on_failure(lambda job, exc: told.append(job.jobtype))
+    summary = FRONTS[front]().drain(builder, quick.url, ["default"])
+    assert (summary.succeeded, summary.failed) == (len(kinds), 0)
+    assert sorted((job.jobtype, job.args) for job in quick.scheduled) == [
+        (kind, [[1]]) for kind in sorted(kinds) if kind != "never"
+    ]
+    assert told == []
+    assert not quick.retries
+    assert not quick.dead
+
+
+@pytest.mark.parametrize("front", LOOPS)
+def test_the_rules_of_an_async_job_count_for_its_time_limit_too(quick: Server, front: str) -> None:
+    """27.13: cut by a cancellation, which the job itself does not see as a JobTimeout."""
+    app = App(quick.url)
+
+    async def wait_long() -> None:
+        if front == "trio":
+            await trio.sleep(30)
+        await asyncio.sleep(30)
+
+    app.job(name="again", timeout=0.1, retry_on=(JobTimeout,))(lambda: wait_long())
+    app.job(name="never", timeout=0.1, discard_on=(JobTimeout,))(wait_long)
+    app.job(name="failed", timeout=0.1)(wait_long)
+    for job in app.jobs.values():
+        job.enqueue()
+    summary = FRONTS[front]().drain(app.consumer().workers(3), quick.url, ["default"])
+    assert (summary.succeeded, summary.failed) == (2, 1)
+    assert [job.jobtype for job in quick.scheduled] == ["again"]
+    assert [job.jobtype for job in quick.retries] == ["failed"]
+    app.close()
