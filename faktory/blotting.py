@@ -38,6 +38,9 @@ def keep_secret(password: str | None) -> None:
         return
     if password not in _patterns:
         _patterns[password] = pattern_of(password)
+        # Longest first: one that begins another must not leave the rest of it to be read.
+        for known in sorted(_patterns, key=len, reverse=True):
+            _patterns[known] = _patterns.pop(known)
     for name, logger in list(logging.Logger.manager.loggerDict.items()):
         if name.startswith("faktory.") and isinstance(logger, logging.Logger):
             logger.addFilter(_blot_record)  # once: a logger knows its filters

@@ -64,6 +64,13 @@ def test_every_kept_password_is_blotted() -> None:
     assert blot("first-one, other-one") == f"{BLOT}, {BLOT}"
 
 
+def test_a_password_that_begins_another_leaves_nothing_of_it() -> None:
+    keep_secret("begins")
+    keep_secret("begins-and-goes-on")
+    keep_secret("begins-and")
+    assert blot("begins-and-goes-on, begins, begins-and") == f"{BLOT}, {BLOT}, {BLOT}"
+
+
 def test_the_lines_of_our_loggers_are_blotted_and_no_others(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = logging.getLogger("faktory.blotted"), logging.getLogger("other")
     keep_secret("s3cret")
