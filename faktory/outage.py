@@ -44,7 +44,9 @@ class Outage:
         """
         self.reconnects += 1
         if not is_proven:
-            self.not_before = monotonic() + self._backoff.next_delay(least_delay(exc))
+            # Of what has not worked once, a broken reply tells as much as a refusal: it may be no Faktory at all.
+            at_least = REFUSED_DELAY if isinstance(exc, ProtocolError) else least_delay(exc)
+            self.not_before = monotonic() + self._backoff.next_delay(at_least)
             self._note_refusal(exc)
         if self.is_down:
             self._tell(exc)
@@ -102,12 +104,12 @@ class Outage:
 
 
 def is_refusal(exc: Exception) -> bool:
-    """Tell whether a server was reached and is of no use: a wrong password, another version, no Faktory."""
-    return isinstance(exc, (HandshakeError, ProtocolError))
+    """Tell whether a server was reached and does not want us, or is none for us: a wrong password, another version."""
+    return isinstance(exc, HandshakeError)
 
 
 def least_delay(exc: Exception) -> float:
-    """Return the least number of seconds before another attempt."""
+    """Return the least number of seconds before another attempt; a reply that is broken is no refusal."""
     if is_refusal(exc):
         return REFUSED_DELAY
     return exc.retry_after if isinstance(exc, ConnectFailed) else 0.0

@@ -7,9 +7,9 @@ from time import monotonic
 import pytest
 
 from faktory import outage as module
-from faktory.errors import AuthenticationError, ConnectFailed, ConnectionLost, VersionMismatch
+from faktory.errors import AuthenticationError, ConnectFailed, ConnectionLost, ProtocolError, VersionMismatch
 from faktory.options import OUTAGE_AGAIN, REFUSED_DELAY
-from faktory.outage import Outage
+from faktory.outage import Outage, least_delay
 
 
 def nothing() -> None:
@@ -123,3 +123,14 @@ def test_whoever_reaches_the_server_ends_the_waiting_of_all() -> None:
     outage.note_success()
     assert woken == [1, 1]
     assert not outage.is_down
+
+
+def test_a_broken_reply_puts_off_workers_that_have_never_got_one_and_nobody_else() -> None:
+    outage = Outage(nothing)
+    now = monotonic()
+    outage.note_loss(ProtocolError("garbage"), is_proven=False)
+    assert outage.not_before >= now + REFUSED_DELAY
+    outage.note_unreachable(ProtocolError("garbage"))
+    assert outage.refused_until == 0.0
+    assert least_delay(ProtocolError("garbage")) == 0.0  # the heartbeat's
+    assert least_delay(AuthenticationError("no")) == REFUSED_DELAY

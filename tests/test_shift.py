@@ -7,6 +7,7 @@ import pytest
 from faktory import ConnectFailed, ConnectionLost, Job, ServerError
 from faktory.chain import Skipped
 from faktory.commands import Ack
+from faktory.logs import close
 from faktory.outbox import Outcome
 from faktory.queues import order_of
 from faktory.shift import (
@@ -62,6 +63,7 @@ def test_late_jobs_are_named(caplog: pytest.LogCaptureFixture) -> None:
     log_late(Alarm.LIMIT, job, 40.0)
     log_late(Alarm.WARNING, job, 48.0)
     log_given_up(Outcome(Ack("job-late-1"), 60.0))
+    close(10)  # they are written by a thread, which nobody waits for
     assert caplog.messages == [
         "job 'job-late-1' ('work') ran past its time limit; interrupting it after 40.0 s",
         "job 'job-late-1' ('work') has run for 48 s of the 60 s of its reservation",
