@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .client import Batch, Client
     from .commands import JobFilter
     from .consumer import Consumer, Health, Summary
-    from .context import JobContext, JobLogFilter, current_job
+    from .context import JobContext, JobLogFilter, current_job, managed
     from .errors import (
         AuthenticationError,
         ChildStartFailed,
@@ -85,6 +85,7 @@ __all__ = [
     "TypedJob",
     "VersionMismatch",
     "current_job",
+    "managed",
 ]
 
 _NAMES = {
@@ -104,6 +105,7 @@ _NAMES = {
         "JobContext",
         "JobLogFilter",
         "current_job",
+        "managed",
     ),
     ".errors": (
         "AuthenticationError",

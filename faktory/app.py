@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,11 +17,11 @@ from .callables import is_async, is_generator, place_of
 from .client import Client
 from .context import JobContext, running
 from .delivery import EXIT_TIMEOUT, Delivery, Mode
-from .errors import ConfigurationError, InvalidJob, PushDropped, ServerError
+from .errors import ConfigurationError, InvalidJob
 from .hooks import FailureHook, checked
 from .hooks import run as run_hooks
 from .job import Job
-from .pushing import PushFunction, push_through
+from .pushing import PushFunction, push_all, push_through
 from .registry import Registry, check_around
 from .signature import Signature
 from .slot import fitting_reservation
@@ -35,8 +34,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 G = TypeVar("G", bound=PushFunction)
 H = TypeVar("H", bound=FailureHook)
-
-log: logging.Logger = logging.getLogger("faktory.app")
 
 
 class Declare(Protocol):
@@ -413,29 +410,9 @@ class App:
         """Push many jobs; return the jids, without those that were dropped by an `on_push` function.
 
         Those in a list go through all `on_push` functions before any is sent; others are drawn as they are sent.
-        Raises `ServerError` at the end when some were refused.
+        Raises `ServerError` at the end when some were refused. What it raises tells by `stored` what was stored.
         """
-        jids: list[str] = []
-        kept: list[Job] = []
-
-        def keep(job: Job) -> str:
-            kept.append(job)
-            return job.jid
-
-        def through() -> Iterator[Job]:
-            for job in jobs:
-                try:
-                    jids.append(self._pushed(job, keep))
-                except PushDropped as exc:
-                    log.info("job %a (%a): %s", job.jid, job.jobtype, exc)
-                else:
-                    yield kept.pop()
-
-        refused = self._delivery.push_many(list(through()) if isinstance(jobs, list) else through())
-        if refused:
-            jid, reason = next(iter(refused.items()))
-            raise ServerError("ERR", f"{len(refused)} of {len(jids)} jobs were refused; {jid}: {reason}")
-        return jids
+        return push_all(jobs, self._pushed, self._delivery.push_many)
 
     def push_again(self, again: Job, job: Job, exc: BaseException) -> bool:
         """Push a copy of a job that runs just now, which its exception has asked for; False when there is no later."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import override
 from .errors import ConfigurationError
 from .job import Job
 from .ticking import monotonic
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 log: logging.Logger = logging.getLogger("faktory.background")
 
@@ -22,6 +28,8 @@ T = TypeVar("T")
 
 THREADS = 10
 """Jobs that run at a time."""
+_PUSHERS = 32
+"""Awaited calls that block at a time."""
 
 
 class Background:
@@ -119,8 +127,23 @@ class Background:
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Await a call that blocks, in a thread of the loop that runs: trio's or asyncio's."""
     trio: Any = sys.modules.get("trio")  # whoever runs it has imported it
+    call = partial(function, *args, **kwargs)
     if trio is not None and trio.lowlevel.in_trio_run():
-        return cast(T, await trio.to_thread.run_sync(lambda: function(*args, **kwargs)))
+        return cast(T, await trio.to_thread.run_sync(call, limiter=trio.CapacityLimiter(1)))
     import asyncio
 
-    return await asyncio.to_thread(function, *args, **kwargs)
+    # In threads of our own: the loop's may all be busy, with what takes long.
+    return await asyncio.get_running_loop().run_in_executor(_executor(), copy_context().run, call)
+
+
+def _executor() -> ThreadPoolExecutor:
+    pid = os.getpid()  # threads do not survive a fork
+    found = _executors.get(pid)
+    if found is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        found = _executors.setdefault(pid, ThreadPoolExecutor(_PUSHERS, thread_name_prefix="aenqueue"))
+    return found
+
+
+_executors: dict[int, ThreadPoolExecutor] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeVar
 
@@ -64,6 +64,20 @@ def current_job() -> Job | None:
     """Return the job that the calling code runs in; None outside of jobs."""
     run = running.get()
     return None if run is None else run.job
+
+
+def managed(kind: type[T]) -> T:
+    """Return the managed value of a type, in any code that a job runs; see `App.manage` and `ConsumerBuilder.manage`.
+
+    Raises `ConfigurationError` outside of jobs, and for a type that nobody manages.
+    """
+    run = running.get()
+    if run is None:
+        raise ConfigurationError(
+            f"faktory.managed({kind.__qualname__}) is for code that a job runs, and no job runs here; use "
+            "consumer.get(...), or make the value yourself"
+        )
+    return run.managed.get(kind)
 
 
 class JobContext:
@@ -138,7 +152,7 @@ class JobContext:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger of the function's module, whose records carry `jid`, `jobtype`, `queue` and `attempt`."""
-        return logging.LoggerAdapter(logging.getLogger(self._logger), facts_of(self._run.job))
+        return _JobLogger(logging.getLogger(self._logger), facts_of(self._run.job))
 
     @property
     def batch(self) -> Batch:
@@ -155,6 +169,15 @@ class JobContext:
 
     def __repr__(self) -> str:
         return f"<JobContext {self.job.jobtype!a} jid={self.jid!a} attempt={self.attempt}>"
+
+
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the job's facts to what a call gives as `extra`, which the adapter of Python 3.11 would replace."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Return what is logged."""
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
 
 
 class JobLogFilter(logging.Filter):

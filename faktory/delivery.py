@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
-from functools import partial
+from types import ModuleType
 from typing import Any, Final, Literal, Protocol
 
 from . import foreground, override
 from .address import Address
 from .background import Background
-from .callables import is_async
+from .callables import forget, is_awaitable
 from .chain import Skipped
 from .client import Client
 from .commands import encode_job
@@ -39,6 +41,8 @@ class Runnable(Protocol):
 
     @property
     def timeout(self) -> float | None: ...
+
+    function: Callable[..., Any]
 
 
 class Delivery:
@@ -155,7 +159,9 @@ class Delivery:
         handler = typed.__faktory_handler__
         token = running.set(Run(job, monotonic() + time_limit(job.reservation, typed.timeout), self._managed))
         try:
-            result = _run_async(job, partial(handler, job)) if is_async(handler) else handler(job)
+            result = handler(job)
+            if is_awaitable(result):
+                result = _run_async(job, typed.function, result)
             if isinstance(result, Skipped):
                 log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, result.by)
                 return None
@@ -203,11 +209,27 @@ def _checked_mode(mode: Mode | str, what: str) -> Mode:
     raise ConfigurationError(f"{what} must be queue, foreground or background, got {mode!a:.60}")
 
 
-def _run_async(job: Job, call: Callable[[], Any]) -> Any:
+def _run_async(job: Job, function: Any, result: Any) -> Any:
+    """Await a job's result on a loop of its own: trio's, if the job's module uses trio and not asyncio."""
     import asyncio
 
-    if asyncio._get_running_loop() is not None:
-        raise ConfigurationError(
-            f"the async job {job.jobtype!a} cannot be run at once from a running event loop; await its aenqueue"
-        )
-    return asyncio.run(call())
+    async def awaited() -> Any:
+        return await result
+
+    known = list(getattr(inspect.unwrap(function), "__globals__", {}).values())
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and _are_of("trio", known) and not _are_of("asyncio", known):
+        if not trio.lowlevel.in_trio_run():
+            return trio.run(awaited)
+    elif asyncio._get_running_loop() is None:
+        return asyncio.run(awaited())
+    forget(result)
+    raise ConfigurationError(
+        f"the async job {job.jobtype!a} cannot be run at once from a running event loop; await its aenqueue"
+    )
+
+
+def _are_of(package: str, values: list[Any]) -> bool:
+    """Tell whether some of a module's values are a package, or come from it."""
+    names = (value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "") for value in values)
+    return any(isinstance(name, str) and name.split(".")[0] == package for name in names)

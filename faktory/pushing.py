@@ -1,12 +1,17 @@
-"""The `on_push` functions around a push: a jid is returned only for a job that was delivered. Pure."""
+"""The `on_push` functions around a push: a jid is returned only for a job that was delivered. Pure but for the log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from .callables import place_of
-from .errors import ConfigurationError
+from .errors import ConfigurationError, PushDropped, ServerError
 from .job import Job
+from .options import BULK_SIZE
+
+log: logging.Logger = logging.getLogger("faktory.app")
 
 PushFunction = Callable[[Job, Callable[..., str]], str]
 """Called as `fn(job, call_next)` around a push; returns what `call_next()` does, or raises `PushDropped`."""
@@ -48,3 +53,47 @@ def push_through(functions: Sequence[PushFunction], job: Job, deliver: Callable[
             "pushed; call it, or raise faktory.PushDropped to drop the job on purpose"
         )
     return jid
+
+
+def push_all(
+    jobs: Iterable[Job],
+    through: Callable[[Job, Callable[[Job], str]], str],
+    send: Callable[[list[Job]], dict[str, str]],
+) -> list[str]:
+    """Send jobs, each taken `through` its functions; return the jids of those stored, without those dropped.
+
+    A list goes through as a whole before any is sent; other jobs are drawn as they are sent, 1,000 at a time. `send`
+    returns the refused ones, jid to reason. Raises `ServerError` at the end when some were refused; whatever it raises
+    has an attribute `stored`, the jids stored until then.
+    """
+    stored: list[str] = []
+    refused: dict[str, str] = {}
+    kept: list[Job] = []
+
+    def keep(job: Job) -> str:
+        kept.append(job)
+        return job.jid
+
+    def gone_through() -> Iterator[Job]:
+        for job in jobs:
+            try:
+                through(job, keep)
+            except PushDropped as exc:
+                log.info("job %a (%a): %s", job.jid, job.jobtype, exc)
+            else:
+                yield kept.pop()
+
+    try:
+        source = iter(list(gone_through())) if isinstance(jobs, list) else gone_through()
+        while chunk := list(islice(source, BULK_SIZE)):
+            found = send(chunk)
+            refused.update(found)
+            stored += [job.jid for job in chunk if job.jid not in found]
+        if refused:
+            jid, reason = next(iter(refused.items()))
+            total = len(refused) + len(stored)
+            raise ServerError("ERR", f"{len(refused)} of {total} jobs were refused; {jid}: {reason}")
+    except Exception as exc:
+        exc.stored = tuple(stored)  # type: ignore[attr-defined]
+        raise
+    return stored

@@ -157,7 +157,8 @@ class TypedJob(Generic[P, R]):
         """Push a job for each tuple of arguments, 1,000 at a time; return the jids.
 
         Those in a list or tuple are all checked before any is sent; others are drawn as they are sent. Raises
-        `ServerError` at the end when the server has refused some.
+        `ServerError` at the end when the server has refused some. Whatever it raises while it sends has the jids of the
+        jobs stored before in an attribute `stored`.
         """
         jobs = (self._job(_checked_call(args), {}, None) for args in calls)
         return self._door.push_many(list(jobs) if isinstance(calls, (list, tuple)) else jobs)
@@ -165,6 +166,18 @@ class TypedJob(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Async twin of `enqueue`, under asyncio and trio: the push itself happens in a thread."""
         return await self._door.apush(self.to_job(*args, **kwargs))
+
+    async def aenqueue_in(self, delay: timedelta | float, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Async twin of `enqueue_in`."""
+        return await self._door.apush(self._job(args, kwargs, delay))
+
+    async def aenqueue_at(self, when: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Async twin of `enqueue_at`."""
+        return await self._door.apush(self._job(args, kwargs, when))
+
+    async def aenqueue_many(self, calls: Iterable[tuple[Any, ...]]) -> list[str]:
+        """Async twin of `enqueue_many`; what is no list or tuple is drawn in a thread."""
+        return await in_thread(self.enqueue_many, calls)
 
     def to_job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Return the job without pushing it: for a batch, its callbacks, or `Client.push_bulk`."""

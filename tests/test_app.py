@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import faktory
 from faktory import (
@@ -1153,3 +1154,89 @@ def test_a_time_limit_that_a_given_reservation_contradicts_is_refused() -> None:
 
         @App().job(timeout=3600, reserve_for=600)
         def long() -> None: ...
+
+
+# -- awaited pushes, and lists that break off -----------------------------------------------------------------------
+
+
+def test_every_push_can_be_awaited(app: App, server: Server) -> None:
+    @app.job
+    def work(a: int) -> None: ...
+
+    async def main() -> list[str]:
+        soon = await work.aenqueue_in(60, 1)
+        late = await work.aenqueue_at(datetime.now(UTC) + timedelta(hours=1), 2)
+        return [soon, late, *await work.aenqueue_many([(3,), (4,)])]
+
+    jids = asyncio.run(main())
+    assert [job.jid for job in (*server.scheduled, *server.queue("default"))] == jids
+
+
+def test_an_awaited_push_does_not_wait_for_what_fills_the_loops_threads(app: App, server: Server) -> None:
+    """27.16."""
+    go_on = threading.Event()
+
+    @app.job
+    def work() -> None: ...
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        busy = [loop.run_in_executor(None, go_on.wait, 20) for _ in range(40)]
+        await asyncio.wait_for(work.aenqueue(), 10)
+        go_on.set()
+        await asyncio.gather(*busy)
+
+    asyncio.run(main())
+    assert len(server.queue("default")) == 1
+
+
+def test_what_breaks_off_a_list_tells_what_was_stored(app: App, server: Server) -> None:
+    """27.9: all of a list goes through `on_push` before any is sent; of others, the error has the jids."""
+    sent = 0
+
+    @app.on_push
+    def count(job: Job, call_next: Callable[[], str]) -> str:
+        nonlocal sent
+        sent += 1
+        if sent == 2500:
+            raise OSError("no more")
+        return call_next()
+
+    @app.job
+    def work(a: int) -> None: ...
+
+    with pytest.raises(OSError, match="no more") as broken:
+        work.enqueue_many([(n,) for n in range(3000)])
+    assert broken.value.stored == ()  # type: ignore[attr-defined]
+    assert server.queues == {}
+    sent = 0
+    with pytest.raises(OSError, match="no more") as broken:
+        work.enqueue_many((n,) for n in range(3000))
+    stored = [job.jid for job in server.queue("default")]
+    assert len(stored) == 2000
+    assert list(broken.value.stored) == stored  # type: ignore[attr-defined]
+
+
+def test_a_job_that_uses_trio_runs_without_a_server() -> None:
+    """27.7: at once, in a thread, and awaited under either loop."""
+    source = (
+        "import faktory, trio\nran = []\nasync def work(n: int) -> None:\n    await trio.sleep(0)\n    ran.append(n)\n"
+    )
+    names: dict[str, Any] = {"__name__": "trio_jobs"}
+    exec(compile(source, "/trio_jobs.py", "exec"), names)
+    for mode in ("foreground", "background"):
+        app = App(mode=mode)
+        job = app.job(names["work"])
+        job.enqueue(1)
+        trio.run(job.aenqueue, 2)
+        asyncio.run(job.aenqueue(3))
+        app.close()
+        assert sorted(names["ran"]) == [1, 2, 3]
+        names["ran"].clear()
+
+    async def main() -> None:
+        app = App(mode="foreground")
+        with pytest.raises(ConfigurationError, match="await its aenqueue"):
+            app.job(names["work"]).enqueue(4)
+
+    trio.run(main)

@@ -58,7 +58,7 @@ LAW: dict[str, set[str]] = {
     "queues": set(),
     "callables": set(),
     "chain": {"callables"},
-    "pushing": {"callables", "job"},
+    "pushing": {"callables", "job", "options"},
     "again": {"job", "options"},
     "registry": {"callables", "chain", "job"},
     "blotting": set(),
@@ -190,7 +190,7 @@ OWNERS: dict[str, set[str]] = {
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
         "blotting", "connection", "hooks", "values", "isolation", "crew", "shift", "worker", "heart", "outage",
-        "consumer", "server", "cli", "aio", "context", "app", "background", "foreground", "delivery", "settling",
+        "consumer", "server", "cli", "aio", "context", "pushing", "background", "foreground", "delivery", "settling",
         "signals", "logs",
     },
     "argparse": {"cli"},

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import faktory
 from faktory import (
     Client,
     ConfigurationError,
@@ -156,5 +157,28 @@ def test_every_record_made_during_a_job_can_carry_its_facts() -> None:
     token = running.set(run)
     try:
         assert facts() == (run.job.jid, "work", "low", 1)
+    finally:
+        running.reset(token)
+
+
+def test_the_logger_keeps_what_a_call_adds(caplog: pytest.LogCaptureFixture) -> None:
+    """27.8: the adapter of Python 3.11 replaces it."""
+    job = Job("work")
+    ctx = JobContext(Run(job, 0.0, Managed()), None, "shop")
+    with caplog.at_level("INFO"):
+        ctx.log.info("paid %s", "well", extra={"order": 7})
+    (record,) = caplog.records
+    assert (record.order, record.jid, record.name) == (7, job.jid, "shop")  # type: ignore[attr-defined]
+
+
+def test_managed_values_are_there_for_any_code_of_a_job() -> None:
+    """15.1."""
+    values = Managed()
+    values.add(dict, lambda: {"a": 1})
+    with pytest.raises(ConfigurationError, match=r"faktory.managed\(dict\) is for code that a job runs"):
+        faktory.managed(dict)
+    token = running.set(Run(Job("work"), 0.0, values))
+    try:
+        assert faktory.managed(dict) is values.get(dict)
     finally:
         running.reset(token)

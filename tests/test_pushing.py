@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from faktory.callables import place_of
-from faktory.errors import ConfigurationError, ConnectionLost, PushDropped
+from faktory.errors import ConfigurationError, ConnectionLost, PushDropped, ServerError
 from faktory.job import Job
-from faktory.pushing import PushFunction, push_through
+from faktory.pushing import PushFunction, push_all, push_through
 
 Next = Callable[..., str]
 
@@ -127,3 +127,43 @@ def test_a_function_may_raise_another_error_in_its_place() -> None:
 
     with pytest.raises(PushDropped, match="kept in a table"):
         push_through([told], Job("work"), Sink(ConnectionLost("gone")))
+
+
+# -- many -----------------------------------------------------------------------------------------------------------
+
+
+def through(job: Job, deliver: Callable[[Job], str]) -> str:
+    if job.args == ["drop"]:
+        raise PushDropped("unlucky")
+    if job.args == ["break"]:
+        raise OSError("no more")
+    return deliver(job)
+
+
+def test_many_jobs_are_sent_a_thousand_at_a_time_without_those_dropped() -> None:
+    sent: list[int] = []
+
+    def send(chunk: list[Job]) -> dict[str, str]:
+        sent.append(len(chunk))
+        return {}
+
+    jobs = [Job("work", [n]) for n in range(2500)]
+    assert push_all([*jobs, Job("work", ["drop"])], through, send) == [job.jid for job in jobs]
+    assert push_all(iter(jobs[:5]), through, send) == [job.jid for job in jobs[:5]]
+    assert sent == [1000, 1000, 500, 5]
+
+
+def test_what_ends_it_tells_what_was_stored() -> None:
+    def send(chunk: list[Job]) -> dict[str, str]:
+        return {job.jid: "no" for job in chunk if job.args == [1]}
+
+    jobs = [Job("work", [n]) for n in range(1003)]
+    with pytest.raises(ServerError, match="1 of 1003 jobs were refused") as refused:
+        push_all(jobs, through, send)
+    assert len(refused.value.stored) == 1002  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="no more") as broken:
+        push_all([*jobs, Job("work", ["break"])], through, send)
+    assert broken.value.stored == ()  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="no more") as broken:
+        push_all(iter([*jobs, Job("work", ["break"])]), through, send)
+    assert len(broken.value.stored) == 999  # type: ignore[attr-defined]

@@ -70,6 +70,10 @@ async def awaited(ctx: JobContext) -> None:
     assert_type(await bare.aenqueue(7), str)
     assert_type(await welcome.using(queue="low").aenqueue(7, Template.PLAIN), str)
     assert_type(await later(5), str)
+    assert_type(await bare.aenqueue_in(60, 7, note="a"), str)
+    assert_type(await bare.aenqueue_at(datetime.now(UTC), 7), str)
+    assert_type(await bare.aenqueue_many([(1,), (2,)]), list[str])
+    assert_type(faktory.managed(Database), Database)
     welcome(ctx, 7)
     welcome(ctx, 7, Template.PLAIN)
 
@@ -105,6 +109,12 @@ app.job(queue=5)  # type: ignore[call-overload]
 async def awaited_wrongly(ctx: JobContext) -> None:
     await bare.aenqueue("7")  # type: ignore[arg-type]
     await bare.aenqueue()  # type: ignore[call-arg]
+    await bare.aenqueue_in(60, "7")  # type: ignore[arg-type]
+    await bare.aenqueue_in("60", 7)  # type: ignore[arg-type]
+    await bare.aenqueue_at(60, 7)  # type: ignore[arg-type]
+    await welcome.aenqueue_at(datetime.now(UTC))  # type: ignore[call-arg]
+    await bare.aenqueue_many([1])  # type: ignore[list-item]
+    faktory.managed(5)  # type: ignore[arg-type]
     await welcome.aenqueue(ctx, 7)  # type: ignore[arg-type]
     await welcome.using(retry=1).aenqueue("7")  # type: ignore[arg-type]
     welcome(ctx, "7")  # type: ignore[arg-type]
