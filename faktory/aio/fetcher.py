@@ -102,6 +102,7 @@ class Fetcher:
 
     async def _step(self) -> bool:
         crew = self._crew
+        self._runner.end_copy()
         step = crew.next_step(self)
         if step is Step.END:
             return False

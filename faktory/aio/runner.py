@@ -38,6 +38,12 @@ class Runner:
         self._shift = shift
         self._hooks = hooks
         self._group = group
+        self._pid = os.getpid()
+
+    def end_copy(self, error: BaseException | None = None) -> None:
+        """End this process if a job has forked it, and it goes on in here with all that it has copied."""
+        if os.getpid() != self._pid:
+            end_copy(error)
 
     def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None) -> None:
         """Start a job that a handler is registered for; `child` is ready to run it, if children do."""
@@ -62,6 +68,7 @@ class Runner:
         crew, job = self._crew, work.job
         running.set(work.run)  # for the hooks, too; the task is the job's own
         error = await work.call(handler, is_in_time=is_in_time)
+        self.end_copy(error)
         told: BaseException | None = None
         try:
             if error is not None:
