@@ -207,7 +207,7 @@ def test_a_large_reply_goes_on_as_long_as_it_flows(loop: Loop, server: Server) -
 
     async def main(proxy: Proxy) -> None:
         identity = Identity("box", 1, "wid-12345678")
-        async with await loop.Connection.open(proxy.url, identity=identity, timeout=0.4) as connection:
+        async with await loop.Connection.open(proxy.url, identity=identity, timeout=0.8) as connection:
             job = await connection.call(Fetch(["default"]))
             assert job is not None
             assert len(job.args[0]) == 800_000
@@ -215,7 +215,7 @@ def test_a_large_reply_goes_on_as_long_as_it_flows(loop: Loop, server: Server) -
     with Client(server.url) as client:
         client.push(Job("work", ["x" * 800_000]))
     with Proxy(server.port) as proxy:
-        proxy.bandwidth = 500_000
+        proxy.bandwidth = 400_000
         loop.run(lambda: main(proxy))
 
 

@@ -131,26 +131,33 @@ def test_a_caller_gives_up_when_none_comes_free(counted: Counted, monkeypatch: p
         connection.call(Info())
 
 
-@pytest.mark.slow
 def test_who_waits_is_served_in_turn(server: Server) -> None:
-    """T13: no thread gets a second connection while another waits for its first."""
-    pushes = [0] * 6
-    stop = threading.Event()
+    """T13: who gives a connection back, and wants one at once, comes behind those who wait."""
+    served: list[str] = []
+    go_on = threading.Event()
 
-    def push(number: int) -> None:
-        while not stop.is_set():
-            client.push(Job("work"))
-            pushes[number] += 1
+    def use(name: str) -> None:
+        with pool.lend():
+            served.append(name)
+            go_on.wait(20)
 
-    with Client(server.url, pool_size=2) as client:
-        threads = [threading.Thread(target=push, args=[number]) for number in range(6)]
-        for thread in threads:
-            thread.start()
-        until(lambda: sum(pushes) > 600)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert min(pushes) > 0.7 * max(pushes), pushes
+    def line_up(name: str, waiting: int) -> threading.Thread:
+        thread = threading.Thread(target=use, args=[name])
+        thread.start()
+        until(lambda: len(pool._queue) == waiting)
+        return thread
+
+    pool = Counted(server, 1).pool
+    with pool.lend():
+        threads = [line_up(name, waiting) for waiting, name in enumerate(("first", "second", "third"), 1)]
+    until(lambda: len(pool._queue) == 2)
+    assert not pool._idle, "the place was handed over"
+    threads.append(line_up("again", 3))
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert served == ["first", "second", "third", "again"]
+    pool.close()
 
 
 def test_a_thread_that_would_wait_for_itself_is_told_at_once(counted: Counted) -> None:
