@@ -44,14 +44,20 @@ def push(server: Server, count: int) -> None:
 def test_outcomes_that_are_refused_for_a_while_are_confirmed_in_the_end(
     front: Front, quick: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """J5: a proxy, or the server's storage, fails for 0.3 s; no job that ends in that time is given up."""
+    """J5: a proxy, or the server's storage, fails for a while; no job that ends in that time is given up."""
     push(quick, 40)
     faults = [quick.faults.refuse(command, times=None) for command in ("ACK", "FAIL")]
-    threading.Timer(0.3, quick.faults.clear).start()
+
+    def heal() -> None:
+        until(lambda: all(fault.struck >= 30 for fault in faults))  # some twice
+        quick.faults.clear()
+
+    healing = threading.Thread(target=heal)
+    healing.start()
     summary = front.drain(builder(), quick.url, ["default"])
+    healing.join(20)
     assert (summary.succeeded, summary.failed, summary.unreported) == (20, 20, 0)
     assert (len(quick.working), len(quick.retries)) == (0, 20)
-    assert all(fault.struck >= 20 for fault in faults)
     assert "gave up" not in caplog.text
     assert caplog.text.count("the server refuses outcomes for now") == 1
 
