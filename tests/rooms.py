@@ -84,7 +84,7 @@ ROOMS: list[Room] = [
     Room("heart", ("tests/test_heart.py", *_THREADS)),
     Room("dialler", ("tests/test_dialler.py", *_THREADS)),
     Room("outage", ("tests/test_outage.py", "tests/test_dialler.py")),
-    Room("consumer", (*_THREADS, "tests/faults/test_processes.py")),
+    Room("consumer", (*_THREADS, "tests/contract/test_process.py", "tests/faults/test_processes.py")),
     Room("hooks", ("tests/test_hooks.py", "tests/test_consumer.py")),
     Room("ticking", ("tests/test_ticking.py",)),
     Room("values", ("tests/test_values.py",)),

@@ -426,3 +426,18 @@ def test_middleware_wraps_the_handler_outermost_first(front: Front, backend: Bac
     )
     assert front.start(builder, backend.url, [backend.queue]).wait() == 0
     assert seen == ["outer in", "inner in", "job", "inner out", "outer out"]
+
+
+def test_stop_when_is_asked_after_a_fetch_without_a_job_too(front: Front, backend: Backend) -> None:
+    """An idle worker may be told to end."""
+    wanted = threading.Event()
+    run = front.start(
+        ConsumerBuilder().register("work", raise_odd).stop_when(wanted.is_set), backend.url, [backend.queue]
+    )
+    backend.settle()
+    wanted.set()
+    if backend.embedded is not None:
+        backend.hurry()
+    started = time.monotonic()
+    assert run.wait() == 0
+    assert time.monotonic() - started < 6
