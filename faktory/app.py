@@ -23,7 +23,7 @@ from .hooks import run as run_hooks
 from .job import Job
 from .pushing import PushFunction, push_all, push_through
 from .registry import Registry, check_around
-from .signature import Signature
+from .signature import Signature, silent_changes
 from .slot import fitting_reservation
 from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
 from .values import Factory, Managed
@@ -100,6 +100,7 @@ class App:
         retry_on: tuple[type[Exception], ...] = (),
         discard_on: tuple[type[Exception], ...] = (),
         needs: tuple[type[Any], ...] = (),
+        by_name: bool = False,
     ) -> Declare: ...
 
     def job(
@@ -120,6 +121,7 @@ class App:
         retry_on: tuple[type[Exception], ...] = (),
         discard_on: tuple[type[Exception], ...] = (),
         needs: tuple[type[Any], ...] = (),
+        by_name: bool = False,
     ) -> Any:
         """Declare a function as a job. Its name is the job type, unless `name` says otherwise.
 
@@ -128,6 +130,8 @@ class App:
         * `retry_on`: exceptions after which a copy is pushed as `Retry` does, up to the job's `retry`, instead of a
           FAIL. `discard_on`: exceptions that count as `Discard`.
         * `needs`: types that `ctx.get` is going to ask for; one that is not managed is refused by `consumer`.
+        * `by_name`: arguments travel as one object instead of a list, so that parameters may change places and new ones
+          with defaults may come anywhere; jobs pushed by position before are understood, too. See `check_compatible`.
 
         Raises `ConfigurationError` for a type declared twice, and for parameters that cannot travel.
         """
@@ -138,13 +142,20 @@ class App:
         if fn is None:
 
             def decorate(function: Callable[..., Any]) -> TypedJob[Any, Any]:
-                return self._declare(function, name, options, rules, _local_names(2))
+                return self._declare(function, name, options, rules, _local_names(2), by_name=by_name)
 
             return decorate
-        return self._declare(fn, name, options, rules, _local_names(2))
+        return self._declare(fn, name, options, rules, _local_names(2), by_name=by_name)
 
     def _declare(
-        self, function: Any, name: str | None, options: Options, rules: Rules, names: Mapping[str, Any]
+        self,
+        function: Any,
+        name: str | None,
+        options: Options,
+        rules: Rules,
+        names: Mapping[str, Any],
+        *,
+        by_name: bool,
     ) -> TypedJob[Any, Any]:
         if isinstance(function, TypedJob):
             function = function.function  # declared twice
@@ -161,7 +172,7 @@ class App:
             options = replace(options, reserve_for=fitting_reservation(options.reserve_for, rules.timeout))
         except (InvalidJob, ConfigurationError) as exc:
             raise ConfigurationError(f"the options of the job {jobtype!a}: {exc}") from exc
-        signature = Signature(jobtype, function, JobContext, names)
+        signature = Signature(jobtype, function, JobContext, names, by_name=by_name)
         made: type[TypedJob[Any, Any]] = ContextJob if signature.takes_context else PlainJob
         typed = made(self, jobtype, function, signature, options, rules)
         for app in {app for root in self._roots() for app in root._tree()}:
@@ -256,6 +267,23 @@ class App:
     def jobs(self) -> dict[str, TypedJob[Any, Any]]:
         """The jobs by type, those of included apps too."""
         return {typed.jobtype: typed for typed in self._every()}
+
+    def signatures(self) -> dict[str, dict[str, Any]]:
+        """Return how the arguments of each job travel, as JSON to keep beside the code for `check_compatible`."""
+        return {
+            typed.jobtype: {"by_name": typed.signature.by_name, "parameters": typed.signature.parameters}
+            for typed in self._every()
+        }
+
+    def check_compatible(self, before: Mapping[str, Mapping[str, Any]]) -> None:
+        """Compare with what `signatures` returned for the code that has pushed the jobs that still wait.
+
+        Raises `ConfigurationError` for changes that would give such jobs wrong values without a word: arguments that
+        travel by position and have changed places. For a test that fails a build.
+        """
+        changes = silent_changes(before, self.signatures())
+        if changes:
+            raise ConfigurationError(f"jobs that wait would get wrong values: {'; '.join(changes)}")
 
     def _job_of_type(self, jobtype: str) -> TypedJob[Any, Any]:
         return self.jobs[jobtype]

@@ -33,12 +33,20 @@ class Signature:
     """The parameters of one function; the converters are made when they are first needed.
 
     `context` is a type: a first parameter annotated with it is no argument of the job. `names` are the local names
-    that annotations may use. Raises `ConfigurationError` for parameters that a job cannot have.
+    that annotations may use. With `by_name` arguments travel as one object, from parameter to value. Raises
+    `ConfigurationError` for parameters that a job cannot have.
     """
 
     def __init__(
-        self, jobtype: str, function: Callable[..., Any], context: type[Any], names: Mapping[str, Any] | None = None
+        self,
+        jobtype: str,
+        function: Callable[..., Any],
+        context: type[Any],
+        names: Mapping[str, Any] | None = None,
+        *,
+        by_name: bool = False,
     ) -> None:
+        self.by_name: bool = by_name
         self._jobtype = jobtype
         self._function = function
         self._names = dict(names or {})
@@ -74,6 +82,11 @@ class Signature:
             parameter.default,
             parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
         )
+        if self.by_name and not found.can_be_named:
+            raise ConfigurationError(
+                f"the job {self._jobtype!a} has the parameter {parameter.name}, whose argument has no name to travel "
+                "by; leave out by_name"
+            )
         if parameter.kind is parameter.VAR_POSITIONAL:
             self._rest = found
         else:
@@ -122,8 +135,15 @@ class Signature:
 
     # -- calls to args ------------------------------------------------------------------------------------------
 
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the parameters, in their order."""
+        return [parameter.name for parameter in self._positional]
+
     def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """Return what a call's arguments become in the job. Raises `InvalidJob`, and TypeError for a wrong call."""
+        if self.by_name:
+            return [self._named(args, kwargs)]
         converters = self._converters or self.check()
         values = list(args)
         if kwargs or not self._required <= len(values) <= len(converters):
@@ -134,6 +154,19 @@ class Signature:
                 found.append(converter.dump(value))  # how many there are tells which one is bad
         except (BadValue, RecursionError) as exc:
             raise self._refused(exc, len(found)) from None
+        return found
+
+    def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a call's arguments by name; defaults are left to the worker's own."""
+        self._bound(list(args), kwargs)  # for its refusals
+        given = dict(zip(self.parameters, args, strict=False)) | dict(kwargs)
+        found: dict[str, Any] = {}
+        for parameter, converter in zip(self._positional, self.check(), strict=True):
+            if parameter.name in given:
+                try:
+                    found[parameter.name] = converter.dump(given[parameter.name])
+                except (BadValue, RecursionError) as exc:
+                    raise self._refused(exc, parameter.name) from None
         return found
 
     def _bound(self, values: list[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -163,6 +196,8 @@ class Signature:
         """Return the arguments to call the function with. Raises `InvalidJob`."""
         converters = self._converters or self.check()
         count = len(args)
+        if self.by_name and count == 1 and type(args[0]) is dict and self._may_be_named(args[0], converters):
+            return self._load_named(args[0], converters)
         if count == len(converters) and tuple(map(type, args)) == self._plain:
             return args  # nothing to convert: the common case
         if not self._required <= count or (count > len(converters) and self._rest is None):
@@ -177,18 +212,44 @@ class Signature:
             raise self._refused(exc, len(found)) from (exc.__cause__ if isinstance(exc, BadValue) else None)
         return found
 
+    def _may_be_named(self, given: dict[str, Any], converters: list[Converter]) -> bool:
+        """Tell an object of names from a job that was pushed by position, before `by_name`, with an object."""
+        takes_object = bool(converters) and dict in converters[0].forms
+        return not takes_object or given.keys() <= set(self.parameters)
+
+    def _load_named(self, given: dict[str, Any], converters: list[Converter]) -> list[Any]:
+        unknown = given.keys() - set(self.parameters)
+        if unknown:
+            raise InvalidJob(f"the job {self._jobtype!a} takes no argument named {min(unknown)!a:.80}")
+        found: list[Any] = []
+        for parameter, converter in zip(self._positional, converters, strict=True):
+            if parameter.name in given:
+                try:
+                    found.append(converter.load(given[parameter.name]))
+                except (BadValue, RecursionError) as exc:
+                    raise self._refused(exc, parameter.name) from None
+            elif parameter.default is _MISSING:
+                raise InvalidJob(f"the job {self._jobtype!a} misses the argument {parameter.name!a}")
+            else:
+                found.append(parameter.default)
+        return found
+
     def _for_each(self, converters: list[Converter], count: int) -> list[Converter]:
         """Return a converter for each of so many values."""
         if count <= len(converters) or self._rest_converter is None:
             return converters[:count]
         return converters + [self._rest_converter] * (count - len(converters))
 
-    def _refused(self, exc: BadValue | RecursionError, index: int) -> InvalidJob:
-        parameter = self._positional[index] if index < len(self._positional) else self._rest
-        where = f"the argument {parameter.name!a} of {self._jobtype!a}" if parameter is not None else self._jobtype
+    def _refused(self, exc: BadValue | RecursionError, at: int | str) -> InvalidJob:
+        if isinstance(at, str):
+            path, name = f"args[0].{at}", at
+        else:
+            parameter = self._positional[at] if at < len(self._positional) else self._rest
+            path, name = f"args[{at}]", "" if parameter is None else parameter.name
+        where = f"the argument {name!a} of {self._jobtype!a}" if name else self._jobtype
         if isinstance(exc, BadValue):
-            return InvalidJob(f"{exc.told(f'args[{index}]')}; it is {where}")
-        return InvalidJob(f"args[{index}] is nested deeper than the stack has room; it is {where}")
+            return InvalidJob(f"{exc.told(path)}; it is {where}")
+        return InvalidJob(f"{path} is nested deeper than the stack has room; it is {where}")
 
 
 def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -206,3 +267,23 @@ def _plain_function(function: Callable[..., Any]) -> Any:
     if hasattr(found, "__globals__") or isinstance(found, type):
         return found
     return getattr(type(found), "__call__", found)  # noqa: B004  # its code is wanted
+
+
+def silent_changes(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what has changed between two `App.signatures` so that jobs pushed before would get others' values.
+
+    A parameter at the same place under a name that was not there has been renamed, which is safe.
+    """
+    changes: list[str] = []
+    for jobtype, old in before.items():
+        new = after.get(jobtype)
+        if new is None or old["by_name"]:
+            continue
+        places = {name: place for place, name in enumerate(new["parameters"])}
+        changes += [
+            f"the argument {name!a} of {jobtype!a} was number {place + 1} and is number {places[name] + 1}; move it "
+            "back, or give the job another name="
+            for place, name in enumerate(old["parameters"])
+            if places.get(name, place) != place
+        ]
+    return changes

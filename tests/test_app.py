@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -1240,3 +1241,36 @@ def test_a_job_that_uses_trio_runs_without_a_server() -> None:
             app.job(names["work"]).enqueue(4)
 
     trio.run(main)
+
+
+# -- deploys --------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_may_travel_by_name(app: App, server: Server) -> None:
+    """27.5."""
+    got: list[tuple[int, Order]] = []
+
+    @app.job(by_name=True)
+    def buy(user: int, order: Order, note: str = "") -> None:
+        got.append((user, order))
+
+    order = Order([Item("a", Decimal("1.50"))])
+    buy.enqueue(7, order)
+    (job,) = server.queue("default")
+    assert job.args == [{"user": 7, "order": {"items": [{"name": "a", "price": "1.50"}]}}]
+    buy.enqueue_many([(8, order)])
+    app.client.push(Job("buy", [9, {"items": []}]))
+    assert drain(app, server).succeeded == 3
+    assert got == [(7, order), (8, order), (9, Order([]))]
+
+
+def test_a_build_can_be_failed_for_arguments_that_change_places() -> None:
+    before, after, named = App(), App(), App()
+    before.job(name="pay")(lambda user, amount: None)
+    after.job(name="pay")(lambda amount, user: None)
+    named.job(name="pay", by_name=True)(lambda amount, user: None)
+    snapshot = json.loads(json.dumps(before.signatures()))
+    before.check_compatible(snapshot)
+    with pytest.raises(ConfigurationError, match="'user' of 'pay' was number 1 and is number 2; move it back"):
+        after.check_compatible(snapshot)
+    after.check_compatible(named.signatures())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from faktory.errors import ConfigurationError, InvalidJob
-from faktory.signature import Signature
+from faktory.signature import Signature, silent_changes
 
 if TYPE_CHECKING:
     from faktory.context import JobContext
@@ -208,3 +209,106 @@ def test_objects_and_partials_have_the_parameters_that_are_left() -> None:
 def test_a_context_without_an_annotation_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="parameter of the job 'work' is called ctx and not annotated"):
         Signature("work", lambda ctx, a: None, Context)
+
+
+# -- old jobs, new code ---------------------------------------------------------------------------------------------
+
+
+def pay(user: int, amount: int) -> Any: ...
+def renamed(customer: int, amount: int) -> Any: ...
+def appended(user: int, amount: int, note: str = "none") -> Any: ...
+def removed(user: int) -> Any: ...
+def retyped(user: int, amount: list[int]) -> Any: ...
+def needing(user: int, amount: int, currency: str) -> Any: ...
+def swapped(amount: int, user: int) -> Any: ...
+def inserted(user: int, currency: int = 978, amount: int = 0) -> Any: ...
+
+
+OLD = (7, 25)
+
+# By position and by name: what the new code gets, None for a failure that is told.
+CHANGES: dict[str, tuple[Any, Any, Any]] = {
+    "nothing": (pay, {"user": 7, "amount": 25}, {"user": 7, "amount": 25}),
+    "rename": (renamed, {"customer": 7, "amount": 25}, None),
+    "append with a default": (
+        appended,
+        {"user": 7, "amount": 25, "note": "none"},
+        {"user": 7, "amount": 25, "note": "none"},
+    ),
+    "remove": (removed, None, None),
+    "another type": (retyped, None, None),
+    "append without a default": (needing, None, None),
+    "swap": (swapped, {"amount": 7, "user": 25}, {"amount": 25, "user": 7}),
+    "insert with a default": (
+        inserted,
+        {"user": 7, "currency": 25, "amount": 0},
+        {"user": 7, "currency": 978, "amount": 25},
+    ),
+}
+SILENT = ("swap", "insert with a default")
+
+
+def outcome(args: list[Any], function: Any, *, by_name: bool) -> Any:
+    try:
+        found = Signature("pay", function, Context, by_name=by_name).load(args)
+    except InvalidJob:
+        return None
+    bound = inspect.signature(function).bind(*found)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_old_jobs_become_under_new_code(change: str) -> None:
+    """27.5: README says which are safe, loud and silent."""
+    function, by_place, by_name = CHANGES[change]
+    args = Signature("pay", pay, Context).dump(OLD, {})
+    assert outcome(args, function, by_name=False) == by_place
+    named = Signature("pay", pay, Context, by_name=True)
+    assert outcome(named.dump(OLD, {}), function, by_name=True) == by_name
+    assert outcome(args, function, by_name=True) == by_place  # a job from before the switch
+
+    def snapshot(of: Any, *, by_name: bool = False) -> dict[str, Any]:
+        signature = Signature("pay", of, Context, by_name=by_name)
+        return {"pay": {"by_name": signature.by_name, "parameters": signature.parameters}}
+
+    told = silent_changes(snapshot(pay), snapshot(function))
+    assert bool(told) is (change in SILENT)
+    assert all("'pay' was number" in text for text in told)
+    assert silent_changes(snapshot(pay, by_name=True), snapshot(function, by_name=True)) == []
+    assert silent_changes(snapshot(pay), {}) == []
+
+
+def test_by_name_arguments_travel_as_one_object() -> None:
+    signature = Signature("pay", appended, Context, by_name=True)
+    assert signature.dump([7], {"amount": 25}) == [{"user": 7, "amount": 25}]
+    assert signature.dump([7, 25, "x"], {}) == [{"user": 7, "amount": 25, "note": "x"}]
+    assert signature.load([{"amount": 25, "user": 7}]) == [7, 25, "none"]
+    for args, words in (
+        ([{"user": 7}], "misses the argument 'amount'"),
+        ([{"user": 7, "amount": 1, "tip": 2}], "takes no argument named 'tip'"),
+        ([{"user": 7, "amount": "x"}], r"args\[0\].amount must be int, got str; it is the argument 'amount' of 'pay'"),
+    ):
+        with pytest.raises(InvalidJob, match=words):
+            signature.load(args)
+    with pytest.raises(InvalidJob, match=r"args\[0\].amount must be int"):
+        signature.dump([7, "x"], {})
+    with pytest.raises(TypeError, match="misses the argument 'amount'"):
+        signature.dump([7], {})
+
+
+def test_an_object_pushed_by_position_is_not_taken_for_names() -> None:
+    def store(document: dict[str, int]) -> None: ...
+
+    signature = Signature("store", store, Context, by_name=True)
+    assert signature.load([{"a": 1}]) == [{"a": 1}]
+    assert signature.load([{"document": {"a": 1}}]) == [{"a": 1}]
+
+
+def test_what_has_no_name_cannot_travel_by_it() -> None:
+    def many(*names: str) -> None: ...
+    def unnamed(a: int, /) -> None: ...
+
+    for function in (many, unnamed):
+        with pytest.raises(ConfigurationError, match="whose argument has no name to travel by"):
+            Signature("work", function, Context, by_name=True)

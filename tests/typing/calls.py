@@ -35,6 +35,10 @@ def welcome(ctx: JobContext, user_id: int, template: Template = Template.PLAIN) 
     assert_type(ctx.attempt, int)
 
 
+@app.job(by_name=True)
+def named(user_id: int, note: str = "") -> None: ...
+
+
 @app.job
 async def later(n: int) -> str:
     return str(n)
@@ -63,6 +67,8 @@ welcome.enqueue(7, Template.PLAIN)
 welcome.enqueue_in(60, 7, template=Template.PLAIN)
 welcome.using(unique_for=60).enqueue(7)
 later.enqueue(5)
+named.enqueue(7, note="a")
+app.check_compatible(app.signatures())
 many.enqueue("a", "b")
 
 
@@ -101,6 +107,7 @@ welcome.enqueue_in(5, 7, "plain")  # type: ignore[arg-type]
 welcome.using(queue="low").enqueue_at(datetime.now(UTC))  # type: ignore[call-arg]
 welcome(7)  # type: ignore[call-arg, arg-type]
 many.enqueue(1)  # type: ignore[arg-type]
+named.enqueue(7, nte="a")  # type: ignore[call-arg]
 later.enqueue("5")  # type: ignore[arg-type]
 App(mode="later")  # type: ignore[arg-type]
 app.job(queue=5)  # type: ignore[call-overload]
