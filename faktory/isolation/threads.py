@@ -154,6 +154,8 @@ class Interrupter:
 
     def _live(self, inbox: SimpleQueue[Request | None], is_over: threading.Event) -> None:
         """Strike until told to end. The thread's outermost line."""
+        if sys.version_info < (3, 12):
+            sys.settrace(None)  # a traced thread stands still while a strike waits: this one has to end that
         request = inbox.get()
         from . import strike  # slow to import, and needed by no consumer whose jobs keep their limits
 
