@@ -324,9 +324,8 @@ class App:
     def manage(self, kind: type[T], factory: Factory[T]) -> None:
         """Make one value of a type per process when `ctx.get` first asks for it; closed at the end, the last first.
 
-        What the factory gives may be a context manager: then it is entered, and left at the end. For event loops the
-        factory may be async, or give an async context manager; there values are made before the first job that `needs`
-        them, or that does not say what it needs, and beside the loop when the factory is plain.
+        A context manager that the factory gives is entered, and left at the end. On event loops both may be async, and
+        values are made before the first job that `needs` them or does not say, by plain factories beside the loop.
         """
         ancestors = self._ancestors()
         for app in ancestors:
@@ -361,6 +360,7 @@ class App:
 
         add_jobs()
         builder._add_jobs = add_jobs  # those that are declared before it connects
+        builder._queues = lambda: tuple({typed.options.queue: None for typed in root._every()})
         return builder
 
     def _check(self, typed: TypedJob[Any, Any], root: App) -> None:

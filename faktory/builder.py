@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import override
@@ -49,6 +50,7 @@ class ConsumerBuilder:
         self._factories: dict[type[Any], Callable[[], Any]] = {}
         self._locate: Callable[[str | Address | None], Address] = _located  # or an app's own
         self._add_jobs: Callable[[], None] | None = None  # of an app
+        self._queues: Callable[[], tuple[str, ...]] = tuple  # those of an app's jobs
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
@@ -164,8 +166,10 @@ class ConsumerBuilder:
           the child waits for the threads and executors of its jobs and runs what they have registered with `atexit`,
           all within 5 s.
 
-        The environment variables FAKTORY_ISOLATION=process and FAKTORY_PROCESSES=n do the same for a program that does
-        not call this; without the latter there are as many children as `workers`.
+        The environment decides against the program: with FAKTORY_ISOLATION=thread jobs run in threads all the same;
+        FAKTORY_ISOLATION=process and FAKTORY_PROCESSES=n do as this does for a program that does not call it; without
+        the latter there are as many children as `workers`. FAKTORY_MAX_JOBS_PER_CHILD goes before `max_jobs_per_child`.
+        What is said here of children can be said by `on_child_start`, `on_child_stop` and `child_limits`, too.
         """
         if type(n) is not int or not 1 <= n <= 10_000:
             raise ConfigurationError(
@@ -173,9 +177,27 @@ class ConsumerBuilder:
                 "threads"
             )
         self._processes = n
-        self._limits = ChildLimits(max_jobs_per_child, max_rss_mb)
-        self._child_start = [] if on_child_start is None else [_checked_plain(on_child_start)]
-        self._child_stop = [] if on_child_stop is None else [_checked_plain(on_child_stop)]
+        if max_jobs_per_child is not None or max_rss_mb is not None:
+            self.child_limits(max_jobs=max_jobs_per_child, max_rss_mb=max_rss_mb)
+        if on_child_start is not None:
+            self.on_child_start(on_child_start)
+        if on_child_stop is not None:
+            self.on_child_stop(on_child_stop)
+        return self
+
+    def on_child_start(self, fn: Hook) -> Self:
+        """Call `fn()` in each child before its first job, if children run the jobs; see `processes`."""
+        self._child_start.append(_checked_plain(fn))
+        return self
+
+    def on_child_stop(self, fn: Hook) -> Self:
+        """Call `fn()` in each child after its last job, if children run the jobs; see `processes`."""
+        self._child_stop.append(_checked_plain(fn))
+        return self
+
+    def child_limits(self, *, max_jobs: int | None = None, max_rss_mb: int | None = None) -> Self:
+        """Replace a child after so many jobs, or above so much memory, if children run the jobs; None is never."""
+        self._limits = ChildLimits(max_jobs, max_rss_mb)
         return self
 
     def shutdown_timeout(self, seconds: float) -> Self:
@@ -333,28 +355,28 @@ class ConsumerBuilder:
             hostname=local_hostname() if self._hostname is None else self._hostname,
             wid=os.urandom(8).hex() if self._wid is None else self._wid,
             labels=self._labels,
-            workers=(1 if self._workers is None else self._workers) if processes is None else processes,
+            workers=processes or (self._processes or 1 if self._workers is None else self._workers),
+            queues=self._queues(),
             shutdown_timeout=self._shutdown_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
 
     def _children_wanted(self) -> int | None:
         """Return the number of child processes; None for threads."""
-        wanted = os.environ.get("FAKTORY_ISOLATION", "thread")
+        wanted = os.environ.get("FAKTORY_ISOLATION", "thread" if self._processes is None else "process")
         if wanted not in ("thread", "process"):
             raise ConfigurationError(f'FAKTORY_ISOLATION must be "thread" or "process", got {wanted!a:.60}')
+        if wanted == "thread":
+            return None
         if self._processes is not None and self._workers not in (None, self._processes):
             raise ConfigurationError(
                 f"workers({self._workers!a:.60}) and processes({self._processes}) contradict: a child process runs one "
                 "job at a time; leave out workers(...) to run jobs in children, or processes(...) to run them in "
                 "threads"
             )
-        if self._processes is not None or wanted == "thread":
+        if self._processes is not None:
             return self._processes
-        number = os.environ.get("FAKTORY_PROCESSES", str(1 if self._workers is None else self._workers))
-        if not number.isdecimal():
-            raise ConfigurationError(f"FAKTORY_PROCESSES must be an integer from 1 on, got {number!a:.60}")
-        return int(number)
+        return _count_from("FAKTORY_PROCESSES", 1 if self._workers is None else self._workers)
 
     def _start_nursery(self) -> Nursery:
         check_can_isolate()  # before what only POSIX systems can import
@@ -362,7 +384,20 @@ class ConsumerBuilder:
         from .isolation.program import describe
 
         start, stop = tuple(self._child_start), tuple(self._child_stop)
-        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, self._limits))
+        limits = self._limits
+        if (most := _count_from("FAKTORY_MAX_JOBS_PER_CHILD", 0)) > 0:
+            limits = replace(limits, max_jobs=most)
+        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, limits))
+
+
+def _count_from(name: str, otherwise: int) -> int:
+    """Return the number that an environment variable says."""
+    found = os.environ.get(name)
+    if found is None:
+        return otherwise
+    if not found.isdecimal() or int(found) < 1:
+        raise ConfigurationError(f"{name} must be an integer from 1 on, got {found!a:.60}")
+    return int(found)
 
 
 def _located(url: str | Address | None) -> Address:

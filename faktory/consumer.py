@@ -99,7 +99,7 @@ class Consumer:
 
     # -- working ------------------------------------------------------------------------------------------------
 
-    def run(self, queues: Queues) -> int:
+    def run(self, queues: Queues | None = None) -> int:
         """Fetch and run jobs until the server, or `terminate`, ends it. Returns the number of workers still busy.
 
         Raises `ConnectionLost` when the server cannot be talked to; after `reconnect` it can be called again, and then
@@ -107,18 +107,18 @@ class Consumer:
         `ConsumerTerminated`; without room for its threads, `ThreadStartFailed`, before anything is fetched. Takes no
         signals; a KeyboardInterrupt terminates and is raised at the end.
         """
-        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=False)
         with self._working():
             busy = self._work(shift)
         raise_for(shift)
         return busy
 
-    def drain(self, queues: Queues) -> Summary:
+    def drain(self, queues: Queues | None = None) -> Summary:
         """Run jobs until the queues are empty and nothing runs, which the server tells about 2 s after it is so.
 
         Jobs that are scheduled, or failed and wait for their retry, are not waited for. Raises what `run` raises.
         """
-        shift = Shift(order_of(queues), is_persistent=False, until_empty=True)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=True)
         started, before = monotonic(), self._crew.outbox.given_up
         with self._working():
             self._work(shift)
@@ -126,14 +126,14 @@ class Consumer:
         unreported = self._crew.outbox.unreported - before
         return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped, unreported)
 
-    def run_one(self, queues: Queues) -> bool:
+    def run_one(self, queues: Queues | None = None) -> bool:
         """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
 
         True means that a job ran, whether it succeeded or failed. Raises like `run`; an outcome that could not be
         reported is reported by the next call. Ctrl-C while a job runs fails the job and is raised afterwards; while it
         waits for one it is raised at once, and the FETCH it leaves behind may take a job for its whole reservation.
         """
-        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=False)
         with self._working():
             self._begin()
             if self.state is not State.RUNNING:
@@ -150,8 +150,8 @@ class Consumer:
                 except ConnectionError as exc:
                     raise as_lost(exc) from exc.__cause__
 
-    def run_to_completion(self, queues: Queues) -> NoReturn:
-        """Run jobs until told to stop, reconnecting for ever, then end the process.
+    def run_to_completion(self, queues: Queues | None = None) -> NoReturn:
+        """Run jobs until told to stop, reconnecting for ever, then end the process. None: the queues of the app's jobs.
 
         The exit code is 0, or 1 when jobs were cut off or outcomes could not be reported. TERM, INT and HUP terminate,
         another one from a second later on ends at once with 128 and the signal's number; TSTP is quiet; TTIN logs the
@@ -159,7 +159,7 @@ class Consumer:
         only when called from the main thread. With jobs cut off, or outside of the main thread, the process ends
         without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
-        shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=True, until_empty=False)
         with self._working(), taking(self._note_signal, lambda *_: self._crew.look_again()):
             busy = self._work(shift)
             self._end()

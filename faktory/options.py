@@ -134,6 +134,8 @@ class ConsumerOptions:
     shutdown_timeout: float = 25.0
     heartbeat_interval: float = 15.0
     fetch_watch: float = FETCH_WATCH
+    queues: tuple[str, ...] = ()
+    """What is fetched when no queues are named: those of an app's jobs."""
 
     def __post_init__(self) -> None:
         if type(self.workers) is not int or not 1 <= self.workers <= 10_000:

@@ -51,8 +51,10 @@ class WeightedOrder:
         return tuple([name for _, name in keyed])
 
 
-def order_of(queues: Sequence[str] | Mapping[str, float]) -> Order:
-    """Return the order that a user's queues stand for: a list is strict, a mapping is weighted."""
+def order_of(queues: Sequence[str] | Mapping[str, float] | None, otherwise: Sequence[str] = ()) -> Order:
+    """Return the order that a user's queues stand for: a list is strict, a mapping is weighted, None is `otherwise`."""
+    if queues is None and otherwise:
+        queues = otherwise
     if isinstance(queues, (list, tuple, Mapping)):
         for name in queues:
             if not isinstance(name, str):

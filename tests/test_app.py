@@ -1274,3 +1274,25 @@ def test_a_build_can_be_failed_for_arguments_that_change_places() -> None:
     with pytest.raises(ConfigurationError, match="'user' of 'pay' was number 1 and is number 2; move it back"):
         after.check_compatible(snapshot)
     after.check_compatible(named.signatures())
+
+
+@pytest.mark.parametrize("loop", ["threads", "asyncio"])
+def test_a_consumer_of_an_app_knows_its_queues(app: App, loop: str) -> None:
+    """15.1."""
+    with Server(seed=4, fetch_wait=0.02) as server:
+        app = App(server.url)
+        seen: list[str] = []
+        app.job(name="mail", queue="mail")(lambda: seen.append("mail")).enqueue()
+        app.job(name="slow", queue="slow")(lambda: seen.append("slow")).using(queue="slow").enqueue()
+        if loop == "threads":
+            with app.consumer().connect() as consumer:
+                consumer.drain()
+        else:
+
+            async def main() -> None:
+                async with await app.consumer().connect_asyncio() as consumer:
+                    await consumer.drain()
+
+            asyncio.run(main())
+        app.close()
+    assert seen == ["mail", "slow"]

@@ -147,3 +147,7 @@ def test_a_long_refused_value_is_cut_in_the_message() -> None:
     with pytest.raises(ConfigurationError) as refused:
         order_of("x" * 10_000)
     assert len(str(refused.value)) < 200
+
+
+def test_without_queues_those_of_the_app_are_meant() -> None:
+    assert order_of(None, ("mail", "default")).next_names() == ("mail", "default")

@@ -145,37 +145,37 @@ class Consumer:
 
     # -- working ------------------------------------------------------------------------------------------------
 
-    async def run(self, queues: Queues) -> int:
+    async def run(self, queues: Queues | None = None) -> int:
         """Async twin of `run`. Cancelling it terminates: it goes on until the running jobs have ended or were cut off.
 
         Its jobs do not outlive it: after a lost connection, too, they are cut off when `shutdown_timeout` is over.
         """
-        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=False)
         busy = await self._work(shift)
         raise_for(shift)
         return busy
 
-    async def drain(self, queues: Queues) -> Summary:
+    async def drain(self, queues: Queues | None = None) -> Summary:
         """Async twin of `drain`."""
-        shift = Shift(order_of(queues), is_persistent=False, until_empty=True)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=True)
         started, before = monotonic(), self._crew.outbox.given_up
         await self._work(shift)
         raise_for(shift)
         unreported = self._crew.outbox.unreported - before
         return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped, unreported)
 
-    async def run_one(self, queues: Queues) -> bool:
+    async def run_one(self, queues: Queues | None = None) -> bool:
         """Async twin of `run_one`. Cancelling it does not terminate; a job that runs has `shutdown_timeout` to end."""
-        shift = Shift(order_of(queues), is_persistent=False, until_empty=False)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=False)
         if self.state is State.QUIET:
             return False
         await self._work(shift, is_single=True)
         raise_for(shift)
         return shift.total > 0
 
-    async def run_to_completion(self, queues: Queues) -> NoReturn:
+    async def run_to_completion(self, queues: Queues | None = None) -> NoReturn:
         """Async twin of `run_to_completion`. Ends the process by `SystemExit`: call it last, in the main task."""
-        shift = Shift(order_of(queues), is_persistent=True, until_empty=False)
+        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=True, until_empty=False)
         self._guard = guard = Guard(self._crew)
         with taking(self._note_signal, guard.signalled):
             busy = await self._work(shift)

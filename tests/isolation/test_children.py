@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -698,3 +699,54 @@ def test_what_a_consumer_of_an_app_manages_is_there_in_children(server: Server, 
     assert run(server, builder).succeeded == 2
     assert journal.lines("both") == ["both Cache"] * 2
     until(lambda: len(journal.lines("closed")) == 2)
+
+
+# -- what the environment decides -----------------------------------------------------------------------------------
+
+
+def describing(builder: ConsumerBuilder, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what the children of a builder would be told."""
+    from faktory.isolation import parent
+
+    told: list[dict[str, Any]] = []
+
+    class Asked(Exception):
+        pass
+
+    def ask(document: dict[str, Any]) -> None:
+        told.append(document)
+        raise Asked
+
+    monkeypatch.setattr(parent, "Nursery", ask)
+    with pytest.raises(Asked):
+        builder.connect("tcp://localhost:1")
+    return told[0]
+
+
+def test_settings_of_children_hold_if_children_run_the_jobs(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """15.1: as queue_classic's `setup_child` and QC_FORK_WORKER."""
+    builder = (
+        ConsumerBuilder()
+        .register("work", jobs.work)
+        .on_child_start(jobs.child_start)
+        .on_child_stop(jobs.child_stop)
+        .child_limits(max_jobs=50, max_rss_mb=400)
+    )
+    with builder.connect(server.url) as consumer:
+        assert consumer.health().workers == 1  # a thread: nobody has said otherwise
+    monkeypatch.setenv("FAKTORY_ISOLATION", "process")
+    told = describing(builder, monkeypatch)
+    assert told["start"] == ["tests.isolation.jobs:child_start"]
+    assert told["stop"] == ["tests.isolation.jobs:child_stop"]
+    assert (told["max_jobs"], told["max_rss_mb"]) == (50, 400)
+    monkeypatch.setenv("FAKTORY_MAX_JOBS_PER_CHILD", "1")
+    assert describing(builder, monkeypatch)["max_jobs"] == 1
+    monkeypatch.setenv("FAKTORY_MAX_JOBS_PER_CHILD", "none")
+    with pytest.raises(ConfigurationError, match="FAKTORY_MAX_JOBS_PER_CHILD must be an integer from 1 on"):
+        builder.connect(server.url)
+
+
+def test_the_environment_can_decide_for_threads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKTORY_ISOLATION", "thread")
+    with ConsumerBuilder().register("work", lambda job: None).processes(4).connect(server.url) as consumer:
+        assert consumer.health().workers == 4
