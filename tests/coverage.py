@@ -52,7 +52,9 @@ class Runs:
 
     def report(self, room: Room) -> list[str]:
         """Print what the tests of a room cover of it; returns what is missing."""
-        data = self._home / f"{room.name}.data"
+        whole = self._home / f"of-{room.name}"
+        whole.mkdir(parents=True)
+        data = whole / "data"  # `combine` takes files of the name that it gives the whole
         coverage("combine", "--keep", "-q", *(str(self._data(tuple(test))) for test in room.arguments), data=data)
         missing: list[str] = []
         for file in room.files:
