@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from .. import override
 from ..values import Managed
@@ -18,18 +17,20 @@ class Kept:
     """What clients and apps make under one override: it must not outlive it."""
 
     def __init__(self) -> None:
-        self._made: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        # By the owner's id, with the owner: what is left to the garbage collector warns of open sockets.
+        self._made: dict[int, tuple[object, Any]] = {}
 
     def of(self, owner: object, make: Callable[[], T]) -> T:
         """Return the owner's, made if there is none."""
-        made = self._made.get(owner)
-        if made is None:
-            made = self._made.setdefault(owner, make())  # in one step: the thread that loses has opened nothing
-        return made  # type: ignore[no-any-return]
+        found = self._made.get(id(owner))
+        if found is None:
+            # In one step: the thread that loses has opened nothing.
+            found = self._made.setdefault(id(owner), (owner, make()))
+        return found[1]  # type: ignore[no-any-return]
 
     def end(self) -> None:
         """Close all of it, without waiting."""
-        for made in list(self._made.values()):
+        for _, made in list(self._made.values()):
             (getattr(made, "drop", None) or made.close)()
         self._made.clear()
 

@@ -19,6 +19,7 @@ from faktory import App, Client, ConfigurationError, ConsumerBuilder, Job, JobCo
 from faktory.callables import place_of
 from faktory.consumer import Queues
 from faktory.server import Server
+from faktory.testing import serve
 
 from . import shapes
 from .fronts import AsyncioFront, Front, ThreadFront, TrioFront
@@ -42,7 +43,7 @@ ALWAYS = {"plain", "object", "partial"}
 
 @pytest.fixture
 def quick() -> Iterator[Server]:
-    with Server(seed=5, fetch_wait=0.02) as server:
+    with serve(seed=5) as server:
         yield server
 
 
@@ -77,7 +78,6 @@ def test_no_job_is_acknowledged_unrun(
     jobs = {(kind, shape): Job(kind, custom={"shape": shape}, retry=3) for kind in kinds for shape in shapes.SHAPES}
     with Client(quick.url) as client:
         assert client.push_bulk(jobs.values()) == {}
-    monkeypatch.setenv("FAKTORY_URL", quick.url)  # an app stays with the first URL that its consumer is told
     url: Any = None
     summary = FRONTS[front]().drain(_builder(front, level), url, ["default"])
 

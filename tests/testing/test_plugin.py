@@ -11,6 +11,7 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
+from tests.real_server import RealServer, needs_own_server
 from tests.testing.conftest import IS_INSTALLED, Suite, with_root
 
 pytestmark = pytest.mark.slow  # each runs a pytest of its own
@@ -238,6 +239,12 @@ def test_a_real_server_is_flushed_only_when_that_is_asked_for(suite: Suite) -> N
         assert len(real.queue("others")) == 1
         suite(AGAINST_A_REAL_ONE, "--faktory-url", real.url, "--faktory-flush").assert_outcomes(passed=1, skipped=2)
         assert len(real.queue("others")) == 0
+
+
+@needs_own_server
+def test_against_the_real_one(suite: Suite) -> None:
+    with RealServer() as real:
+        suite(AGAINST_A_REAL_ONE, "--faktory-url", real.url).assert_outcomes(passed=1, skipped=2)
 
 
 # -- what it costs ----------------------------------------------------------------------------------------------------

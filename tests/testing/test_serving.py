@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -211,3 +212,12 @@ def test_a_forked_child_pushes_to_the_same_server() -> None:
         os.waitpid(pid, 0)
         assert [job.args for job in server.queue("default")] == [[1], [2]]
         assert_enqueued(work, 3, at=60)
+
+
+def test_an_app_of_the_test_that_is_dropped_leaves_no_socket_to_be_warned_of() -> None:
+    with serve() as server:
+        dropped = App()
+        dropped.job(name="work")(work.function).enqueue(1)
+        del dropped
+        gc.collect()
+        assert len(server.queue("default")) == 1
