@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -138,7 +139,7 @@ class App:
         if not isinstance(self, App):
             raise ConfigurationError("App.job was called on the class; make an app = App(), and write @app.job")
         options = Options(queue, retry, reserve_for, backtrace, unique_for, unique_until, expires_in, custom)
-        rules = Rules(timeout, _exceptions("retry_on", retry_on), _exceptions("discard_on", discard_on), _types(needs))
+        rules = Rules(timeout, retry_on, discard_on, needs)
         if fn is None:
 
             def decorate(function: Callable[..., Any]) -> TypedJob[Any, Any]:
@@ -381,6 +382,19 @@ class App:
                         "make both the same"
                     )
 
+    def seen(self) -> dict[str, Any]:
+        """Return what goes around the jobs of this app, for children to compare: names and places, and the mode."""
+        around = [*self.middleware(), *(fn for app in self._path() for fn in app._push_functions)]
+        return {
+            "middleware and on_push functions": [re.sub(r"\(.*/", "(", place_of(fn)) for fn in around],
+            "managed types": sorted(kind.__qualname__ for kind in self.managed.kinds),
+            "mode": [self.mode],
+        }
+
+    def take_server(self, address: Address) -> None:
+        """Push to the server that the consumer works for, unless the app was told one itself."""
+        self._delivery.take_server(address)
+
     @property
     def managed(self) -> Managed:
         """The managed values, for whoever runs the jobs."""
@@ -465,12 +479,6 @@ class App:
         return f"<App of {len(self._every())} jobs>"
 
 
-def _types(found: object) -> tuple[type[Any], ...]:
-    if not isinstance(found, tuple) or not all(isinstance(kind, type) for kind in found):
-        raise ConfigurationError(f"needs must be a tuple of types, got {found!a:.80}; write needs=(Database,)")
-    return found
-
-
 def _is_same_place(one: object, other: object) -> bool:
     found = inspect.unwrap(cast(Any, one)), inspect.unwrap(cast(Any, other))
     codes = [getattr(function, "__code__", None) for function in found]
@@ -487,14 +495,3 @@ def _local_names(depth: int) -> dict[str, Any]:
     """Return the local names where a job is declared, for annotations that are text."""
     frame = sys._getframe(depth)
     return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
-
-
-def _exceptions(what: str, found: object) -> tuple[type[Exception], ...]:
-    if not isinstance(found, tuple) or not all(isinstance(e, type) and issubclass(e, BaseException) for e in found):
-        raise ConfigurationError(f"{what} must be a tuple of exception classes, got {found!a:.80}")
-    for kind in found:
-        if not issubclass(kind, Exception):
-            raise ConfigurationError(
-                f"{what} takes subclasses of Exception, got {kind.__name__}; a job that raises it has failed"
-            )
-    return found

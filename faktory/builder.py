@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import override
@@ -275,7 +276,7 @@ class ConsumerBuilder:
 
         if processes is None:
             return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection))
-        nursery = self._start_nursery()
+        nursery = self._start_nursery(address)
         try:
             return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection, nursery))
         except BaseException:
@@ -319,7 +320,7 @@ class ConsumerBuilder:
             self._hooks,
             self._managed,
             context,
-            None if processes is None else self._start_nursery,
+            None if processes is None else partial(self._start_nursery, address),
         )
 
     def _where(self, url: str | Address | None, context: SSLContext | None) -> tuple[Address, SSLContext | None]:
@@ -378,7 +379,7 @@ class ConsumerBuilder:
             return self._processes
         return _count_from("FAKTORY_PROCESSES", 1 if self._workers is None else self._workers)
 
-    def _start_nursery(self) -> Nursery:
+    def _start_nursery(self, address: Address) -> Nursery:
         check_can_isolate()  # before what only POSIX systems can import
         from .isolation.parent import Nursery
         from .isolation.program import describe
@@ -387,7 +388,7 @@ class ConsumerBuilder:
         limits = self._limits
         if (most := _count_from("FAKTORY_MAX_JOBS_PER_CHILD", 0)) > 0:
             limits = replace(limits, max_jobs=most)
-        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, limits))
+        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, limits, address))
 
 
 def _count_from(name: str, otherwise: int) -> int:

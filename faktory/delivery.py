@@ -93,6 +93,11 @@ class Delivery:
             return client.address
         return Address.parse(self._url) if isinstance(self._url, str) else self._url
 
+    def take_server(self, address: Address) -> None:
+        """Push to this server, unless there is one already."""
+        if self._own_address() is None:
+            self._url = address
+
     @property
     def mode(self) -> Mode:
         """How jobs are run, just now: what has taken over, the app, or the environment says it."""

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
+from .address import Address
 from .again import wish_of
 from .background import in_thread
 from .callables import is_async, is_awaitable, place_of
@@ -40,6 +41,10 @@ class Door(Protocol):
     def managed(self) -> Managed: ...
 
     def middleware(self) -> Sequence[Middleware]: ...
+
+    def seen(self) -> dict[str, Any]: ...
+
+    def take_server(self, address: Address) -> None: ...
 
     def client_maker(self) -> Callable[[], Client] | None:
         """Return what gives the client, None in a mode without a server."""
@@ -106,6 +111,22 @@ class Rules:
     retry_on: tuple[type[Exception], ...]
     discard_on: tuple[type[Exception], ...]
     needs: tuple[type[Any], ...]
+
+    def __post_init__(self) -> None:
+        _check_exceptions("retry_on", self.retry_on)
+        _check_exceptions("discard_on", self.discard_on)
+        if not isinstance(self.needs, tuple) or not all(isinstance(kind, type) for kind in self.needs):
+            raise ConfigurationError(f"needs must be a tuple of types, got {self.needs!a:.80}; write needs=(Database,)")
+
+
+def _check_exceptions(what: str, found: object) -> None:
+    if not isinstance(found, tuple) or not all(isinstance(e, type) and issubclass(e, BaseException) for e in found):
+        raise ConfigurationError(f"{what} must be a tuple of exception classes, got {found!a:.80}")
+    for kind in found:
+        if not issubclass(kind, Exception):
+            raise ConfigurationError(
+                f"{what} takes subclasses of Exception, got {kind.__name__}; a job that raises it has failed"
+            )
 
 
 class TypedJob(Generic[P, R]):
@@ -309,6 +330,7 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
     found.managed = door.managed
     found.needs = rules.needs
     found.settle = settled
+    found.seen, found.take_server = door.seen, door.take_server
     return found  # type: ignore[no-any-return]
 
 

@@ -87,8 +87,8 @@ LAW: dict[str, set[str]] = {
         "address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool", "signalled",
     },
     "isolation": {
-        "again", "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "logs", "memory",
-        "options", "override", "registry", "values",
+        "address", "again", "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "logs",
+        "memory", "options", "override", "registry", "values",
     },
     "logs": set(),
     "forks": set(),
@@ -134,8 +134,8 @@ LAW: dict[str, set[str]] = {
     "background": {"job", "override"},
     "foreground": {"job"},
     "typed": {
-        "again", "background", "callables", "chain", "client", "context", "job", "values", "registry", "settling",
-        "signature", "slot",
+        "address", "again", "background", "callables", "chain", "client", "context", "job", "registry", "settling",
+        "signature", "slot", "values",
     },
     "delivery": {
         "address", "background", "callables", "chain", "client", "commands", "context", "foreground",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .. import override
+from ..address import Address
+from ..errors import ConfigurationError
 from ..hooks import FailureHook, Hook, Hooks
 from ..options import ChildLimits
 from ..registry import Handler, Registry
@@ -41,6 +43,7 @@ def describe(
     start: tuple[Hook, ...],
     stop: tuple[Hook, ...],
     limits: ChildLimits,
+    server: Address | None = None,
 ) -> dict[str, Any]:
     """Return what `load` needs to know, as JSON. Raises `ConfigurationError` for what no child could import."""
     references: list[str] = []
@@ -75,6 +78,8 @@ def describe(
     return document | {
         "main": main_of_program() if is_main_needed else None,
         "override": None if active is None else active.describe(),
+        "apps": {jobtype: cast(Any, fn).seen() for jobtype, fn, _ in registry.entries() if hasattr(fn, "seen")},
+        "server": None if server is None or active is not None else asdict(server),
     }
 
 
@@ -90,7 +95,12 @@ def load(document: dict[str, Any]) -> Program:
     for function in map(resolve, document["middleware"]):
         registry.use(function)
     for jobtype, reference, timeout in document["handlers"]:
-        registry.register(jobtype, resolve(reference), timeout)
+        function = resolve(reference)
+        registry.register(jobtype, function, timeout)
+        if jobtype in document["apps"]:
+            _check_app(jobtype, document["apps"][jobtype], function.seen())
+            if document["server"] is not None:
+                function.take_server(Address(**document["server"]))
     managed = Managed()
     for kind, factory in document["managed"]:
         managed.add(resolve(kind), resolve(factory))
@@ -104,6 +114,18 @@ def load(document: dict[str, Any]) -> Program:
         ChildLimits(document["max_jobs"], document["max_rss_mb"]),
         document["levels"],
     )
+
+
+def _check_app(jobtype: str, worker: dict[str, Any], child: dict[str, Any]) -> None:
+    """Refuse a job whose app is another one in a child: with less around its jobs than in the worker."""
+    for what, names in worker.items():
+        missing = [name for name in names if name not in child[what]]
+        if missing:
+            raise ConfigurationError(
+                f"the app of the job {jobtype!a} has {what} in the worker that it has not got in child processes: "
+                f"{', '.join(missing)}. They import its module, and run the main file without what stands under "
+                'if __name__ == "__main__"; add it at the top of a module, not in a function that only the worker calls'
+            )
 
 
 def _run_main(kind: str, name: str) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -750,3 +754,78 @@ def test_the_environment_can_decide_for_threads(server: Server, monkeypatch: pyt
     monkeypatch.setenv("FAKTORY_ISOLATION", "thread")
     with ConsumerBuilder().register("work", lambda job: None).processes(4).connect(server.url) as consumer:
         assert consumer.health().workers == 4
+
+
+# -- the app of the worker, in children -----------------------------------------------------------------------------
+
+SHOP = """
+import faktory
+
+app = faktory.App()
+
+
+@app.job
+def first() -> None:
+    second.enqueue()  # to the worker's server, which only its `connect` was told
+
+
+@app.job
+def second() -> None: ...
+"""
+
+MAIN = """
+import sys
+
+import shop
+
+
+def around(ctx, call_next):
+    return call_next()
+
+
+def main():
+    {put_together}
+    with shop.app.consumer().processes(1).connect(sys.argv[1]) as consumer:
+        print(consumer.drain(["default"]).succeeded)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("put_together", "words"),
+    [
+        ("pass", None),
+        (
+            "shop.app.use(around)",
+            r"the job 'first' has middleware and on_push functions .*: around \(main.py:7\)",
+        ),
+        ("shop.app.manage(dict, dict)", "has managed types in the worker .*: dict"),
+    ],
+)
+def test_children_have_the_app_of_the_worker_or_it_does_not_start(
+    server: Server, tmp_path: Path, put_together: str, words: str | None
+) -> None:
+    """27.11: what is added in a function of the main file was missing in children, without a word."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "main.py").write_text(MAIN.format(put_together=put_together))
+    with Client(server.url) as client:
+        client.push(Job("first"))
+    done = subprocess.run(
+        [sys.executable, "main.py", server.url],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "FAKTORY_URL": "tcp://localhost:1"},
+    )
+    if words is None:
+        assert done.stdout == "2\n", done.stderr
+    else:
+        assert done.returncode == 1
+        assert re.search(words, done.stderr), done.stderr
+        assert "not in a function that only the worker calls" in done.stderr
