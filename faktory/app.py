@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
 from weakref import ref
 
 from .address import Address
 from .background import in_thread
 from .builder import ConsumerBuilder
-from .callables import is_async, is_generator, place_of
+from .callables import is_async, is_generator, is_same_place, place_of
 from .client import Client
 from .context import JobContext, running
 from .delivery import EXIT_TIMEOUT, Delivery, Mode
@@ -24,6 +23,7 @@ from .hooks import run as run_hooks
 from .job import Job
 from .pushing import PushFunction, push_all, push_through
 from .registry import Registry, check_around
+from .settings import for_app
 from .signature import Signature, silent_changes
 from .slot import fitting_reservation
 from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
@@ -74,6 +74,16 @@ class App:
         self._paths: tuple[tuple[App, ...], ...] = ()
         self._children: list[App] = []
         self._chains: dict[int, tuple[Middleware, ...]] = {}  # by the root's id
+
+    @classmethod
+    def from_config(cls, env: str | None = None) -> Self:
+        """Return an app with the url and the mode of `[tool.faktory]` in the nearest `pyproject.toml`.
+
+        `env` names its `[tool.faktory.env.NAME]`, None FAKTORY_ENV's. The variables FAKTORY_PROVIDER, FAKTORY_URL and
+        FAKTORY_MODE go before it. Raises `ConfigurationError` for a file that is wrong.
+        """
+        url, mode = for_app(env)
+        return cls(url, mode=cast(Any, mode))
 
     # -- declaring ------------------------------------------------------------------------------------------------
 
@@ -163,7 +173,7 @@ class App:
         if not callable(function) or isinstance(function, type):
             raise ConfigurationError(f"app.job takes a function, got {function!a:.80}; write @app.job above one")
         jobtype: str = getattr(function, "__name__", "") if name is None else name
-        Registry().register(jobtype, _nothing, rules.timeout)  # checks the name and the time limit
+        Registry().register(jobtype, lambda _: None, rules.timeout)  # checks the name and the time limit
         if is_generator(function):
             raise ConfigurationError(
                 f"the job {jobtype!a} at {place_of(function)} has a yield, so that calling it would run nothing"
@@ -178,7 +188,7 @@ class App:
         typed = made(self, jobtype, function, signature, options, rules)
         for app in {app for root in self._roots() for app in root._tree()}:
             old = app._jobs.get(jobtype)
-            if old is not None and _is_same_place(old.function, function):  # its module was imported again
+            if old is not None and is_same_place(old.function, function):  # its module was imported again
                 del app._jobs[jobtype]
         for root in self._roots():
             self._check_new([typed], root._every())
@@ -477,18 +487,6 @@ class App:
 
     def __repr__(self) -> str:
         return f"<App of {len(self._every())} jobs>"
-
-
-def _is_same_place(one: object, other: object) -> bool:
-    found = inspect.unwrap(cast(Any, one)), inspect.unwrap(cast(Any, other))
-    codes = [getattr(function, "__code__", None) for function in found]
-    names = [getattr(function, "__qualname__", None) for function in found]
-    where = [(code.co_filename, code.co_firstlineno) if code is not None else None for code in codes]
-    return where[0] is not None and where[0] == where[1] and names[0] == names[1]
-
-
-def _nothing(job: Job) -> None:
-    pass
 
 
 def _local_names(depth: int) -> dict[str, Any]:

@@ -107,6 +107,20 @@ def is_awaitable(result: object) -> bool:
     return hasattr(result, "__await__")
 
 
+def _unwrapped(function: object) -> object:
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        function = inner
+    return function
+
+
+def is_same_place(one: object, other: object) -> bool:
+    """Tell whether two functions come from one place of the source, as when a module is imported again."""
+    codes = [_code(_unwrapped(function)) for function in (one, other)]
+    names = [getattr(_unwrapped(function), "__qualname__", None) for function in (one, other)]
+    where = [None if code is None else (code.co_filename, code.co_firstlineno) for code in codes]
+    return where[0] is not None and where[0] == where[1] and names[0] == names[1]
+
+
 def unrun(result: object) -> str | None:
     """Name what there is in a function's result that has not run to its end; None when there is nothing."""
     if isinstance(result, GeneratorType):

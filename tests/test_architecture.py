@@ -53,6 +53,7 @@ LAW: dict[str, set[str]] = {
     "commands": {"job", "options", "wire"},
     # ring 2
     "lifecycle": set(),
+    "settings": set(),
     "memory": set(),
     "backoff": {"options"},
     "queues": set(),
@@ -143,7 +144,7 @@ LAW: dict[str, set[str]] = {
     },
     "app": {
         "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "values",
-        "pushing", "registry", "signature", "slot", "typed",
+        "pushing", "registry", "settings", "signature", "slot", "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "loading", "typed"},
     "__main__": {"cli"},
@@ -180,12 +181,13 @@ OWNERS: dict[str, set[str]] = {
     # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
     # testing: async jobs of a test that is not
     # values: for what a worker of threads has to await at its end
-    "asyncio": {"asyncio", "background", "delivery", "server", "testing", "values"},
-    "trio": {"trio"},
+    # cli: to run a worker's pool
+    "asyncio": {"asyncio", "cli", "background", "delivery", "server", "testing", "values"},
+    "trio": {"cli", "trio"},
     # testing: ends a drain that hangs
     "signal": {"signalled", "signals", "cli", "isolation", "testing"},
     # for what is no deadline; those are on the clock of `ticking`
-    "time": {"client", "server", "testing", "ticking"},
+    "time": {"client", "cli", "server", "testing", "ticking"},
     "random": {"backoff", "queues", "server", "settling"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
@@ -195,7 +197,7 @@ OWNERS: dict[str, set[str]] = {
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},
-    "subprocess": {"isolation"},
+    "subprocess": {"cli", "isolation"},
     "runpy": {"isolation"},
     # testing: brings exceptions from the children of a test, by files in a folder of its own
     "pickle": {"testing"},
@@ -298,7 +300,7 @@ def test_the_environment_is_read_only_where_it_should_be() -> None:
     readers = {room_of(path) for path in FILES if re.search(r"\benviron\b", path.read_text())}
     # builder: FAKTORY_ISOLATION changes a program that does not know it; delivery: FAKTORY_MODE does so, too; testing
     # sets FAKTORY_URL for a test
-    assert readers <= {"address", "builder", "cli", "delivery", "testing"}
+    assert readers <= {"address", "builder", "cli", "delivery", "settings", "testing"}
 
 
 def test_only_the_end_of_the_process_calls_exit() -> None:

@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from faktory.callables import can_take, check_runs, forget, is_async, is_context_manager, place_of, unrun
+from faktory.callables import can_take, check_runs, forget, is_async, is_context_manager, is_same_place, place_of, unrun
 from faktory.errors import ConfigurationError
 from faktory.job import Job
 
@@ -306,3 +306,17 @@ def test_a_coroutine_that_somebody_else_runs_is_left_alone() -> None:
     asyncio.run(main())
     assert seen == ["done"]
     forget(7)
+
+
+def test_a_module_that_is_imported_again_has_its_functions_in_the_same_place() -> None:
+    def made() -> object:
+        def function() -> None: ...
+
+        return function
+
+    def other() -> None: ...
+
+    assert is_same_place(made(), made())
+    assert is_same_place(functools.wraps(other)(lambda: None), other)
+    assert not is_same_place(made(), other)
+    assert not is_same_place(len, len)  # of no source that could be the same

@@ -7,6 +7,7 @@ in `output`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,10 +22,13 @@ from ..errors import (
     InvalidJob,
     ProtocolError,
 )
+from ..settings import nearest, read_settings
+from .config import fill
 from .output import FAILED, INTERRUPTED, MISUSED, NO_SERVER, OK, PIPE_CLOSED, Output, OutputFailed, PipeClosed
-from .parsing import Parser, Usage, meant, split
+from .parsing import Parser, Usage, split
 
 COMMANDS: Final = {
+    "worker": "import an app and run its jobs",
     "info": "show a server's queues and sets",
     "push": "push one job, or many from a file",
     "server": "run a Faktory server in memory, for development and tests",
@@ -59,6 +63,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
         if arguments.help:
             output.result(parser.format_help().rstrip())
             return OK
+        if module.SETTINGS:
+            environment = getattr(arguments, "env", None) or os.environ.get("FAKTORY_ENV") or None
+            settings = read_settings(getattr(arguments, "app_dir", None), environment)
+            fill(arguments, parser, command, module.SETTINGS, os.environ, settings)
         return int(module.run(arguments, output))
     except Usage as exc:
         output.error(str(exc), command if command in COMMANDS else None)
@@ -87,7 +95,7 @@ def status_of(error: FaktoryError) -> int:
 
 def _without_command(output: Output, words: Sequence[str], command: str | None) -> int:
     if command is not None and command not in COMMANDS:
-        raise Usage(f"there is no command {command[:40]!a}{meant(command, COMMANDS)}")
+        raise Usage(f"there is no command {command[:40]!a}{nearest(command, COMMANDS)}")
     if "--version" in words:
         from .. import __version__
 

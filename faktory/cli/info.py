@@ -13,6 +13,7 @@ from .connecting import connect
 from .output import OK, Output, escaped
 from .parsing import Parser
 
+SETTINGS: Final = ("url", "ca")
 WORDS: Final = None
 EPILOG: Final = (
     "With --json: what the server says, and queue_latency, the seconds that the oldest job of each queue has waited.\n"

@@ -65,7 +65,7 @@ class Output:
     def error(self, text: str, command: str | None = None) -> None:
         """Print what went wrong, in the name of the program or of one of its commands."""
         name = self.prog if command is None else f"{self.prog} {command}"
-        self.tell(f"{self._styled(f'{name}:', '1;31', sys.stderr)} {escaped(self._hidden(text))}")
+        self.tell(f"{self.styled(f'{name}:', '1;31', sys.stderr)} {escaped(self._hidden(text))}")
 
     def tell(self, text: str) -> None:
         """Print to standard error; when that is gone, too, there is nobody to tell."""
@@ -80,10 +80,11 @@ class Output:
 
     def bold(self, text: str) -> str:
         """Return `text` for a heading in a result."""
-        return self._styled(text, "1", sys.stdout)
+        return self.styled(text, "1", sys.stdout)
 
-    def _styled(self, text: str, style: str, stream: TextIO | None) -> str:
-        return f"\x1b[{style}m{text}\x1b[0m" if self._has_color(stream) else text
+    def styled(self, text: str, style: str, stream: TextIO | None) -> str:
+        """Return `text` in a style, an empty one for none, where the stream has colour."""
+        return f"\x1b[{style}m{text}\x1b[0m" if style and self._has_color(stream) else text
 
     def _has_color(self, stream: TextIO | None) -> bool:
         """The option decides, then FORCE_COLOR, then NO_COLOR, then whether it is a terminal."""

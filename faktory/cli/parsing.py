@@ -7,10 +7,12 @@ password.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Final, NoReturn
+
+from ..settings import nearest
 
 COMMON: Final = {
     "--url": True,
@@ -79,7 +81,7 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse_option(self, word: str) -> NoReturn:
         name = word.partition("=")[0] if word.startswith("--") else word[:2]
-        hint = meant(name, self._option_string_actions)
+        hint = nearest(name, self._option_string_actions)
         if not hint and self._takes_words:
             hint = "; write -- before words that begin with a dash"
         raise Usage(f"there is no option {name}{hint}")
@@ -91,18 +93,10 @@ def split(words: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
     while position < len(words) and words[position].startswith("-"):
         name, has_value, _ = words[position].partition("=")
         if name not in COMMON:
-            raise Usage(f"there is no option {name} before the command{meant(name, COMMON)}")
+            raise Usage(f"there is no option {name} before the command{nearest(name, COMMON)}")
         position += 2 if COMMON[name] and not has_value else 1
     command = words[position] if position < len(words) else None
     return list(words[:position]), command, list(words[position + 1 :])
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" when something known is near, else nothing."""
-    from difflib import get_close_matches  # slow to import, and only needed here
-
-    near = get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def readable(word: str) -> str:

@@ -15,6 +15,7 @@ from .connecting import connect
 from .output import FAILED, INTERRUPTED, OK, UNKNOWN, UNREPORTED, Output, OutputFailed
 from .parsing import Parser, Usage, moment, readable, seconds, whole_number
 
+SETTINGS: Final = ("url", "ca", "queue", "retry", "reserve-for")
 WORDS: Final = "JOBTYPE [ARG ...]"
 EPILOG: Final = """\
 Each ARG is JSON where it is JSON (5, true, '[1]', '"5"'), else text. Words that begin with a dash go after --.

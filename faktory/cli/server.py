@@ -19,7 +19,9 @@ from .parsing import Parser, Usage
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+SETTINGS: Final = ("bind", "cert", "key")
 WORDS: Final = None
+_BIND: Final = "localhost:7419"
 EPILOG: Final = (
     "Ends with 0 at Ctrl-C or SIGTERM, with 1 when it cannot listen or has crashed, else as all commands do."
 )
@@ -27,9 +29,7 @@ EPILOG: Final = (
 
 def describe(parser: Parser) -> None:
     """Say what the command takes."""
-    parser.add_argument(
-        "--bind", default="localhost:7419", metavar="HOST:PORT", help="default: %(default)s; port 0: any"
-    )
+    parser.add_argument("--bind", metavar="HOST:PORT", help=f"default: {_BIND}; port 0: any")
     parser.add_argument(
         "--password",
         help="what clients must know; default: $FAKTORY_PASSWORD, if set, which other users of this machine cannot see",
@@ -43,8 +43,9 @@ def describe(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Serve until SIGINT or SIGTERM."""
+    bind = arguments.bind or _BIND
     server = Server(
-        bind=arguments.bind,
+        bind=bind,
         password=arguments.password or os.environ.get("FAKTORY_PASSWORD"),
         ssl_context=_context(arguments.cert, arguments.key),
         enterprise=arguments.enterprise,
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         try:
             server.start()
         except OSError as exc:
-            output.error(f"cannot listen on {arguments.bind}: {exc.strerror or exc}")
+            output.error(f"cannot listen on {bind}: {exc.strerror or exc}")
             return FAILED
         threading.Thread(target=watch, name="faktory-server-watch", daemon=True).start()
         output.result(_banner(server, arguments))
