@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .backoff import Backoff
@@ -333,7 +335,8 @@ class Worker:
                 self.current = None
             else:
                 try:
-                    result = enter(handler.call, job)
+                    # In a context of its own: what a job sets, decimal's precision say, the next does not see.
+                    result = enter(partial(copy_context().run, handler.call), job)  # type: ignore[call-arg]
                 finally:
                     self._leave()
                 if os.getpid() != crew.pid:

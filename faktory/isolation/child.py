@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any, NoReturn
@@ -216,7 +217,7 @@ class Child:
             try:
                 running.set(run)
                 self._is_armed = True  # from here on
-                result = handler.call(job)
+                result = copy_context().run(handler.call, job)  # what it sets, the next job does not see
             finally:
                 self._is_armed = False
             self._leave_if_copy()

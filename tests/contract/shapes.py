@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from decimal import getcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,16 @@ def fail(job: Job) -> None:
 def leave(*_: object) -> None:
     """A hook."""
     raise SystemExit(4)
+
+
+setting: ContextVar[str] = ContextVar("setting", default="none")
+
+
+def set_context(job: Job) -> None:
+    """Note what the job before has left, and leave something to the next."""
+    note(f"{setting.get()}-{getcontext().prec}")
+    setting.set("left over")
+    getcontext().prec = 3
 
 
 app = App()

@@ -335,3 +335,16 @@ def test_the_rules_of_an_async_job_count_for_its_time_limit_too(quick: Server, f
     assert [job.jobtype for job in quick.scheduled] == ["again"]
     assert [job.jobtype for job in quick.retries] == ["failed"]
     app.close()
+
+
+@pytest.mark.parametrize("front", ["threads", "children"])  # tasks have contexts by themselves
+def test_each_job_runs_in_a_context_of_its_own(
+    quick: Server, front: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15.10: neither context variables nor decimal's settings pass from one job to the next."""
+    monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
+    with Client(quick.url) as client:
+        client.push_bulk([Job("set") for _ in range(3)])
+    builder = ConsumerBuilder().register("set", shapes.set_context)
+    assert FRONTS[front]().drain(builder, quick.url, ["default"]).succeeded == 3
+    assert (tmp_path / "journal").read_text().split() == ["none-28"] * 3
