@@ -117,7 +117,7 @@ class _Wanted:
 
 def _as_sent(job: Which, args: Sequence[Any]) -> list[Any]:
     """Return arguments as they arrive."""
-    sent = job.signature.dump(args, {}) if isinstance(job, TypedJob) else list(args)
+    sent = job.to_job(*args).args if isinstance(job, TypedJob) else list(args)
     return json.loads(encode(sent))  # type: ignore[no-any-return]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from .. import override
@@ -53,6 +54,8 @@ def _job(job: TypedJob[..., Any] | Job | str) -> Job:
 
 
 @overload
+def run(job: TypedJob[P, CoroutineType[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload  # the same, in the words of mypy
 def run(job: TypedJob[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
 @overload
 def run(job: TypedJob[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...

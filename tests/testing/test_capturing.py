@@ -358,6 +358,22 @@ def test_a_failed_assertion_shows_the_nearest_misses() -> None:
             refute_enqueued(countdown)
 
 
+def test_a_job_that_travels_by_name_is_found_too() -> None:
+    by_name = App()
+
+    @by_name.job(by_name=True)
+    def greet(user: int, text: str = "hello") -> None:
+        ran.append((user, text))
+
+    with capture() as jobs:
+        greet.enqueue(7, text="hi")
+        assert_enqueued(greet, 7, "hi")
+        with pytest.raises(AssertionError, match="other arguments"):
+            assert_enqueued(greet, 8)
+        jobs.drain()
+    assert ran == [(7, "hi")]
+
+
 def test_a_bad_argument_is_told_as_at_enqueue() -> None:
     with capture(), pytest.raises(TypeError, match="at most"):
         assert_enqueued(countdown, 1, 2)

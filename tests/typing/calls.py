@@ -11,6 +11,7 @@ from typing import Any, assert_type
 
 import faktory
 from faktory import App, JobContext
+from faktory.testing import run
 
 app = App()
 
@@ -51,6 +52,9 @@ def many(*names: str) -> None: ...
 # -- what is right ----------------------------------------------------------------------------------------------------
 
 assert_type(bare.enqueue(7), str)
+assert_type(run(bare, 7), float)
+assert_type(run(bare, 7, note="a"), float)
+text: str = run(later, 7)
 assert_type(bare(7), float)
 assert_type(bare(7, note="a"), float)
 bare.enqueue(7, "a")
