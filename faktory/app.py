@@ -13,7 +13,7 @@ from weakref import ref
 from .address import Address
 from .background import in_thread
 from .builder import ConsumerBuilder
-from .callables import is_async, is_generator, is_same_place, place_of
+from .callables import check_runs, is_async, is_same_place, place_of
 from .client import Client
 from .context import JobContext, running
 from .delivery import EXIT_TIMEOUT, Delivery, Mode
@@ -174,10 +174,7 @@ class App:
             raise ConfigurationError(f"app.job takes a function, got {function!a:.80}; write @app.job above one")
         jobtype: str = getattr(function, "__name__", "") if name is None else name
         Registry().register(jobtype, lambda _: None, rules.timeout)  # checks the name and the time limit
-        if is_generator(function):
-            raise ConfigurationError(
-                f"the job {jobtype!a} at {place_of(function)} has a yield, so that calling it would run nothing"
-            )
+        check_runs(function, f"the job {jobtype!a} at", "make it a plain function")
         try:
             options.job(jobtype, [])
             options = replace(options, reserve_for=fitting_reservation(options.reserve_for, rules.timeout))

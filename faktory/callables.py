@@ -6,7 +6,8 @@ function is registered is refused there, the rest when it has been called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from itertools import islice
@@ -21,8 +22,10 @@ _GENERATOR = 0x20
 _COROUTINE = 0x80
 _ASYNC_GENERATOR = 0x200
 
-_CONTAINERS = (list, tuple, set, frozenset, dict)
-_LOOKED_AT = 100  # items of a container that are looked at: a list of coroutines begins with one
+_LAZY = (map, filter)
+_CONTAINERS = (list, tuple, set, frozenset, dict, deque)
+_LOOKED_AT = (100, 5)
+"""How many items are looked at, of a container and of those in it: a list of coroutines begins with one."""
 
 
 _DECORATORS: Final[tuple[Callable[[Any], Any], ...]] = (contextmanager, asynccontextmanager)
@@ -121,10 +124,12 @@ def is_same_place(one: object, other: object) -> bool:
     return where[0] is not None and where[0] == where[1] and names[0] == names[1]
 
 
-def unrun(result: object) -> str | None:
+def unrun(result: object, level: int = 0) -> str | None:
     """Name what there is in a function's result that has not run to its end; None when there is nothing."""
     if isinstance(result, GeneratorType):
         return None if result.gi_frame is None else "a generator"
+    if isinstance(result, _LAZY):
+        return f"a lazy {type(result).__name__}"
     if isinstance(result, _CONTEXTS):
         return None if unrun(result.gen) is None else "a context manager"
     if isinstance(result, CoroutineType):
@@ -136,21 +141,25 @@ def unrun(result: object) -> str | None:
     if is_awaitable(result):
         is_done = getattr(result, "done", None)  # a future may have its result already
         return None if callable(is_done) and is_done() is True else "an awaitable"
-    if isinstance(result, _CONTAINERS):
-        for item in islice(result.values() if isinstance(result, dict) else result, _LOOKED_AT):
-            if not isinstance(item, _CONTAINERS) and (kind := unrun(item)) is not None:
+    if isinstance(result, _CONTAINERS) and level < len(_LOOKED_AT):
+        for item in islice(_items(result), _LOOKED_AT[level]):
+            if (kind := unrun(item, level + 1)) is not None:
                 return f"a {type(result).__name__} that holds {kind}"
     return None
 
 
-def forget(result: object) -> None:
+def forget(result: object, level: int = 0) -> None:
     """Close the coroutines in a result that nobody is going to await: else Python warns of each."""
     if isinstance(result, CoroutineType):
         if not result.cr_running and not result.cr_suspended:
             result.close()
     elif is_awaitable(result) and callable(close := getattr(result, "close", None)):
         close()
-    elif isinstance(result, _CONTAINERS):
-        for item in result.values() if isinstance(result, dict) else result:
-            if isinstance(item, CoroutineType):
-                forget(item)
+    elif isinstance(result, _CONTAINERS) and level < len(_LOOKED_AT):
+        for item in _items(result):
+            if isinstance(item, (CoroutineType, *_CONTAINERS)):
+                forget(item, level + 1)
+
+
+def _items(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container

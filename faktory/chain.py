@@ -19,6 +19,14 @@ Around = Callable[[Any, Callable[..., Any]], Any]
 """Called as `fn(subject, call_next)`; `call_next()` goes on with the same subject, `call_next(other)` with another."""
 
 
+_ADVICE = (
+    ("a generator", "loop over it, or take the yield out"),
+    ("a context manager", "enter it with `with`"),
+    ("a lazy map", "loop over it"),
+    ("a lazy filter", "loop over it"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A job that did not run, as middleware ended it on purpose; `by` is its name and place."""
@@ -42,10 +50,10 @@ def check_ran(what: str, result: object) -> None:
     kind = unrun(result)
     if kind is not None:
         forget(result)
-        if kind == "a generator":
-            advice = "loop over it, or take the yield out"
-        else:
-            advice = "await it there, or use asyncio.run(...) in a plain function"
+        advice = next(
+            (advice for ending, advice in _ADVICE if kind.endswith(ending)),
+            "await it there, or use asyncio.run(...) in a plain function",
+        )
         raise ConfigurationError(f"{what} returned {kind}, which nothing here runs; {advice}")
 
 
@@ -170,8 +178,18 @@ class _Passage:
             if not is_awaitable(result):
                 raise ConfigurationError(_unawaited(wrapper))
         elif result is not None:
-            check_ran(f"the middleware {place_of(wrapper)}", result)
+            self._check_returned(wrapper, result)
         return result
+
+    def _check_returned(self, wrapper: Around, result: object) -> None:
+        """Refuse what still waits to be run, or called: `return call_next`, say."""
+        what = f"the middleware {place_of(wrapper)}"
+        check_ran(what, result)
+        if callable(result) and not self._has_run:
+            raise ConfigurationError(
+                f"{what} returned a function without having called call_next(), so that the job did not run; write "
+                "`return call_next()`, or return nothing to skip the job"
+            )
 
     async def _await(self, result: Any) -> Any:
         found = self._checked(await result)
@@ -205,7 +223,7 @@ class _Passage:
             if is_awaitable(result):
                 result = await result
             _check_awaited(wrapper, begun)
-            check_ran(f"the middleware {place_of(wrapper)}", result)
+            self._check_returned(wrapper, result)
             return result
         finally:
             for coroutine in begun:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from .callables import place_of
-from .errors import ConfigurationError, PushDropped, ServerError
+from .errors import ConfigurationError, InvalidJob, PushDropped, ServerError
 from .job import Job
 from .options import BULK_SIZE
 
@@ -26,24 +26,33 @@ def push_through(functions: Sequence[PushFunction], job: Job, deliver: Callable[
     if not functions:
         return deliver(job)
     function, jid, failure = functions[0], "", None
-    is_open = True
+    is_open, is_going_on = True, False
 
     def call_next(other: Job = job) -> str:
-        nonlocal is_open, jid, failure
+        nonlocal is_open, is_going_on, jid, failure
         if not is_open:
             raise ConfigurationError(
                 f"call_next() is good for one call within the on_push function {place_of(function)}, and this is "
                 "another; one more would store the job twice under one jid"
             )
-        is_open = False
+        if not isinstance(other, Job):
+            raise InvalidJob(f"call_next takes the Job to push in its place, got {type(other).__name__}")
+        is_open, is_going_on = False, True
         try:
             jid = push_through(functions[1:], other, deliver)
         except BaseException as exc:
             failure = exc
             raise
+        finally:
+            is_going_on = False
         return jid
 
     function(job, call_next)
+    if is_going_on:
+        raise ConfigurationError(
+            f"the on_push function {place_of(function)} did not wait for call_next(), which goes on in another thread, "
+            f"so that the job {job.jid!a} is stored or not; wait for it before you return"
+        )
     if failure is not None:
         raise failure
     if is_open:

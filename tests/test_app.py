@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -162,6 +163,7 @@ def unknown(a: threading.Thread) -> None: ...
         (Database, {}, "app.job takes a function"),
         (5, {}, "app.job takes a function, got 5"),
         (generator, {}, "has a yield"),
+        (contextmanager(generator), {"name": "a"}, "makes a context manager, which nobody enters"),
         (keywords, {}, "keyword-only parameter a"),
         (unknown, {}, "the parameter 'a' of the job 'unknown' has Thread"),
         (print, {"name": ""}, "a job type must be a non-empty text"),

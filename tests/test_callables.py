@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
@@ -243,6 +244,12 @@ def awaited() -> Any:
     return coroutine
 
 
+def endless() -> list[Any]:
+    items: list[Any] = [1]
+    items.append(items)
+    return items
+
+
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
@@ -256,6 +263,10 @@ def awaited() -> Any:
         (lambda: [resize_async(JOB), 5], "a list that holds an awaitable"),
         (lambda: {"a": resize_async(JOB)}, "a dict that holds an awaitable"),
         (lambda: (resize_lazily(JOB),), "a tuple that holds a generator"),
+        (lambda: map(resize, [JOB]), "a lazy map"),
+        (lambda: filter(resize, [JOB]), "a lazy filter"),
+        (lambda: deque([resize_async(JOB)]), "a deque that holds an awaitable"),
+        (lambda: {"a": [resize_async(JOB)]}, "a dict that holds a list that holds an awaitable"),
     ],
 )
 def test_what_has_not_run_is_named(make: Callable[[], Any], kind: str) -> None:
@@ -282,6 +293,8 @@ def test_what_has_not_run_is_named(make: Callable[[], Any], kind: str) -> None:
         Future,
         Mock,
         lambda: [1] * 1_000_000,
+        lambda: [[[[]]]],
+        endless,
     ],
 )
 def test_what_has_run_has_no_name(make: Callable[[], Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +23,11 @@ Next = Callable[..., Any]
 
 def resize(job: Job) -> Any:
     return job.args
+
+
+@contextmanager
+def nullcontextmanager() -> Iterator[None]:
+    yield
 
 
 def test_without_middleware_the_handler_is_called_directly() -> None:
@@ -61,6 +68,43 @@ def test_a_job_that_was_skipped_further_in_is_skipped_whatever_goes_around_retur
     assert isinstance(found, Skipped)
     assert seen == [None]
     assert compose([outer], resize, WHAT)(JOB) == "mine"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda job, call_next: call_next,
+        lambda job, call_next: lambda: call_next(),
+        lambda job, call_next: partial(call_next, job),
+    ],
+)
+def test_middleware_that_returns_a_function_has_not_skipped_on_purpose(around: Any) -> None:
+    """`return call_next` for `return call_next()`."""
+    called: list[Job] = []
+    with pytest.raises(ConfigurationError, match=r"returned a function without having called call_next\(\)") as failed:
+        compose([lambda job, call_next: call_next() and None, around], called.append, WHAT)(JOB)
+    assert place_of(around) in str(failed.value)
+    with pytest.raises(ConfigurationError, match="returned a function"):
+        asyncio.run(compose_async([around], called.append, WHAT)(JOB))
+    assert called == []
+
+
+def test_middleware_may_return_a_function_once_the_job_has_run() -> None:
+    assert compose([lambda job, call_next: call_next() and resize], resize, WHAT)(JOB) is resize
+
+
+@pytest.mark.parametrize(
+    ("result", "advice"),
+    [
+        (map(resize, [JOB]), "returned a lazy map, which nothing here runs; loop over it"),
+        ([map(resize, [JOB])], "returned a list that holds a lazy map, which nothing here runs; loop over it"),
+        (nullcontextmanager(), "returned a context manager, which nothing here runs; enter it with `with`"),
+    ],
+)
+def test_the_advice_fits_what_was_returned(result: Any, advice: str) -> None:
+    with pytest.raises(ConfigurationError) as failed:
+        check_result(WHAT, result)
+    assert str(failed.value) == f"{WHAT} {advice}"
 
 
 def test_middleware_may_go_on_again() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from faktory.callables import place_of
-from faktory.errors import ConfigurationError, ConnectionLost, PushDropped, ServerError
+from faktory.errors import ConfigurationError, ConnectionLost, InvalidJob, PushDropped, ServerError
 from faktory.job import Job
 from faktory.pushing import PushFunction, push_all, push_through
 
@@ -53,6 +54,38 @@ def test_a_function_may_push_another_job_in_its_place() -> None:
     sink, other = Sink(), Job("other")
     assert push_through([go_on, lambda job, call_next: call_next(other), go_on], Job("work"), sink) == other.jid
     assert sink.jobs == [other]
+
+
+def test_what_takes_the_place_of_a_job_is_a_job() -> None:
+    bad: Any = lambda job, call_next: call_next("other")  # noqa: E731
+    sink = Sink()
+    with pytest.raises(InvalidJob, match="call_next takes the Job to push in its place, got str"):
+        push_through([bad], Job("work"), sink)
+    assert sink.jobs == []
+
+
+def test_a_push_that_goes_on_in_another_thread_has_no_jid_yet() -> None:
+    may_end, entered = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def deliver(job: Job) -> str:
+        entered.set()
+        may_end.wait(5)
+        return job.jid
+
+    def elsewhere(job: Job, call_next: Next) -> str:
+        threads.append(threading.Thread(target=call_next))
+        threads[0].start()
+        entered.wait(5)
+        return job.jid
+
+    try:
+        with pytest.raises(ConfigurationError, match=r"did not wait for call_next\(\).* is stored or not") as failed:
+            push_through([elsewhere], Job("work"), deliver)
+    finally:
+        may_end.set()
+        threads[0].join()
+    assert place_of(elsewhere) in str(failed.value)
 
 
 @pytest.mark.parametrize("bad", [lambda job, call_next: job.jid, lambda job, call_next: iter([call_next])])
