@@ -358,8 +358,8 @@ def _check_json(value: Any, path: str, depth: int) -> None:
             _check_json(item, _join(path, key), depth + 1)
         else:
             raise InvalidJob(
-                f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which would not arrive "
-                "as one; send text, a number, a list or a dict (str(x), x.isoformat(), an enum's x.value)"
+                f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which would not arrive as one; send "
+                "text, a number, a list or a dict (str(x), int(x) of numpy's, x.isoformat(), an enum's x.value)"
             )
 
 

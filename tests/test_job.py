@@ -209,7 +209,8 @@ def test_a_job_the_server_would_refuse_lose_or_change_is_refused(fields: dict[st
 
 
 LOST_AS_TEXT = (
-    "which would not arrive as one; send text, a number, a list or a dict (str(x), x.isoformat(), an enum's x.value)"
+    "which would not arrive as one; send text, a number, a list or a dict (str(x), int(x) of numpy's, x.isoformat(), "
+    "an enum's x.value)"
 )
 REFUSED_VALUES: list[tuple[str, object, str]] = [
     ("D5: NaN", float("nan"), " is nan; JSON has no such number, send None or text"),
