@@ -102,6 +102,8 @@ ROOMS: list[Room] = [
     Room("aio/outgoing", ("tests/aio/test_outgoing.py",), is_pure=True),
     Room("isolation", _CHILDREN),
     Room("testing", ("tests/testing",)),
+    Room("cli", ("tests/cli", "tests/test_cli.py", "tests/server/test_command_line.py")),
+    *(Room(f"cli/{name}", (f"tests/cli/test_{name}.py",), is_pure=True) for name in ("course", "queues")),
 ]
 
 

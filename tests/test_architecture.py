@@ -176,7 +176,7 @@ OWNERS: dict[str, set[str]] = {
         "dialling", "pool", "values", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
         "background", "foreground", "aio", "signals", "launch", "testing", "logs",
     },
-    "queue": {"crew", "consumer", "aio", "isolation", "logs"},
+    "queue": {"cli", "crew", "consumer", "aio", "isolation", "logs"},
     "multiprocessing": set(),
     # background, delivery: lazily, for `aenqueue` and for async jobs that are run at once; server: for `await_idle`
     # testing: async jobs of a test that is not

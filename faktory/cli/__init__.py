@@ -28,6 +28,7 @@ from .output import FAILED, INTERRUPTED, MISUSED, NO_SERVER, OK, PIPE_CLOSED, Ou
 from .parsing import Parser, Usage, split
 
 COMMANDS: Final = {
+    "dev": "serve and work for an app whose code changes",
     "worker": "import an app and run its jobs",
     "info": "show a server's queues and sets",
     "push": "push one job, or many from a file",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ class Facts:
     queues: str
     pool: str
     jobs: tuple[str, ...]
+    example: str = ""
+    """What to type to see a job run; empty for nothing."""
 
 
 def block(facts: Facts) -> str:
@@ -40,6 +42,7 @@ def block(facts: Facts) -> str:
             f"  server  {facts.server}",
             f"  queues  {facts.queues}      pool  {facts.pool}",
             f"  jobs    {shown}{f' · {more} more: see --check' if more > 0 else ''}",
+            *([f"  try     {facts.example}"] if facts.example else []),
             f"  {KEYS}",
         ]
     )
@@ -53,6 +56,7 @@ def lines(facts: Facts) -> list[str]:
         f"queues {facts.queues}",
         f"pool {facts.pool}",
         f"jobs {', '.join(facts.jobs)}",
+        *([f"try {facts.example}"] if facts.example else []),
     ]
 
 
@@ -73,9 +77,26 @@ def queues_text(queues: Sequence[str] | Mapping[str, float]) -> str:
 
 def signature_text(name: str, function: Any, signature: Signature) -> str:
     """Return a job as it is called: `add(a: int, b: int)`."""
-    parameters: Iterable[inspect.Parameter] = inspect.signature(function).parameters.values()
-    told = [_parameter(each) for each in parameters][1 if signature.takes_context else 0 :]
-    return escaped(f"{name}({', '.join(told)})")
+    return escaped(f"{name}({', '.join(map(_parameter, _parameters(function, signature)))})")
+
+
+def example_of(name: str, function: Any, signature: Signature) -> str | None:
+    """Return words that push a job: `add 1 2`; None for one that takes more than simple values."""
+    words = [name]
+    for number, parameter in enumerate(_parameters(function, signature), 1):
+        if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_POSITIONAL:
+            break
+        examples = {"int": str(number), "str": f"text{number}", "float": f"{number}.5", "bool": "true"}
+        annotation = parameter.annotation
+        found = examples.get(annotation if isinstance(annotation, str) else getattr(annotation, "__name__", ""))
+        if found is None:
+            return None
+        words.append(found)
+    return None if signature.by_name or not name.isidentifier() else " ".join(words)
+
+
+def _parameters(function: Any, signature: Signature) -> list[inspect.Parameter]:
+    return [*inspect.signature(function).parameters.values()][1 if signature.takes_context else 0 :]
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

@@ -49,7 +49,7 @@ class Plan:
     waits_for_server: bool = False
     as_json: bool = False
 
-    def facts(self, jobs: tuple[str, ...], server: str) -> Facts:
+    def facts(self, jobs: tuple[str, ...], server: str, example: str) -> Facts:
         """Return what is told at the start."""
         return Facts(
             __version__,
@@ -59,6 +59,7 @@ class Plan:
             queues_text(self.queues),
             pool_text(self.pool, self.number, self.builder._shutdown_timeout),
             jobs,
+            example,
         )
 
 

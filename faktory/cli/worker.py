@@ -20,6 +20,7 @@ from ..builder import ConsumerBuilder
 from ..callables import is_async
 from . import banner, joblog
 from .config import variable_of
+from .offspring import heed_supervisor
 from .output import INTERRUPTED, MISUSED, OK, Output
 from .parsing import Parser, Usage, seconds, whole_number
 from .queues import Queues, concurrency_of, queues_of, unfetched
@@ -61,6 +62,21 @@ class Terminated(BaseException):
 def describe(parser: Parser) -> None:
     """Say what the command takes."""
     parser.add_server_options()
+    add_options(parser)
+    ends = parser.add_argument_group("when it ends")
+    ends.add_argument("-b", "--burst", action="store_true", default=None, help="end when the queues are empty")
+    ends.add_argument("--max-jobs", type=_positive, metavar="N", help="end after N jobs, and those that run then")
+    ends.add_argument("--check", action="store_true", help="import, print jobs and queues, and end")
+    where = parser.add_argument_group("how it runs")
+    where.add_argument("-p", "--workers", type=_positive, metavar="N", help="so many worker processes under one")
+    where.add_argument("--wait-server", action="store_true", default=None, help="try until the server is there")
+    where.add_argument("--wid", help="the worker's id at the server; default: a random one")
+    where.add_argument("--reload", action="store_true", default=None, help="start anew when the code changes")
+    where.add_argument("--reload-dir", action="append", metavar="DIR", help="watch this folder; repeatable")
+
+
+def add_options(parser: Parser) -> None:
+    """Add what `dev` takes, too."""
     work = parser.add_argument_group("what it works on")
     work.add_argument("--app-dir", metavar="DIR", help="where modules are looked for first; default: here")
     work.add_argument("--env", metavar="NAME", help="use [tool.faktory.env.NAME]; default: FAKTORY_ENV")
@@ -71,9 +87,6 @@ def describe(parser: Parser) -> None:
         metavar="Q[=N],...",
         help="in strict order, or all with a weight =N; default: the queues of the app's jobs",
     )
-    work.add_argument("-b", "--burst", action="store_true", default=None, help="end when the queues are empty")
-    work.add_argument("--max-jobs", type=_positive, metavar="N", help="end after N jobs, and those that run then")
-    work.add_argument("--check", action="store_true", help="import, print jobs and queues, and end")
     how = parser.add_argument_group("how it works")
     how.add_argument(
         "-c", "--concurrency", type=concurrency_of, metavar="N|auto", help="jobs at a time; 10; auto: the CPUs"
@@ -82,9 +95,7 @@ def describe(parser: Parser) -> None:
     how.add_argument("--max-jobs-per-child", type=_positive, metavar="N", help="-P processes: replace a child then")
     how.add_argument("--max-rss-mb", type=_positive, metavar="N", help="-P processes: replace a child above it")
     how.add_argument("-t", "--shutdown-timeout", type=seconds, metavar="SECONDS", help="for running jobs to end; 25")
-    how.add_argument("--wait-server", action="store_true", default=None, help="try until the server is there")
     how.add_argument("--label", action="append", metavar="L", help="shown in the Web UI; repeatable")
-    how.add_argument("--wid", help="the worker's id at the server; default: a random one")
     tell = parser.add_argument_group("what it tells")
     tell.add_argument("-l", "--log-level", choices=("debug", "info", "warning", "error"), help="default: info")
     tell.add_argument("--log-format", choices=("text", "json"), help="default: text")
@@ -98,13 +109,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run jobs until told to end."""
     if len(arguments.words) > 1:
         raise Usage(f"expected one TARGET, got {len(arguments.words)} words")
+    start = heed_supervisor(os.environ)
+    if not start and not arguments.check:
+        if arguments.reload and arguments.workers is not None:
+            raise Usage("--reload has one worker process; leave --workers out")
+        if arguments.reload_dir and not arguments.reload:
+            raise Usage("--reload-dir is for --reload")
+        if arguments.reload:
+            return _reload(arguments, output)
+        if arguments.workers is not None and arguments.workers > 1:
+            return _supervise(arguments, output)
     target = arguments.words[0] if arguments.words else getattr(arguments, "app", None)
     if not target:
         raise Usage(f"expected a TARGET, like shop.jobs:app or app.py; or set {variable_of('worker', 'app')}")
     queues = None if arguments.queues is None else queues_of(arguments.queues)
     with _ending_early():
         try:
-            return _work(arguments, output, target, queues)
+            return _work(arguments, output, target, queues, start)
         except TargetError as exc:
             if exc.shown:
                 output.tell(exc.shown)
@@ -116,7 +137,27 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             return INTERRUPTED
 
 
-def _work(arguments: argparse.Namespace, output: Output, target: str, queues: Queues | None) -> int:
+def _reload(arguments: argparse.Namespace, output: Output) -> int:
+    from .reload import reload
+
+    return reload(arguments, output, _environment(arguments))
+
+
+def _supervise(arguments: argparse.Namespace, output: Output) -> int:
+    from .supervise import supervise
+
+    if arguments.wid:
+        raise Usage("--wid names one worker, and --workers makes several; leave one of them out")
+    return supervise(arguments, output, _environment(arguments))
+
+
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the environment of a supervised worker: a URL may have a password, which a call would show to others."""
+    told = {"FAKTORY_WORKER_URL": arguments.url, "FAKTORY_WORKER_CA": arguments.ca}
+    return dict(os.environ) | {name: value for name, value in told.items() if value is not None}
+
+
+def _work(arguments: argparse.Namespace, output: Output, target: str, queues: Queues | None, start: int) -> int:
     _set_environment(arguments)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     shows_jobs = arguments.log_jobs == "always" or (arguments.log_jobs in (None, "auto") and is_terminal)
@@ -138,7 +179,9 @@ def _work(arguments: argparse.Namespace, output: Output, target: str, queues: Qu
     from . import pools
 
     def tell(server: str) -> None:
-        facts = plan.facts(told.jobs, server)
+        facts = plan.facts(told.jobs, server, _example(found))
+        if start > 1:
+            return  # what has not changed since the first start
         if is_terminal and arguments.log_format != "json":
             output.tell(banner.block(facts))
         else:
@@ -225,6 +268,16 @@ def _planned(arguments: argparse.Namespace, found: App | ConsumerBuilder, queues
         waits_for_server=bool(arguments.wait_server),
         as_json=arguments.json,
     )
+
+
+def _example(found: App | ConsumerBuilder) -> str:
+    """Return what to type to see a job run under `dev`; empty elsewhere, and without a job that is easy to call."""
+    push = os.environ.get("FAKTORY_DEV_PUSH")
+    if push is None or not isinstance(found, App):
+        return ""
+    calls = (banner.example_of(jobtype, typed.function, typed.signature) for jobtype, typed in found.jobs.items())
+    call = next((call for call in calls if call is not None), None)
+    return "" if call is None else f"{push} {call}"
 
 
 def _check_text(arguments: argparse.Namespace, plan: Plan, told: Told) -> str:

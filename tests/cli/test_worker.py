@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import signal
+import sys
 
 import pexpect
 import pytest
 
 from faktory import Client, Job
+from faktory.cli import main
 from faktory.server import Server
 
 from .conftest import ASYNC, Project, read_until
@@ -136,21 +139,40 @@ def test_a_builder_keeps_its_own_settings(project: Project) -> None:
     assert project.run("worker", "built", "--check").stdout.endswith("pool    processes, 2 at a time\n")
     done = project.run("worker", "built", "--check", "-P", "threads")
     assert (done.returncode, "contradict" in done.stderr) == (2, True)
+    done = project.run("worker", "app", "--max-rss-mb", "5")
+    assert (done.returncode, "--max-rss-mb is for --pool processes" in done.stderr) == (2, True)
 
 
-def test_calls_that_are_wrong_end_with_2_and_a_line(project: Project) -> None:
-    for words, expected in (
-        (["worker"], "expected a TARGET, like shop.jobs:app or app.py"),
-        (["worker", "a", "b"], "expected one TARGET, got 2 words"),
-        (["worker", "app", "-q", "a=1,b"], "--queues: give all queues a weight or none"),
-        (["worker", "app", "--max-rss-mb", "5"], "--max-rss-mb is for --pool processes"),
-        (["worker", "app", "--max-jobs", "0"], "expected a number from 1 on, got 0"),
-        (["worker", "ap"], "cannot import ap: No module named 'ap' (looked first in the current folder"),
-    ):
-        done = project.run(*words)
-        assert done.returncode == 2, words
-        assert expected in done.stderr
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("worker", "expected a TARGET, like shop.jobs:app or app.py"),
+        ("worker a b", "expected one TARGET, got 2 words"),
+        ("worker app -q a=1,b", "--queues: give all queues a weight or none"),
+        ("worker app --max-jobs 0", "expected a number from 1 on, got 0"),
+        ("worker app -c none", "--concurrency: invalid"),
+        ("worker app -p 2 --wid 12345678", "--wid names one worker"),
+        ("worker app -p 2 --reload", "--reload has one worker process"),
+        ("worker app --reload-dir x", "--reload-dir is for --reload"),
+        ("worker app --reload --reload-dir x", "--reload-dir: there is no folder 'x'"),
+        ("worker app --url tcp://h --ca x", "--ca is for servers with TLS"),
+        ("worker ap", "cannot import ap: No module named 'ap' (looked first in the current folder"),
+        ("dev", "expected a TARGET, like app.py or shop.jobs:app"),
+        ("dev app --port 70000", "expected a port from 0 to 65535"),
+        ("dev app --url tcp://h", "there is no option --url"),
+    ],
+)
+def test_calls_that_are_wrong_end_with_2_and_a_line(
+    call: str, expected: str, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setenv("FAKTORY_URL", project.server.url)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert main(call.split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, "Traceback" in err) == ("", False)
+    assert expected in err
 
 
 def test_a_target_that_fails_shows_the_users_frames_then_a_hint(project: Project) -> None:
