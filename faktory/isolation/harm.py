@@ -3,7 +3,8 @@
 `acquire(); try:`, as the standard library writes it, is left with the lock taken when the exception comes between the
 two. So a job is not interrupted while such code is at work itself; with its functions in the midst of the stack, which
 have called something, it unwinds as for any exception. `Condition.wait`, in which all waits for events, queues and
-futures are spent, may be interrupted where it waits.
+futures are spent, may be interrupted where it waits. An `__exit__` that has not done anything yet is let begin, and a
+`__del__` end: what is raised there vanishes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import dis
 import logging
 import os
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -23,35 +25,61 @@ from typing import Any, Final
 
 
 def may_raise_at(frame: FrameType | None, *, is_logging: bool = False) -> bool:
-    """Tell whether an exception may be raised at a frame, the innermost of its thread.
+    """Tell whether an exception may be raised at a frame, the innermost of its thread, just now and here.
 
     Never anywhere within an import, nor within logging but where it `is_logging` and is known to clean up.
     """
     if frame is None:
         return False
-    if frame.f_code is _WAIT:
-        if frame.f_lasti not in _WAITS_AT:
+    if frame.f_code is WAIT:
+        if not is_blocked(frame.f_code, frame.f_lasti):
             return False
     elif frame.f_code in _JOINS:  # made for a Ctrl-C that comes here
         pass
-    elif not is_logging and (frame.f_code.co_filename in _ROOMS or frame.f_code.co_filename.startswith(_PACKAGE)):
+    elif not is_logging and is_at_work(frame.f_code, frame.f_lasti):
         return False
-    never = (_IMPORT,) if is_logging else (_IMPORT, _LOGGING)
     outer: FrameType | None = frame
     while outer is not None:
-        if outer.f_code.co_filename.startswith(never):
+        if is_whole(outer.f_code, is_logging=is_logging):
             return False
         outer = outer.f_back
     return True
 
 
-def _code_of(function: Callable[..., Any] | None) -> CodeType | None:
+def is_blocked(code: CodeType, instruction: int) -> bool:
+    """Tell whether `Condition.wait` waits there, its lock given back, within a `try`."""
+    return code is WAIT and instruction in _WAITS_AT
+
+
+def is_at_work(code: CodeType, instruction: int) -> bool:
+    """Tell whether an exception does harm in a function that is the innermost."""
+    if code.co_filename in _ROOMS or code.co_filename.startswith(_PACKAGE):
+        return True
+    return code.co_name == "__exit__" and instruction == entry_of(code)
+
+
+def is_whole(code: CodeType, *, is_logging: bool = False) -> bool:
+    """Tell whether a function must not be left by an exception out of nowhere, whatever it has called."""
+    return (
+        code.co_filename.startswith(_IMPORT if is_logging else _NEVER_WITHIN)
+        or code.co_name == "__del__"
+        or code in _UNWINDING
+    )
+
+
+def entry_of(code: CodeType) -> int:
+    """Return the instruction at which a function is entered; -1 for one without."""
+    return next((found.offset for found in dis.get_instructions(code) if found.opname == "RESUME"), -1)
+
+
+def code_of(function: Callable[..., Any] | None) -> CodeType | None:
+    """Return the code of a function; None where there is none."""
     code = getattr(function, "__code__", None)  # none where somebody has put another thing there
     return code if isinstance(code, CodeType) else None
 
 
 def _file_of(function: Callable[..., Any]) -> str:
-    code = _code_of(function)
+    code = code_of(function)
     return "" if code is None else code.co_filename
 
 
@@ -71,7 +99,7 @@ def _waits_at(code: CodeType | None) -> frozenset[int]:
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH100, PTH118, PTH120
 _IMPORT: Final = "<frozen importlib."
-_LOGGING: Final = os.path.join(os.path.dirname(_file_of(logging.getLogger)), "")  # noqa: PTH118, PTH120
+_NEVER_WITHIN: Final = (_IMPORT, os.path.join(os.path.dirname(_file_of(logging.getLogger)), ""))  # noqa: PTH118, PTH120
 _GUARDED: Final[tuple[Callable[..., Any], ...]] = (
     threading.Thread.join,
     queue.Queue.get,
@@ -83,8 +111,15 @@ _GUARDED: Final[tuple[Callable[..., Any], ...]] = (
 _ROOMS: Final = frozenset(map(_file_of, _GUARDED))
 """Files of the standard library in which locks are kept in order by hand."""
 _JOINS: Final = {
-    _code_of(threading.Thread.join),
-    _code_of(getattr(threading.Thread, "_wait_for_tstate_lock", None)),  # up to Python 3.12
+    code_of(threading.Thread.join),
+    code_of(getattr(threading.Thread, "_wait_for_tstate_lock", None)),  # up to Python 3.12
 }
-_WAIT: Final = _code_of(threading.Condition.wait)
-_WAITS_AT: Final = _waits_at(_WAIT)
+_UNWINDING: Final = (
+    {code_of(contextlib.ExitStack.__exit__), code_of(contextlib.AsyncExitStack.__aexit__)}
+    if sys.version_info >= (3, 13)
+    else set()
+)
+"""What has taken a callback out of its list and not called it yet, when a thread that was suspended in the callback
+before is struck a check later: see `strike`."""
+WAIT: Final = code_of(threading.Condition.wait)
+_WAITS_AT: Final = _waits_at(WAIT)

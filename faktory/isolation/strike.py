@@ -5,34 +5,24 @@ return of a call into C. At some of them it does harm: `acquire(); try:`, as the
 with the lock taken. So the target's stack is looked at first, and the strike is put off where it could hurt:
 
 * Only within `enter`, which the consumers put around a handler and its middleware and around nothing else.
-* Never anywhere within logging or an import: both take locks by hand, and logging swallows exceptions.
-* Never while this package, or a room of the standard library that keeps locks in order, is at work itself. Their
-  functions in the midst of the stack have called somebody, and unwind as for any exception. `Condition.wait`, where
-  everything that polls an event, a queue or a future spends its time, may be struck while it is blocked.
+* Only where `harm` allows it, which knows what code keeps locks in order by hand.
 
 The look and the strike are one step: a chain of C functions during which the interpreter's lock is never given up, as
 nothing in it reaches a check. It compares where the target is with the place that was judged. On Python 3.11 a garbage
 collection could run code in the midst of it, so the collector is held meanwhile.
 
 A thread that was suspended at a check is struck there on 3.11 and 3.12. 3.13 notices the strike at the next check. The
-next check may be the entry of a function that gives a lock back; such a function is then run to its end first.
+next check may be the entry of a function that gives a lock back, or of an `__exit__`; it is then run to its end first.
 """
 
 from __future__ import annotations
 
-import _weakrefset
 import contextlib
-import dis
 import gc
-import logging
-import os
-import queue
 import sys
 import threading
-import weakref
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from ctypes import c_int, c_ulong, c_void_p, py_object, pythonapi
 from itertools import chain, compress, repeat, starmap, tee
 from operator import attrgetter, itemgetter
@@ -40,6 +30,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, Protocol
 
 from .entry import enter
+from .harm import WAIT, code_of, entry_of, is_at_work, is_blocked, is_whole
 
 Place = tuple[object, FrameType, int]
 """Where a target is: its run, its innermost frame, and the instruction there."""
@@ -65,28 +56,24 @@ def place_of(target: Target, run: object) -> Place | None:
 
 def is_waiting(place: Place) -> bool:
     """Tell whether a target is in `Condition.wait`, where two looks are needed."""
-    return place[1].f_code is _WAIT
+    return place[1].f_code is WAIT
 
 
 def may_be_struck(place: Place, before: Place | None) -> bool:
     """Tell whether a strike at a place does no harm. `before` is where the target was when last looked at."""
     _, top, instruction = place
-    code = top.f_code
     if is_waiting(place):
         # Still there after the interpreter's lock was free: it is blocked, and not just about to go on.
-        if instruction not in _BLOCKED or before is None or place != before:
+        if not is_blocked(top.f_code, instruction) or before is None or place != before:
             return False
-    elif code.co_filename in _ROOMS or code.co_filename.startswith(_PACKAGE):
+    elif is_at_work(top.f_code, instruction):
         return False
     frame: FrameType | None = top
-    while frame is not None:
-        code = frame.f_code
-        if code is _ENTRY:
-            return True
-        if code.co_filename.startswith(_NEVER_WITHIN):
+    while frame is not None and frame.f_code is not _ENTRY:
+        if is_whole(frame.f_code):
             return False
         frame = frame.f_back
-    return False
+    return frame is not None
 
 
 def strike(target: Target, place: Place, error: Exception) -> bool:
@@ -148,14 +135,31 @@ def _copies_of(error: Exception) -> type[BaseException]:
 
 
 def _carry_out(struck: FrameType) -> None:
-    """Run a function that gives a lock back, when the strike has hit its entry: nothing of it has happened yet."""
-    found = _RELEASES.get(struck.f_code)
-    if found is not None and struck.f_lasti == found[1]:
-        code, names = struck.f_code, struck.f_locals
-        args = [names[name] for name in code.co_varnames[: code.co_argcount]]
-        if code.co_flags & _TAKES_ANY:
-            args += names[code.co_varnames[code.co_argcount]]
-        found[0](*args)
+    """Run a function that gives something back, when the strike has hit its entry: nothing of it has happened yet.
+
+    A generator that has been entered, and would not be left before its traceback is dropped, is closed.
+    """
+    code = struck.f_code
+    if code is _ENTER_GENERATOR:
+        struck.f_locals["self"].gen.close()
+        return
+    if code not in _RELEASES and code.co_name != "__exit__":
+        return
+    if struck.f_lasti != entry_of(code):
+        return
+    values = struck.f_locals
+    args = [values[name] for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & _TAKES_ANY:
+        args += values[code.co_varnames[code.co_argcount + code.co_kwonlyargcount]]
+    function = _RELEASES.get(code) or _exit_of(code, args[0] if args else None)
+    if function is not None:
+        function(*args)
+
+
+def _exit_of(code: CodeType, manager: object) -> Callable[..., Any] | None:
+    """Return the `__exit__` of a context manager's class that has this code."""
+    found = (vars(kind).get("__exit__") for kind in type(manager).__mro__)
+    return next((each for each in found if isinstance(each, FunctionType) and each.__code__ is code), None)
 
 
 def _set_of(function: Any, *types: Any) -> Any:
@@ -169,54 +173,13 @@ _set_async_exc: Final[Any] = _set_of(pythonapi["PyThreadState_SetAsyncExc"], c_u
 _clear_async_exc: Final[Any] = _set_of(pythonapi["PyThreadState_SetAsyncExc"], c_ulong, c_void_p)
 
 
-def _file_of(function: object) -> str:
-    code = getattr(function, "__code__", None)  # none where somebody has put another one there
-    return code.co_filename if isinstance(code, CodeType) else ""
-
-
-def _blocked_in(code: CodeType | None) -> frozenset[int]:
-    """Return the instructions of `Condition.wait` that wait: its lock is given back, and a `try` is around them."""
-    found: set[int] = set()
-    has_released = is_acquire = False
-    for instruction in dis.get_instructions(code) if code is not None else ():
-        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            has_released |= instruction.argval == "_release_save"
-            is_acquire = instruction.argval == "acquire"
-        elif instruction.opname in ("PRECALL", "CALL") and has_released and is_acquire:
-            found.add(instruction.offset)
-            is_acquire = instruction.opname == "PRECALL"  # which makes some calls itself, on 3.11
-    return frozenset(found)
-
-
-def _entry_of(code: CodeType) -> int:
-    return next(instruction.offset for instruction in dis.get_instructions(code) if instruction.opname == "RESUME")
-
-
 _TAKES_ANY = 0x04  # *args
 _ENTRY: Final = enter.__code__
-_PACKAGE: Final = __file__.removesuffix(os.path.join("isolation", os.path.basename(__file__)))  # noqa: PTH118, PTH119
-_NEVER_WITHIN: Final = (_file_of(logging.getLogger).removesuffix("__init__.py"), "<frozen importlib.")
-_ROOMS: Final = frozenset(
-    map(
-        _file_of,
-        (
-            threading.Thread.join,
-            queue.Queue.get,
-            weakref.WeakValueDictionary.get,
-            _weakrefset.WeakSet.add,
-            contextlib.ExitStack.push,
-            Future.result,
-        ),
-    )
-)
-_WAIT: Final = getattr(threading.Condition.wait, "__code__", None)
-_BLOCKED: Final = _blocked_in(_WAIT)
+_ENTER_GENERATOR: Final = code_of(contextlib._GeneratorContextManager.__enter__)
 _RELEASES: Final = {
-    function.__code__: (function, _entry_of(function.__code__))
+    function.__code__: function
     for function in (
-        threading.Condition.__exit__,
         vars(threading.Condition).get("_acquire_restore"),
-        threading.Semaphore.__exit__,
         threading.Semaphore.release,
         threading.BoundedSemaphore.release,
     )

@@ -14,7 +14,7 @@ from types import FrameType
 import pytest
 
 import faktory
-from faktory.isolation.harm import may_raise_at
+from faktory.isolation.harm import entry_of, is_at_work, may_raise_at
 from tests.conftest import until
 
 
@@ -93,3 +93,26 @@ def test_what_waits_may_be_interrupted(wait: str) -> None:
     numbers.put(1)
     thread.join()
     helper.join()
+
+
+def test_an_exit_may_begin_before_it_is_interrupted() -> None:
+    class Manager:
+        def __exit__(self, *exc_info: object) -> None:
+            frames.append(sys._getframe())
+
+    frames: list[FrameType] = []
+    Manager().__exit__()
+    code = frames[0].f_code
+    assert is_at_work(code, entry_of(code))
+    assert not is_at_work(code, frames[0].f_lasti)
+    assert not is_at_work(until.__code__, entry_of(until.__code__))
+
+
+def test_a_finalizer_is_not_interrupted_as_nobody_would_hear_of_it() -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            found.append(may_raise_at(sys._getframe()))
+
+    found: list[bool] = []
+    Dropped()
+    assert found == [False]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -80,6 +82,7 @@ def forever(step: Callable[[], Any]) -> Callable[[], None]:
 
 EVENT, QUEUE, CONDITION, FUTURE = threading.Event(), queue.Queue[int](), threading.Condition(), Future[int]()
 SEMAPHORE = threading.Semaphore()
+LOCK = threading.Lock()
 
 
 def wait_for_future() -> None:
@@ -102,6 +105,50 @@ def hold_semaphore() -> None:
         sum(range(1000))
 
 
+class Holding:
+    """A context manager as an application writes it."""
+
+    def __enter__(self) -> None:
+        LOCK.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        LOCK.release()
+
+
+def hold_on_stack() -> None:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(LOCK)
+        stack.callback(lambda: sum(range(1000)))
+        for _ in range(1000):
+            sum(range(10))
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    with LOCK:
+        yield
+
+
+def hold_in_generator() -> None:
+    with held():
+        for _ in range(100):
+            sum(range(10))
+
+
+def spin_in_except() -> None:
+    try:
+        raise ValueError
+    except ValueError:
+        while True:
+            time.sleep(0)
+
+
+def spin_while_traced() -> None:
+    sys.settrace(lambda *_: None)
+    while True:
+        time.sleep(0)
+
+
 WAITS: dict[str, Callable[[], Any]] = {
     "spin": lambda: None,
     "sleep": lambda: time.sleep(0.005),
@@ -110,6 +157,10 @@ WAITS: dict[str, Callable[[], Any]] = {
     "condition": wait_for_condition,
     "future": wait_for_future,
     "semaphore": hold_semaphore,
+    "stack": hold_on_stack,
+    "generator": hold_in_generator,
+    "except": spin_in_except,
+    "trace": spin_while_traced,
 }
 
 
@@ -119,9 +170,34 @@ def test_what_polls_is_struck_wherever_it_waits(step: Callable[[], Any]) -> None
         caught = interrupted(forever(step))
         assert type(caught) is JobTimeout
         assert str(caught) == "late"
+    assert not LOCK.locked()
     with CONDITION, SEMAPHORE, QUEUE.mutex:
         assert not CONDITION._waiters  # type: ignore[attr-defined]
         assert not QUEUE.not_empty._waiters  # type: ignore[attr-defined]
+
+
+def test_an_exit_that_is_struck_at_its_entry_is_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Python 3.13 a strike is noticed a check later, which may be there."""
+    manager = Holding()
+    manager.__enter__()
+    made: list[BaseException] = []
+
+    def enter_exit(frame: FrameType, *_: object) -> None:
+        if not made and frame.f_code is Holding.__exit__.__code__:
+            sys.settrace(None)
+            monkeypatch.setattr("faktory.isolation.strike.sys._getframe", lambda _: frame)
+            made.append(strike._copies_of(JobTimeout("late"))())
+            monkeypatch.undo()
+
+    before = sys.gettrace()
+    sys.settrace(enter_exit)
+    try:
+        with contextlib.suppress(RuntimeError):  # it was released already
+            manager.__exit__(None, None, None)
+    finally:
+        sys.settrace(before)
+    assert [str(error) for error in made] == ["late"]
+    assert not LOCK.locked()
 
 
 def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
