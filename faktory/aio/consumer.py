@@ -350,7 +350,7 @@ class Consumer:
                 await self._wait(shift)
                 reporter.close()
                 if not crew.has_ended(reporter):
-                    await self._insist(shift)
+                    await self._insist(shift, reporter)
                     await group.leave(LEAVE_PATIENCE)
         finally:
             if self._guard is not None:
@@ -393,16 +393,24 @@ class Consumer:
         while not crew.is_wound_down and (left := limit - monotonic()) > 0:
             await crew.mail.wait(left)
 
-    async def _insist(self, shift: Shift) -> None:
-        """Fail the jobs that go on though they were cancelled; they are left behind."""
+    async def _insist(self, shift: Shift, reporter: Reporter) -> None:
+        """Fail the jobs that go on though they were cancelled; they are left behind. See to the last reports."""
         crew = self._crew
-        stubborn = [work for work in crew.works if work.slot.job is not None and not work.slot.is_cancelled]
-        for work in stubborn:
-            log.error("job %a (%a) goes on though it was cancelled", work.job.jid, work.job.jobtype)
-            crew.fail_running(shift, work)
-        if stubborn:
-            await self._wait_wound_down(FORCED_EXIT)
-            await self._tell_of_those_left_behind()
+        for work in list(crew.works):
+            if work.slot.job is None:
+                crew.release(work)  # its hooks take too long
+            elif not work.slot.is_cancelled:
+                log.error("job %a (%a) goes on though it was cancelled", work.job.jid, work.job.jobtype)
+                crew.fail_running(shift, work)
+        await self._wait_reported(reporter, FORCED_EXIT)
+        await self._tell_of_those_left_behind()
+
+    async def _wait_reported(self, reporter: Reporter, seconds: float) -> None:
+        """Let what has ended last be reported, too."""
+        crew = self._crew
+        limit = monotonic() + seconds
+        while len(crew.outbox) and not reporter.has_given_up and (left := limit - monotonic()) > 0:
+            await crew.mail.wait(left)
 
     def _take_signals(self) -> None:
         crew = self._crew

@@ -132,3 +132,34 @@ def test_a_job_that_goes_on_for_ever_is_left_behind(
     assert ended == [jid]
     assert failures(server) == [("JobCancelled", "the worker had to stop before the job was done")]
     assert "goes on though it was cancelled" in caplog.text
+
+
+def test_a_job_that_ends_with_the_wind_down_is_reported(
+    loop: Loop, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: Its outcome came last of all, when nobody waited for reports any more."""
+    monkeypatch.setattr("faktory.aio.consumer.WIND_DOWN", 0.05)
+    started: list[str] = []
+
+    async def clean_up_slowly(job: Job) -> None:
+        started.append(job.jid)
+        try:
+            await loop.sleep(60)
+        finally:
+            time.sleep(0.1)  # blocks the loop, until after the wind-down
+
+    client.push(Job("slow", retry=5))
+
+    async def main() -> None:
+        builder = ConsumerBuilder().register("slow", clean_up_slowly).shutdown_timeout(0)
+        consumer = await loop.connect(builder, server.url)
+
+        async def stop() -> None:
+            await loop.until(lambda: started)
+            await consumer.terminate()
+
+        await loop.all(lambda: consumer.run(["default"]), stop)
+
+    loop.run(main)
+    assert failures(server) == [("JobCancelled", "the worker had to stop before the job was done")]
+    assert len(server.working) == 0
