@@ -25,7 +25,7 @@ from ..errors import (
 from ..settings import nearest, read_settings
 from .config import fill
 from .output import FAILED, INTERRUPTED, MISUSED, NO_SERVER, OK, PIPE_CLOSED, Output, OutputFailed, PipeClosed
-from .parsing import Parser, Usage, split
+from .parsing import Parser, TargetError, Usage, split
 
 COMMANDS: Final = {
     "dev": "serve and work for an app whose code changes",
@@ -39,8 +39,8 @@ COMMANDS: Final = {
 STATUSES: Final = """\
 exit status:
   0    it worked
-  1    it failed
-  2    called wrongly
+  1    it failed, or jobs were cut off
+  2    called wrongly, or the target cannot be imported
   3    no server, a wrong password, or no TLS
   130  interrupted
   141  whoever read the output has gone
@@ -72,6 +72,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
     except Usage as exc:
         output.error(str(exc), command if command in COMMANDS else None)
         output.tell(f"See {prog}{f' {command}' if command in COMMANDS else ''} --help.")
+        return MISUSED
+    except TargetError as exc:
+        if exc.shown:
+            output.tell(exc.shown)
+        output.error(str(exc))
         return MISUSED
     except FaktoryError as exc:
         output.error(str(exc))

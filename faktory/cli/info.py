@@ -16,6 +16,7 @@ from .parsing import Parser
 SETTINGS: Final = ("url", "ca")
 WORDS: Final = None
 EPILOG: Final = (
+    "FAKTORY_INFO_URL and FAKTORY_INFO_CA stand for --url and --ca.\n"
     "With --json: what the server says, and queue_latency, the seconds that the oldest job of each queue has waited.\n"
     "Ask rarely: an INFO that meets a push to a new queue can crash servers up to 1.10."
 )

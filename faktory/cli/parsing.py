@@ -30,6 +30,14 @@ class Usage(Exception):
     """The program was called wrongly."""
 
 
+class TargetError(Exception):
+    """A TARGET cannot be used. `shown` is what the user is to see before the text: the user's own frames."""
+
+    def __init__(self, text: str, shown: str = "") -> None:
+        super().__init__(text)
+        self.shown = shown
+
+
 class Parser(argparse.ArgumentParser):
     """What one command takes. `words` names its positional arguments in the help; None when it takes none."""
 

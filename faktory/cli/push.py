@@ -11,13 +11,15 @@ from typing import IO, Any, Final
 
 from ..errors import FaktoryError, InvalidJob, ProtocolError, PushOutcomeUnknown
 from ..job import Job
+from ..settings import nearest
 from .connecting import connect
 from .output import FAILED, INTERRUPTED, OK, UNKNOWN, UNREPORTED, Output, OutputFailed
 from .parsing import Parser, Usage, moment, readable, seconds, whole_number
 
-SETTINGS: Final = ("url", "ca", "queue", "retry", "reserve-for")
+SETTINGS: Final = ("url", "ca", "queue", "retry", "reserve-for", "app-dir")
 WORDS: Final = "JOBTYPE [ARG ...]"
 EPILOG: Final = """\
+The environment can say --queue as FAKTORY_PUSH_QUEUE, and so on: --url, --ca, --retry, --reserve-for, --app-dir.
 Each ARG is JSON where it is JSON (5, true, '[1]', '"5"'), else text. Words that begin with a dash go after --.
 With --from each line is a JSON object with the fields of a job: jobtype, args, queue, and so on.
 
@@ -52,6 +54,12 @@ def describe(parser: Parser) -> None:
         "--custom", action="append", default=[], metavar="KEY=JSON", help="add to the job's custom data"
     )
     parser.add_argument("--jid", help="push under this jid, such as that of a push whose outcome is unknown")
+    parser.add_argument(
+        "--app",
+        metavar="TARGET",
+        help="check the arguments against this app's job first; take its queue, retry, ...",
+    )
+    parser.add_argument("--app-dir", metavar="DIR", help="where --app is looked for first; default: here")
     parser.add_argument(
         "--from", dest="file", metavar="FILE", help="push the jobs of a file, one a line; - is standard input"
     )
@@ -95,8 +103,28 @@ def _job(arguments: argparse.Namespace) -> Job:
         "jid": None if arguments.jid is None else readable(arguments.jid),
         "custom": dict(_custom(readable(text)) for text in arguments.custom) or None,
     }
-    values = [value_of(text, f"argument {number}") for number, text in enumerate(args, 1)]
+    values: Any = [value_of(text, f"argument {number}") for number, text in enumerate(args, 1)]
+    if arguments.app is not None:
+        given = _checked(arguments, jobtype, values) | {
+            name: value for name, value in given.items() if value is not None
+        }
     return Job(jobtype, values, **{name: value for name, value in given.items() if value is not None})
+
+
+def _checked(arguments: argparse.Namespace, jobtype: str, values: list[Any]) -> dict[str, Any]:
+    """Return how the app pushes a job of this type. Raises `Usage` for arguments that its function does not take."""
+    from ..app import App
+    from .target import load
+
+    app = load(arguments.app, arguments.app_dir)
+    if not isinstance(app, App):
+        raise Usage("--app: expected an App, got a ConsumerBuilder, which does not know what its jobs take")
+    typed = app.jobs.get(jobtype)
+    if typed is None:
+        raise Usage(f"the app has no job {jobtype[:60]!a}{nearest(jobtype, app.jobs)}")
+    typed.signature.load(values)
+    options = typed.options
+    return {name: getattr(options, name) for name in ("queue", "retry", "reserve_for", "backtrace")}
 
 
 def _custom(text: str) -> tuple[str, Any]:

@@ -23,6 +23,7 @@ SETTINGS: Final = ("bind", "cert", "key")
 WORDS: Final = None
 _BIND: Final = "localhost:7419"
 EPILOG: Final = (
+    "FAKTORY_SERVER_BIND stands for --bind, and so on for --cert and --key.\n"
     "Ends with 0 at Ctrl-C or SIGTERM, with 1 when it cannot listen or has crashed, else as all commands do."
 )
 

@@ -19,18 +19,11 @@ from ..app import App
 from ..builder import ConsumerBuilder
 from ..loading import load as import_module
 from ..settings import nearest
+from .parsing import TargetError
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _FACTORIES: Final = ("create_app", "make_app", "create_consumer", "make_consumer")
 Target = App | ConsumerBuilder
-
-
-class TargetError(Exception):
-    """The target cannot be used. `shown` is what the user is to see before the text: the user's own frames."""
-
-    def __init__(self, text: str, shown: str = "") -> None:
-        super().__init__(text)
-        self.shown = shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from ..callables import is_async
 from . import banner, joblog
 from .config import variable_of
 from .offspring import heed_supervisor
-from .output import INTERRUPTED, MISUSED, OK, Output
+from .output import INTERRUPTED, OK, Output
 from .parsing import Parser, Usage, seconds, whole_number
 from .queues import Queues, concurrency_of, queues_of, unfetched
-from .target import TargetError, load
+from .target import load
 
 if TYPE_CHECKING:
     from .pools import Plan
@@ -126,11 +126,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with _ending_early():
         try:
             return _work(arguments, output, target, queues, start)
-        except TargetError as exc:
-            if exc.shown:
-                output.tell(exc.shown)
-            output.error(str(exc))
-            return MISUSED
         except Terminated:
             return TERMINATED
         except KeyboardInterrupt:

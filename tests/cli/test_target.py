@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from faktory import App, ConsumerBuilder
-from faktory.cli.target import TargetError, load, place_of_target
+from faktory.cli.parsing import TargetError
+from faktory.cli.target import load, place_of_target
 
 APP = "from faktory import App\napp = App()\n"
 
