@@ -22,7 +22,7 @@ from .hooks import run as run_hooks
 from .hooks import start as run_startup
 from .isolation import interrupter
 from .launch import launch
-from .lifecycle import State
+from .lifecycle import State, StoppedBy
 from .memory import resident_kb
 from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
@@ -184,6 +184,15 @@ class Consumer:
         return self._crew.lifecycle.state
 
     @property
+    def stopped_by(self) -> StoppedBy | None:
+        """Who has asked for the end; None while nobody has.
+
+        "server" (its Web UI), "signal" (or Ctrl-C), "method" (`terminate`, `close`, or the interpreter's end),
+        "predicate" (`stop_when`); or "error", of what has ended `run`, until it is called again.
+        """
+        return self._crew.lifecycle.stopped_by
+
+    @property
     def wid(self) -> str:
         """The worker's id at the server."""
         return self._crew.options.wid
@@ -254,8 +263,12 @@ class Consumer:
         if not self._at_work.acquire(blocking=False):
             raise ConfigurationError("the consumer is at work already; build another one for more threads")
         atexit.register(self._at_exit)  # only now: what is dropped while it is idle must not live on through this
+        self._crew.lifecycle.resume()
         try:
             yield
+        except Exception:
+            self._crew.lifecycle.failed()
+            raise
         finally:
             atexit.unregister(self._at_exit)
             self._at_work.release()
@@ -298,6 +311,7 @@ class Consumer:
         try:
             run_startup(self._crew.hooks.startup)
         except BaseException:
+            self._crew.lifecycle.failed()
             self._end()
             raise
         self._has_started = True
@@ -318,10 +332,12 @@ class Consumer:
                     self._wait(shift)
                     break
                 except KeyboardInterrupt as exc:
-                    (crew.force if interrupt else crew.terminate)()
+                    (crew.force if interrupt else crew.terminate)("signal")
                     interrupt = exc
         busy = crew.busy()
         log_end(shift, crew.cut_off)
+        if shift.error is not None:
+            crew.lifecycle.failed()
         if crew.lifecycle.is_ending:
             self._end()
         if interrupt is not None:
@@ -346,7 +362,7 @@ class Consumer:
             log.error("%s", exc)
             crew.stop(shift, exc)
         except KeyboardInterrupt as exc:
-            crew.terminate()
+            crew.terminate("signal")
             return exc
         finally:
             crew.gate.set()
@@ -390,9 +406,9 @@ class Consumer:
             case Wish.QUIET:
                 self._crew.quiet()
             case Wish.FORCE:
-                self._crew.force()
+                self._crew.force("signal")
             case Wish.TERMINATE:
-                self._crew.terminate()
+                self._crew.terminate("signal")
         return True
 
     def _tell_quiet(self) -> None:

@@ -19,10 +19,23 @@ class State(StrEnum):
     TERMINATED = "terminated"
 
 
+StoppedBy = Literal["server", "signal", "method", "predicate", "error"]
+"""Who has asked for a consumer's end."""
+
+
 class Lifecycle:
     """The one door through which the server, signals and methods change a consumer's state."""
 
-    __slots__ = ("_interval", "_next_beat", "_shutdown_timeout", "deadline", "is_ending", "may_fetch", "state")
+    __slots__ = (
+        "_interval",
+        "_next_beat",
+        "_shutdown_timeout",
+        "deadline",
+        "is_ending",
+        "may_fetch",
+        "state",
+        "stopped_by",
+    )
 
     def __init__(self, *, shutdown_timeout: float, heartbeat_interval: float, now: float) -> None:
         self.state: State = State.RUNNING
@@ -32,6 +45,8 @@ class Lifecycle:
         """True from terminate on."""
         self.deadline: float = float("inf")
         """When running jobs are cut off; infinite until terminating."""
+        self.stopped_by: StoppedBy | None = None
+        """Who was the first to ask for the end; "error" is taken back by `resume`."""
         self._shutdown_timeout = shutdown_timeout
         self._interval = heartbeat_interval
         self._next_beat = now  # the first one at once: HELLO, which the server counts as one, tells no memory
@@ -51,23 +66,37 @@ class Lifecycle:
         self._next_beat = now  # the server's Web UI should know
         return True
 
-    def terminate(self, now: float) -> bool:
+    def terminate(self, now: float, by: StoppedBy = "method") -> bool:
         """Stop taking jobs and end after the shutdown timeout at the latest. Returns True when that is news."""
         if self.is_ending:
             return False
+        self._asked(by)
         self._enter(State.TERMINATING)
         self.deadline = now + self._shutdown_timeout
         self._next_beat = now
         return True
 
-    def force(self, now: float) -> None:
+    def force(self, now: float, by: StoppedBy = "method") -> None:
         """Give running jobs no more time."""
-        self.terminate(now)
+        self.terminate(now, by)
         self.deadline = min(self.deadline, now)
 
+    def failed(self) -> None:
+        """Note that an error has ended a shift, or the start."""
+        self._asked("error")
+
+    def resume(self) -> None:
+        """Note that another shift begins, if it may: what has ended the one before is past."""
+        if not self.is_ending:
+            self.stopped_by = None
+
     def finish(self) -> None:
-        """Note that everything has ended."""
+        """Note that everything has ended; of what nobody has stopped before, by a method: it was closed."""
+        self._asked("method")
         self._enter(State.TERMINATED)
+
+    def _asked(self, by: StoppedBy) -> None:
+        self.stopped_by = self.stopped_by or by
 
     def _enter(self, state: State) -> None:
         self.state = state

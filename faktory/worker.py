@@ -403,7 +403,7 @@ class Worker:
 
     def _ask_to_stop(self) -> None:
         if self._crew.hooks.stop_when and self._crew.hooks.wants_stop():
-            self._crew.terminate()
+            self._crew.terminate("predicate")
 
 
 def _runner_of(nursery: Nursery) -> ChildRunner:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faktory.lifecycle import Lifecycle, State
+from faktory.lifecycle import Lifecycle, State, StoppedBy
 
 ORDER = [State.RUNNING, State.QUIET, State.TERMINATING, State.TERMINATED]
 
@@ -54,6 +54,36 @@ def test_terminate_ends_fetching_and_sets_the_deadline(is_quiet_first: bool) -> 
     assert life.is_ending
     assert life.beat_state == "terminate"
     assert life.deadline == 126.0
+
+
+@pytest.mark.parametrize("by", ["server", "signal", "method", "predicate"])
+def test_the_first_who_asks_for_the_end_is_the_one_who_has_stopped_it(by: StoppedBy) -> None:
+    life = fresh()
+    life.quiet(100.5)
+    assert life.stopped_by is None
+    life.terminate(101.0, by)
+    life.terminate(102.0, "server")
+    life.force(103.0, "signal")
+    life.failed()
+    life.resume()
+    life.finish()
+    assert life.stopped_by == by
+
+
+def test_an_error_has_stopped_it_until_it_goes_on_and_what_is_closed_was_stopped_by_a_method() -> None:
+    life = fresh()
+    life.failed()
+    assert life.stopped_by == "error"
+    assert not life.is_ending
+    life.resume()
+    assert life.stopped_by is None
+    life.finish()
+    assert life.stopped_by == "method"
+    forced, failed = fresh(), fresh()
+    forced.force(101.0, "signal")
+    failed.failed()
+    failed.finish()
+    assert (forced.stopped_by, failed.stopped_by) == ("signal", "error")
 
 
 def test_terminate_twice_keeps_the_first_deadline() -> None:

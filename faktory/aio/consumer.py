@@ -18,7 +18,7 @@ from ..failure import cut_off
 from ..handshake import Identity
 from ..heart import Heart
 from ..hooks import Hooks
-from ..lifecycle import State
+from ..lifecycle import State, StoppedBy
 from ..memory import resident_kb
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
@@ -204,6 +204,11 @@ class Consumer:
         return self._crew.lifecycle.state
 
     @property
+    def stopped_by(self) -> StoppedBy | None:
+        """Async twin of `stopped_by`; a cancellation of `run` is a "method", too."""
+        return self._crew.lifecycle.stopped_by
+
+    @property
     def wid(self) -> str:
         """Async twin of `wid`."""
         return self._crew.options.wid
@@ -273,8 +278,12 @@ class Consumer:
         if self._at_work:
             raise ConfigurationError("the consumer is at work already; build another one for more jobs at a time")
         self._at_work = True
+        self._crew.lifecycle.resume()
         try:
             yield
+        except Exception:
+            self._crew.lifecycle.failed()
+            raise
         finally:
             self._at_work = False
             self._crew.look_again()
@@ -305,6 +314,7 @@ class Consumer:
         try:
             await run_startup(self._hooks.startup)
         except BaseException:
+            self._crew.lifecycle.failed()
             await self._kit.shielded(self._end, lambda: None)
             raise
         self._has_started = True
@@ -360,6 +370,8 @@ class Consumer:
         crew.stuck = self._threads.busy
         if not is_single:
             log_end(shift, crew.cut_off)
+        if shift.error is not None:
+            crew.lifecycle.failed()
         if crew.lifecycle.is_ending:
             await self._end()
         return crew.busy()
@@ -421,9 +433,9 @@ class Consumer:
                 case Wish.QUIET:
                     crew.quiet()
                 case Wish.FORCE:
-                    crew.force()
+                    crew.force("signal")
                 case Wish.TERMINATE:
-                    crew.terminate()
+                    crew.terminate("signal")
 
     async def _tell_of_those_left_behind(self) -> None:
         for job in self._crew.left_behind():

@@ -13,7 +13,7 @@ from ..context import Run
 from ..errors import JobCancelled, ServerError
 from ..failure import CUT_OFF, cut_off, overran
 from ..job import Job
-from ..lifecycle import Lifecycle, State
+from ..lifecycle import Lifecycle, State, StoppedBy
 from ..logs import LateLog
 from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from ..outage import Outage
@@ -311,20 +311,20 @@ class Crew:
         if news:
             log.info("quiet: no new jobs are taken")
 
-    def terminate(self) -> None:
+    def terminate(self, by: StoppedBy = "method") -> None:
         """Stop taking jobs and end."""
         self._tell_children()
         with self.lock:
-            news = self.lifecycle.terminate(monotonic())
+            news = self.lifecycle.terminate(monotonic(), by)
         self._tell()
         if news:
             log.info("terminating: running jobs have %g s to end", self.options.shutdown_timeout)
 
-    def force(self) -> None:
+    def force(self, by: StoppedBy = "method") -> None:
         """End now."""
         self._tell_children(in_a_hurry=True)
         with self.lock:
-            self.lifecycle.force(monotonic())
+            self.lifecycle.force(monotonic(), by)
         self._tell()
         log.warning("terminating now: running jobs are cut off")
 
@@ -337,7 +337,7 @@ class Crew:
         if state == "quiet":
             self.quiet()
         elif state == "terminate":
-            self.terminate()
+            self.terminate("server")
         elif state is not None:
             log.warning("the server wants the unknown state %a; going on", state[:80])
 

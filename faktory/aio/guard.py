@@ -55,7 +55,7 @@ class Guard:
         crew.post(crew.mail.ring)
         wish = self._signals.meaning(signum, at)
         if wish is Wish.TERMINATE and not self._is_loop_alive(_ASK_AGAIN):
-            crew.terminate()  # so that the jobs can know of it
+            crew.terminate("signal")  # so that the jobs can know of it
         self._news.set()
 
     def _live(self) -> None:

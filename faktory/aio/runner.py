@@ -58,7 +58,7 @@ class Runner:
             try:
                 answer = await _result_of("stop_when", predicate)
                 if answer:
-                    self._crew.terminate()
+                    self._crew.terminate("predicate")
                     return
             except BaseException:
                 log_raised("stop_when", predicate)
