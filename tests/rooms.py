@@ -102,8 +102,14 @@ ROOMS: list[Room] = [
     Room("aio/outgoing", ("tests/aio/test_outgoing.py",), is_pure=True),
     Room("isolation", _CHILDREN),
     Room("testing", ("tests/testing",)),
-    Room("cli", ("tests/cli", "tests/test_cli.py", "tests/server/test_command_line.py")),
+    Room("cli", ("tests/cli", "tests/test_cli.py", "tests/server")),
     *(Room(f"cli/{name}", (f"tests/cli/test_{name}.py",), is_pure=True) for name in ("course", "queues")),
+    Room("errors", ("tests/test_errors.py", "tests/test_client.py")),
+    Room("forks", ("tests/test_forks.py",)),
+    Room("logs", ("tests/test_logs.py",)),
+    Room("server", ("tests/server",)),
+    Room("__main__", ("tests/server",)),
+    Room("__init__", ("tests/test_architecture.py",)),
 ]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import faktory
+from tests.rooms import ROOMS
 
 ROOT = Path(__file__).parent.parent / "faktory"
 
@@ -319,6 +320,11 @@ def test_each_room_has_its_tests() -> None:
     wanted = {room for room in LAW if room not in ("", "__main__")}
     missing = {room for room in wanted if not (tests / f"test_{room}.py").exists() and not (tests / room).is_dir()}
     assert not missing
+
+
+def test_each_file_is_looked_after_by_tests() -> None:
+    """That its branches are covered, `python -m tests.coverage` shows."""
+    assert {path for room in ROOMS for path in room.files} == set(FILES)
 
 
 IMPORT_PROBE = """

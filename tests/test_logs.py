@@ -8,7 +8,9 @@ import threading
 
 import pytest
 
+from faktory import logs
 from faktory.logs import LateLog, close
+from tests.conftest import until
 
 
 class Held(logging.Handler):
@@ -39,6 +41,7 @@ def test_who_logs_waits_for_nobody() -> None:
     log.error("bad")
     log.warning("%d", 3)
     close(5)
+    until(lambda: len(handler.lines) == 4)  # the first thread, for which `close` has not waited, writes its own
     logging.getLogger("faktory.late").removeHandler(handler)
     assert sorted(handler.lines) == ["1", "2", "3", "bad"]
 
@@ -58,6 +61,21 @@ def test_an_exception_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixt
         ("ERROR", "it broke"),
         ("INFO", "after"),
     ]
+
+
+def test_the_thread_ends_when_nobody_logs_and_comes_back_with_the_next_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "faktory-log"]
+
+    monkeypatch.setattr(logs, "IDLE", 0.01)
+    log = LateLog("faktory.late")
+    log.warning("first")
+    until(lambda: not threads())
+    log.warning("second")
+    close(5)
+    assert [record.getMessage() for record in caplog.records] == ["first", "second"]
 
 
 def test_lines_without_a_thread_to_be_had_are_written_by_the_next(

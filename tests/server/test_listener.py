@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import selectors
 import socket
 import ssl
@@ -13,6 +14,7 @@ import pytest
 import trustme
 
 from faktory.server import Server
+from tests.conftest import until
 
 from .raw_client import RawClient
 
@@ -262,3 +264,21 @@ def test_a_flood_of_commands_leaves_the_others_their_turn(server: Server, connec
     rest = flood.file.read()
     sending.join()
     assert rest.count(b"\n") == count - 1
+
+
+# -- clients that must wait, or go ------------------------------------------------------------------------------
+
+
+def test_clients_that_come_while_there_are_no_file_descriptors_are_served_later(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as late:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            late.connect(("127.0.0.1", server.port))
+            until(lambda: "cannot accept a connection" in caplog.text)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        late.settimeout(10)
+        assert late.recv(100).startswith(b"+HI")
