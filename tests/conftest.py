@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +14,26 @@ from dataclasses import dataclass
 import pytest
 import trustme
 
-from faktory import Client
+from faktory import Client, consumer
+from faktory.aio import consumer as aio_consumer
 from faktory.server import Server
 
 
-def pytest_configure() -> None:
-    """Hear Ctrl-C, also where the suite was started with it ignored (nohup, a shell's background)."""
+def pytest_configure(config: pytest.Config) -> None:
+    # Hear Ctrl-C, also where the suite was started with it ignored (nohup, a shell's background).
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _share_compiled_code(config)
+
+
+def _share_compiled_code(config: pytest.Config) -> None:
+    """Where no .pyc files are to be left behind, keep them until the end of the run in a directory of its own.
+
+    Tests start hundreds of processes, and each would compile the whole package anew.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and "PYTHONPYCACHEPREFIX" not in os.environ:
+        directory = tempfile.TemporaryDirectory(prefix="faktory-tests-")
+        os.environ["PYTHONPYCACHEPREFIX"] = directory.name
+        config.add_cleanup(directory.cleanup)
 
 
 @pytest.fixture
@@ -33,6 +48,13 @@ def client(server: Server) -> Iterator[Client]:
     """A producer connected to `server`."""
     with Client(server.url) as client:
         yield client
+
+
+@pytest.fixture
+def brief_wind_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have consumers leave jobs that nothing ends after 0.8 s, not after 2.5."""
+    for module in (consumer, aio_consumer):
+        monkeypatch.setattr(module, "WIND_DOWN", 0.8)
 
 
 @dataclass(frozen=True)

@@ -330,7 +330,8 @@ def test_time_limits_that_strike_inside_of_pushes_neither_keep_the_lock_nor_lose
         for thread in threads:
             thread.start()
         until(lambda: all(thread.ident for thread in threads))
-        for _ in range(150):
+        deadline = time.monotonic() + 20
+        while struck < 100 and time.monotonic() < deadline:
             for thread in threads:
                 interrupt_thread(thread.ident or 0, JobTimeout)
             time.sleep(0.004)
@@ -341,4 +342,4 @@ def test_time_limits_that_strike_inside_of_pushes_neither_keep_the_lock_nor_lose
         gc.collect()
         assert client.queue_latency("a") == {"a": 0}
         assert len(client._pool._places) == len(client._pool._idle)
-    assert struck > 50
+    assert struck >= 100

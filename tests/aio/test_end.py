@@ -77,6 +77,7 @@ def test_a_handler_that_blocks_the_loop_knows_of_the_end(server: Server, client:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief_wind_down")
 @pytest.mark.parametrize("how", ["terminate", "cancel", "close"])
 def test_a_job_that_goes_on_for_ever_is_left_behind(
     loop: Loop, server: Server, client: Client, how: str, caplog: pytest.LogCaptureFixture

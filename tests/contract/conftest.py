@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
@@ -20,9 +21,11 @@ from .fronts import AsyncioFront, Front, ThreadFront, TrioFront
 class Backend:
     """A server under test: its URL, a client, and a queue of the test's own."""
 
-    def __init__(self, url: str, embedded: Server | None = None) -> None:
+    def __init__(self, url: str, embedded: Server | None = None, fetch_wait: float = 2.0) -> None:
         self.url = url
         self.embedded = embedded
+        self.fetch_wait = fetch_wait
+        """Seconds after which it answers an empty FETCH."""
         self.client = Client(url)
         self.queue = f"contract-{token_hex(4)}"
 
@@ -48,6 +51,28 @@ class Backend:
         else:
             self.push("hurry", retry=0)
 
+    def end_fetch(self) -> None:
+        """See the FETCH that waits answered; no worker may send another. Without one it takes 2 s at the most."""
+        self.hurry()
+        if self.embedded is not None:
+            server = self.embedded
+            until(lambda: not server.waiting)
+        else:
+            until_taken = time.monotonic() + 2.2
+            while not self.is_empty() and time.monotonic() < until_taken:
+                time.sleep(0.01)
+
+    def is_empty(self) -> bool:
+        """Whether no job waits in the queue of the test."""
+        queues: dict[str, int] = self.client.info()["faktory"]["queues"]
+        return not queues.get(self.queue)
+
+
+@pytest.fixture
+def fetch_wait() -> float:
+    """Seconds after which our own server answers an empty FETCH; a module may say otherwise. The real one: 2."""
+    return 0.1
+
 
 @pytest.fixture(scope="session")
 def real_url() -> Iterator[str]:
@@ -58,6 +83,21 @@ def real_url() -> Iterator[str]:
             yield real.url
 
 
+@contextmanager
+def embedded(fetch_wait: float) -> Iterator[Backend]:
+    with Server(seed=3, fetch_wait=fetch_wait) as server:
+        backend = Backend(server.url, server, fetch_wait)
+        with backend.client:
+            yield backend
+
+
+@pytest.fixture
+def ours(fetch_wait: float) -> Iterator[Backend]:
+    """Our own server alone: for what is decided before the server hears of it."""
+    with embedded(fetch_wait) as backend:
+        yield backend
+
+
 @pytest.fixture(
     params=[
         "embedded",
@@ -66,12 +106,10 @@ def real_url() -> Iterator[str]:
         ),
     ]
 )
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, fetch_wait: float) -> Iterator[Backend]:
     if request.param == "embedded":
-        with Server(seed=3) as server:
-            backend = Backend(server.url, server)
-            with backend.client:
-                yield backend
+        with embedded(fetch_wait) as backend:
+            yield backend
     else:
         backend = Backend(request.getfixturevalue("real_url"))
         with backend.client:

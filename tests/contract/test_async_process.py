@@ -24,7 +24,10 @@ def library(request: pytest.FixtureRequest) -> str:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("library", "number"),
+    [("asyncio", signal.SIGTERM), ("trio", signal.SIGTERM), ("asyncio", signal.SIGINT), ("trio", signal.SIGHUP)],
+)
 def test_term_lets_running_jobs_end(backend: Backend, library: str, number: signal.Signals) -> None:
     """P1."""
     for _ in range(4):
@@ -51,10 +54,10 @@ def test_a_job_longer_than_the_shutdown_is_cancelled_and_the_process_ends_with_1
     assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
-def test_a_second_signal_ends_at_once_whatever_the_handler_swallows(backend: Backend, library: str) -> None:
+def test_a_second_signal_ends_at_once_whatever_the_handler_swallows(ours: Backend, library: str) -> None:
     """P2."""
-    backend.push("stubborn", 60, retry=5)
-    with Program(WORKER, library, backend.url, backend.queue, 20) as worker:
+    ours.push("stubborn", 60, retry=5)
+    with Program(WORKER, library, ours.url, ours.queue, 20) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTERM)
         time.sleep(1.1)  # another one within a second would be the same
@@ -62,35 +65,35 @@ def test_a_second_signal_ends_at_once_whatever_the_handler_swallows(backend: Bac
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 128 + signal.SIGTERM, worker.errors
         assert time.monotonic() - started < 4
-    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
-def test_signals_that_come_together_are_one(backend: Backend, library: str) -> None:
+def test_signals_that_come_together_are_one(ours: Backend, library: str) -> None:
     """P2: a wrapper and the process group send each its own."""
-    backend.push("nap", 0.5)
-    with Program(WORKER, library, backend.url, backend.queue) as worker:
+    ours.push("nap", 0.5)
+    with Program(WORKER, library, ours.url, ours.queue) as worker:
         worker.expect("start")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             worker.signal(number)
-        assert end_of(worker, backend) == 0, worker.errors
+        assert end_of(worker, ours) == 0, worker.errors
         assert sum(line.startswith("done") for line in worker.lines) == 1
-    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
-def test_tstp_is_quiet_and_ttin_shows_where_jobs_wait(backend: Backend, library: str) -> None:
+def test_tstp_is_quiet_and_ttin_shows_where_jobs_wait(ours: Backend, library: str) -> None:
     """P3."""
-    jid = backend.push("nap", 0.5)
-    with Program(WORKER, library, backend.url, backend.queue) as worker:
+    jid = ours.push("nap", 0.5)
+    with Program(WORKER, library, ours.url, ours.queue) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTTIN)
         until(lambda: f"stack of job {jid!r}" in worker.errors and "nap (" in worker.errors)
         worker.signal(signal.SIGTSTP)
         until(lambda: "quiet:" in worker.errors)
         worker.signal(signal.SIGTERM)
-        assert end_of(worker, backend) == 0, worker.errors
+        assert end_of(worker, ours) == 0, worker.errors
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+@pytest.mark.parametrize(("library", "kill"), [("asyncio", False), ("trio", True)], ids=["stopped", "killed"])
 def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, library: str, kill: bool) -> None:
     """J3, J14, N1: it reconnects, reports what was done meanwhile without running it again, and goes on."""
     with Client(restartable.url) as client, Program(WORKER, library, restartable.url, "default") as worker:
@@ -107,6 +110,7 @@ def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, l
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0, worker.errors
         assert sum(line.startswith("start") for line in worker.lines) == 14  # nothing ran twice
-        assert worker.errors.count("lost the server") <= 2, worker.errors
-        assert "connected to the server again" in worker.errors
+        ends = worker.errors.count("connected to the server again")  # of more than one outage on a slow machine
+        assert ends >= 1, worker.errors
+        assert worker.errors.count("lost the server") <= 2 * ends, worker.errors
         assert "Traceback" not in worker.errors

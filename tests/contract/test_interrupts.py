@@ -47,18 +47,18 @@ def telling(builder: ConsumerBuilder) -> Told:
     return told
 
 
-def test_a_limit_is_told_to_hooks_with_the_text_that_the_server_gets(front: Front, backend: Backend) -> None:
+def test_a_limit_is_told_to_hooks_with_the_text_that_the_server_gets(front: Front, ours: Backend) -> None:
     """W4."""
-    jid = backend.push("spin", retry=0)
+    jid = ours.push("spin", retry=0)
     builder = ConsumerBuilder().register("spin", spin, timeout=0.05)
     told = telling(builder)
-    summary = front.drain(builder, backend.url, [backend.queue])
+    summary = front.drain(builder, ours.url, [ours.queue])
     assert (summary.succeeded, summary.failed) == (0, 1)
     assert told == [("JobTimeout", TIMED_OUT, jid)]
 
 
 @pytest.mark.slow
-def test_a_job_that_is_cut_off_has_time_to_clean_up_and_counts_as_failed(front: Front, backend: Backend) -> None:
+def test_a_job_that_is_cut_off_has_time_to_clean_up_and_counts_as_failed(front: Front, ours: Backend) -> None:
     """P6: its `finally`, what it polls, and the hooks."""
     seen: list[str] = []
     begun = threading.Event()
@@ -79,20 +79,21 @@ def test_a_job_that_is_cut_off_has_time_to_clean_up_and_counts_as_failed(front: 
             time.sleep(0.3)
             seen.append("cleaned up")
 
-    jid = backend.push("work", retry=3)
+    jid = ours.push("work", retry=3)
     builder = ConsumerBuilder().register("work", work).shutdown_timeout(0.05)
     told = telling(builder)
-    run = front.start(builder, backend.url, [backend.queue])
+    run = front.start(builder, ours.url, [ours.queue])
     assert begun.wait(PATIENCE)
     run.consumer.terminate()
     assert run.wait() == 0
     assert seen == [CUT_OFF, "cancelled: True, stopping: True", "cleaned up"]
     assert told == [("JobCancelled", CUT_OFF, jid)]
-    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
 @pytest.mark.slow
-def test_a_job_that_nothing_ends_is_told_to_the_hooks_all_the_same(front: Front, backend: Backend) -> None:
+@pytest.mark.usefixtures("brief_wind_down")
+def test_a_job_that_nothing_ends_is_told_to_the_hooks_all_the_same(front: Front, ours: Backend) -> None:
     """P6."""
     begun, gate = threading.Event(), threading.Event()
 
@@ -100,16 +101,16 @@ def test_a_job_that_nothing_ends_is_told_to_the_hooks_all_the_same(front: Front,
         begun.set()
         gate.wait(PATIENCE)  # without any polling
 
-    backend.push("work", retry=3)
+    ours.push("work", retry=3)
     builder = ConsumerBuilder().register("work", work).shutdown_timeout(0.05)
     told = telling(builder)
-    run = front.start(builder, backend.url, [backend.queue])
+    run = front.start(builder, ours.url, [ours.queue])
     assert begun.wait(PATIENCE)
     run.consumer.terminate()
     assert run.wait() == 1
     gate.set()
     assert [each[:2] for each in told] == [("JobCancelled", CUT_OFF)]
-    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
 class OddClass(type):
@@ -166,7 +167,7 @@ class Recurses(Exception):
 ODD = [BadName, BadClass, BadArgs, BadTraceback, BadContext, BadAttributes, BadText, Recurses]
 
 
-def test_exceptions_that_misbehave_when_looked_at_fail_their_jobs_alone(front: Front, backend: Backend) -> None:
+def test_exceptions_that_misbehave_when_looked_at_fail_their_jobs_alone(front: Front, ours: Backend) -> None:
     """W3."""
     left = list(ODD)
     lock = threading.Lock()
@@ -178,24 +179,22 @@ def test_exceptions_that_misbehave_when_looked_at_fail_their_jobs_alone(front: F
             raise odd("no good")
 
     for _ in range(3 * len(ODD)):
-        backend.push("work", retry=0)
+        ours.push("work", retry=0)
 
     def hook(job: Job, exc: BaseException) -> None:
         raise exc
 
     builder = ConsumerBuilder().register("work", work).on_failure(hook).workers(2)
-    summary = front.drain(builder, backend.url, [backend.queue])
+    summary = front.drain(builder, ours.url, [ours.queue])
     assert (summary.succeeded, summary.failed) == (2 * len(ODD), len(ODD))
-    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("place", ["handler", "hook"])
 @pytest.mark.parametrize("end", ["return", "raise", "exit"])
-def test_a_copy_of_the_worker_that_a_job_forks_is_no_worker(
-    front: Front, backend: Backend, place: str, end: str
-) -> None:
+def test_a_copy_of_the_worker_that_a_job_forks_is_no_worker(front: Front, ours: Backend, place: str, end: str) -> None:
     """W7: it ends where it comes back to us, and reports nothing."""
     codes: list[int | None] = []
 
@@ -220,15 +219,15 @@ def test_a_copy_of_the_worker_that_a_job_forks_is_no_worker(
         else:
             raise ValueError("for the hook")
 
-    backend.push("work", retry=0)
+    ours.push("work", retry=0)
     builder = ConsumerBuilder().register("work", work).on_failure(lambda job, exc: fork())
-    summary = front.drain(builder, backend.url, [backend.queue])
+    summary = front.drain(builder, ours.url, [ours.queue])
     assert summary.total == 1
     assert codes == [{"return": 0, "raise": 1, "exit": 7}[end]]
-    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
-def test_a_limit_that_is_swallowed_again_and_again_ends_the_job(front: Front, backend: Backend) -> None:
+def test_a_limit_that_is_swallowed_again_and_again_ends_the_job(front: Front, ours: Backend) -> None:
     """W4: raised each second until the handler is left."""
     caught: list[float] = []
 
@@ -240,8 +239,8 @@ def test_a_limit_that_is_swallowed_again_and_again_ends_the_job(front: Front, ba
             except JobTimeout:
                 caught.append(time.monotonic())
 
-    backend.push("stubborn", retry=0)
+    ours.push("stubborn", retry=0)
     builder = ConsumerBuilder().register("stubborn", stubborn, timeout=0.05)
-    summary = front.drain(builder, backend.url, [backend.queue])
+    summary = front.drain(builder, ours.url, [ours.queue])
     assert (summary.succeeded, summary.failed) == (0, 1)
     assert 0.9 < caught[1] - caught[0] < 3

@@ -70,12 +70,12 @@ def _without_collector() -> Iterator[None]:
 @pytest.mark.parametrize("has_hooks", [False, True], ids=["bare", "hooks"])
 @pytest.mark.parametrize("handler", [fails, fails_in_a_chain, runs_too_long, swallows], ids=lambda each: each.__name__)
 def test_a_failed_job_leaves_nothing_alive(
-    front: Front, backend: Backend, handler: Callable[[Job], None], has_hooks: bool
+    front: Front, ours: Backend, handler: Callable[[Job], None], has_hooks: bool
 ) -> None:
     """W1."""
     for _ in range(2):
-        backend.push("work", retry=0)
-    backend.push("look", retry=0)
+        ours.push("work", retry=0)
+    ours.push("look", retry=0)
     seen: list[int] = []
 
     def look(job: Job) -> None:
@@ -87,7 +87,7 @@ def test_a_failed_job_leaves_nothing_alive(
     builder = ConsumerBuilder().register("work", handler, timeout=0.05).register("look", look, timeout=10)
     if has_hooks:
         builder.on_failure(lambda job, exc: str(exc)).on_death(lambda job, exc: repr(exc))
-    summary = front.drain(builder, backend.url, [backend.queue])
+    summary = front.drain(builder, ours.url, [ours.queue])
     assert (summary.succeeded, summary.failed) == (1, 2)
     assert ALIVE
     assert seen == [0]

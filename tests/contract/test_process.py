@@ -56,20 +56,20 @@ def test_a_job_longer_than_the_shutdown_is_failed_and_the_process_ends_with_1(ba
     assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
-def test_a_job_that_obeys_the_cut_off_was_cut_off_all_the_same(backend: Backend) -> None:
+def test_a_job_that_obeys_the_cut_off_was_cut_off_all_the_same(ours: Backend) -> None:
     """The exit code tells of it, also when the handler had ended by then."""
-    backend.push("obedient", 60, retry=5)
-    with Program(WORKER, backend.url, backend.queue, "--timeout", 0.3) as worker:
+    ours.push("obedient", 60, retry=5)
+    with Program(WORKER, ours.url, ours.queue, "--timeout", 0.3) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 1, worker.errors
-    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
-def test_a_second_signal_ends_at_once(backend: Backend) -> None:
+def test_a_second_signal_ends_at_once(ours: Backend) -> None:
     """P2."""
-    backend.push("stubborn", 60, retry=5)
-    with Program(WORKER, backend.url, backend.queue, "--timeout", 20) as worker:
+    ours.push("stubborn", 60, retry=5)
+    with Program(WORKER, ours.url, ours.queue, "--timeout", 20) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTERM)
         time.sleep(1.1)  # another one within a second would be the same
@@ -77,19 +77,19 @@ def test_a_second_signal_ends_at_once(backend: Backend) -> None:
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 128 + signal.SIGTERM, worker.errors
         assert time.monotonic() - started < 2
-    assert backend.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
-def test_signals_that_come_together_are_one(backend: Backend) -> None:
+def test_signals_that_come_together_are_one(ours: Backend) -> None:
     """P2: a wrapper and the process group send each its own."""
-    backend.push("nap", 0.5)
-    with Program(WORKER, backend.url, backend.queue) as worker:
+    ours.push("nap", 0.5)
+    with Program(WORKER, ours.url, ours.queue) as worker:
         worker.expect("start")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             worker.signal(number)
-        assert end_of(worker, backend) == 0, worker.errors
+        assert end_of(worker, ours) == 0, worker.errors
         assert sum(line.startswith("done") for line in worker.lines) == 1
-    assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
+    assert ours.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGTSTP])
@@ -133,44 +133,45 @@ def test_an_ignored_hup_stays_ignored(server: Server, client: Client) -> None:
         assert worker.wait() == 0, worker.errors
 
 
-def test_a_storm_of_signals_is_one_shutdown(backend: Backend) -> None:
+def test_a_storm_of_signals_is_one_shutdown(ours: Backend) -> None:
     """P4, T10."""
-    backend.push("nap", 0.2)
-    with Program(WORKER, backend.url, backend.queue) as worker:
+    ours.push("nap", 0.2)
+    with Program(WORKER, ours.url, ours.queue) as worker:
         worker.expect("start")
         for _ in range(50):
             worker.signal(signal.SIGTSTP)
             worker.signal(signal.SIGTTIN)
         worker.expect("done")
         worker.signal(signal.SIGTERM)
-        assert end_of(worker, backend) == 0, worker.errors
+        assert end_of(worker, ours) == 0, worker.errors
         assert worker.lines.count("shutdown") == 1
 
 
-def test_tstp_is_quiet(backend: Backend) -> None:
+def test_tstp_is_quiet(ours: Backend) -> None:
     """P3."""
-    backend.push("nap", 0.1)
-    with Program(WORKER, backend.url, backend.queue) as worker:
+    ours.push("nap", 0.1)
+    with Program(WORKER, ours.url, ours.queue) as worker:
         worker.expect("done")
         worker.signal(signal.SIGTSTP)
         until(lambda: "quiet:" in worker.errors)
-        time.sleep(0 if backend.embedded else 2.2)
-        backend.hurry()
-        backend.push("nap", 0)
+        server = ours.embedded
+        assert server is not None
+        until(lambda: not server.waiting)
+        ours.push("nap", 0)
         time.sleep(0.3)
         assert sum(line.startswith("start") for line in worker.lines) == 1
         worker.signal(signal.SIGTERM)
-        assert end_of(worker, backend) == 0, worker.errors
+        assert end_of(worker, ours) == 0, worker.errors
 
 
-def test_ttin_dumps_stacks_with_jids(backend: Backend) -> None:
-    jid = backend.push("nap", 1)
-    with Program(WORKER, backend.url, backend.queue) as worker:
+def test_ttin_dumps_stacks_with_jids(ours: Backend) -> None:
+    jid = ours.push("nap", 1)
+    with Program(WORKER, ours.url, ours.queue) as worker:
         worker.expect("start")
         worker.signal(signal.SIGTTIN)
         until(lambda: f"job {jid!r}" in worker.errors and "in nap" in worker.errors)
         worker.signal(signal.SIGTERM)
-        assert end_of(worker, backend) == 0
+        assert end_of(worker, ours) == 0
 
 
 @pytest.mark.parametrize("wanted", ["quiet", "terminate"])
@@ -225,7 +226,7 @@ class Restartable:
     ]
 )
 def restartable(request: pytest.FixtureRequest) -> Iterator[Restartable]:
-    with Server() if request.param == "embedded" else RealServer() as server:
+    with Server(fetch_wait=0.1) if request.param == "embedded" else RealServer() as server:
         yield Restartable(server)
 
 

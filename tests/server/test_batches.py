@@ -160,8 +160,8 @@ def test_5000_batches_in_one_another_take_linear_time(talk: Talk) -> None:
         return time.process_time() - begin
 
     run(20)
-    short, long = run(500), run(5_000)
-    assert long < 30 * short, f"500 batches: {short:.3f} s, 5,000: {long:.3f} s"
+    # Another program may disturb one measurement, not all: in square time it would be 100 times as long.
+    assert any(run(5_000) < 30 * run(500) for _ in range(3))
 
 
 def test_a_chain_of_batches_without_callbacks_of_their_own_is_through_at_once(talk: Talk) -> None:
