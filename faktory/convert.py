@@ -1,7 +1,7 @@
 """Annotations to converters: what an argument of a typed job becomes on its way through JSON, and back. Pure.
 
-Annotations are read here; `scalars` and `shapes` make the converters. Abstract containers arrive as list, dict or
-frozenset.
+Annotations are read here; `scalars`, `shapes` and `models` make the converters. Abstract containers arrive as list,
+dict or frozenset.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from collections import ChainMap, abc
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from .models import constructed, model
 from .scalars import EVERY_FORM, Converter, scalar
-from .shapes import Unsupported, choice, enumeration, mapping, model, record, row, sequence, union
+from .shapes import Unsupported, choice, enumeration, mapping, record, row, sequence, union
 
 _SEQUENCES: dict[object, tuple[tuple[type[Any], ...], type[Any]]] = {
     list: ((list,), list),
@@ -190,7 +191,9 @@ class Compiler:
             for field in dataclasses.fields(kind)
             if field.init
         ]
-        return record(name_of(annotation), kind, fields, getattr, lambda found: kind(**found))
+        made = record(name_of(annotation), kind, fields, getattr, lambda found: kind(**found))
+        kept = [field.name for field in dataclasses.fields(kind) if field.compare and not field.init]
+        return constructed(made, kept) if kept or _does_more(kind) else made
 
     def _typed_dict(self, annotation: Any, kind: type[Any], arguments: tuple[Any, ...]) -> Converter:
         fields: list[tuple[str, Converter, bool]] = []
@@ -221,6 +224,14 @@ def read_hints(
         return typing.get_type_hints(holder, module, names, include_extras=True)
     except AttributeError as exc:
         raise NameError(str(exc)) from exc
+
+
+def _does_more(kind: type[Any]) -> bool:
+    """Tell whether making one of these does more than to store the values given."""
+    options = vars(kind).get("__dataclass_params__")  # not those of a base, whose `__init__` it may have replaced
+    if options is None or not options.init or hasattr(kind, "__post_init__"):
+        return True
+    return not options.frozen and cast(Any, kind.__setattr__) is not object.__setattr__
 
 
 def name_of(annotation: Any) -> str:

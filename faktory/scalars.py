@@ -110,6 +110,17 @@ def plain_json(value: Any) -> Any:
     return value
 
 
+def served(form: Any) -> Any:
+    """Return a form as the server hands it out: whole floats have become ints."""
+    if type(form) is float and form.is_integer():
+        return int(form)
+    if type(form) is list:
+        return [served(item) for item in form]
+    if type(form) is dict:
+        return {key: served(item) for key, item in form.items()}
+    return form
+
+
 def part(key: str) -> str:
     """Return the part of a path that leads to a key."""
     return f".{key}" if key.isidentifier() else f"[{key!a:.80}]"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from .scalars import EVERY_FORM, BadValue, Converter, NoneType, may_share_a_text, part, plain_json
+from .scalars import EVERY_FORM, BadValue, Converter, NoneType, may_share_a_text, part, served
 
 
 class Unsupported(Exception):
@@ -258,37 +258,6 @@ def choice(
     return Converter(words, kind, forms | ({int} if float in forms else set()), dump, load, texts=texts)
 
 
-def model(name: str, kind: type[Any]) -> Converter:
-    """A class of pydantic's shape, told by its methods alone."""
-    import inspect
-    import json
-
-    taken = inspect.signature(kind.model_dump).parameters
-    wanted = {"mode": "json", "by_alias": True, "round_trip": True}
-    options = {key: value for key, value in wanted.items() if key in taken}
-    has_json = hasattr(kind, "model_validate_json")  # where strict models take what JSON has no type for
-
-    def dump(value: Any) -> Any:
-        return plain_json(_exact(kind, value).model_dump(**options))
-
-    def load(value: Any) -> Any:
-        try:
-            return kind.model_validate_json(json.dumps(value)) if has_json else kind.model_validate(value)
-        except (ValueError, TypeError) as exc:
-            raise _told_by_model(kind, exc) from exc
-
-    return Converter(name, kind, EVERY_FORM - {NoneType}, dump, load)
-
-
-def _told_by_model(kind: type[Any], exc: Exception) -> BadValue:
-    errors: Any = getattr(exc, "errors", None)
-    first: Any = cast(Any, errors)()[0] if callable(errors) else {}
-    bad = BadValue(f"what {kind.__name__} accepts", came=str(first.get("msg", type(exc).__name__)))
-    for step in reversed(first.get("loc", ())):
-        bad.within(f"[{step}]" if isinstance(step, int) else part(str(step)))
-    return bad
-
-
 _NUMBERS = frozenset((int, float))
 
 
@@ -346,17 +315,6 @@ def union(members: list[Converter]) -> Converter:
 def _is_same(found: Any, value: Any) -> bool:
     """Tell whether a value has arrived as it was; a whole float may have become an int where both are wanted."""
     return bool({type(found), type(value)} in ({type(value)}, {int, float}) and found == value)
-
-
-def served(form: Any) -> Any:
-    """Return a form as the server hands it out: whole floats have become ints."""
-    if type(form) is float and form.is_integer():
-        return int(form)
-    if type(form) is list:
-        return [served(item) for item in form]
-    if type(form) is dict:
-        return {key: served(item) for key, item in form.items()}
-    return form
 
 
 def _optional(name: str, some: Converter) -> Converter:

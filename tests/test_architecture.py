@@ -22,9 +22,9 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * the consumer is several rooms, not one: `consumer` (the public face), `shift` (one call of `run`), `crew` (what the
 #   threads share, under the lock), `overdue` (which FETCH hangs, for both crews and for `health`), `signals`
 #   (what they ask for), `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting): an idea each.
-# * typed jobs are rooms, not one: `scalars`, `shapes` and `convert` take values through JSON by their annotations,
-#   `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader of
-#   FAKTORY_MODE), `background` and `foreground` the modes without a server, `app` the door to all of it.
+# * typed jobs are rooms, not one: `scalars`, `shapes`, `models` and `convert` take values through JSON by their
+#   annotations, `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader
+#   of FAKTORY_MODE), `background` and `foreground` the modes without a server, `app` the door to all of it.
 # * `callables` knows what a call of the user's functions does, `chain` whether a job ran within its middleware,
 #   `pushing` whether it was pushed within its `on_push` functions; `again` what an exception asks for, which
 #   `settling` does.
@@ -72,7 +72,8 @@ LAW: dict[str, set[str]] = {
     "failure": {"blotting", "commands", "job", "options"},
     "scalars": set(),
     "shapes": {"scalars"},
-    "convert": {"scalars", "shapes"},
+    "models": {"scalars"},
+    "convert": {"models", "scalars", "shapes"},
     "signature": {"convert", "scalars", "shapes"},
     # ring 3, blocking
     "diagnosis": {"address", "options"},

@@ -34,8 +34,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faktory.convert import Compiler, name_of
-from faktory.scalars import BadValue
-from faktory.shapes import Unsupported, served
+from faktory.scalars import BadValue, served
+from faktory.shapes import Unsupported
 from tests import status_models
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from typing import Any, Required, TypedDict
 import pytest
 
 from faktory.convert import Compiler
-from faktory.scalars import BadValue, Converter
-from faktory.shapes import Unsupported, choice, mapping, model, record, row, sequence, served, union
+from faktory.scalars import BadValue, Converter, served
+from faktory.shapes import Unsupported, choice, mapping, record, row, sequence, union
 
 
 def of(annotation: Any) -> Converter:
@@ -188,48 +188,6 @@ def test_a_record_travels_by_its_fields() -> None:
     assert refused(Options, {"width": 1, "height": 2}) == "x must be Options, got the unknown key 'height'"
 
 
-class Model:
-    """Has the shape of a model, and no more."""
-
-    def __init__(self, size: object) -> None:
-        self.size = size
-
-    def model_dump(self) -> dict[str, Any]:
-        return {"size": self.size}
-
-    @classmethod
-    def model_validate(cls, found: dict[str, Any]) -> Model:
-        return cls(int(found["size"]))
-
-
-class BigModel(Model):
-    pass
-
-
-def test_a_model_is_told_by_its_methods() -> None:
-    assert trip(Model, Model(5)).size == 5
-    assert refused(Model, BigModel(5)) == "x must be Model, got BigModel"
-    assert refused(Model, Model({1})).startswith("x.size must be what JSON gives back")
-    assert refused(Model, {"size": "a"}, loading=True) == "x must be what Model accepts, got ValueError"
-
-
-class Complaint(ValueError):
-    def errors(self) -> list[dict[str, Any]]:
-        return [{"loc": ("items", 3, "price"), "msg": "too low"}]
-
-
-class JsonModel(Model):
-    @classmethod
-    def model_validate_json(cls, text: str) -> Model:
-        raise Complaint
-
-
-def test_a_models_complaint_leads_to_the_bad_value() -> None:
-    with pytest.raises(BadValue) as caught:
-        model("JsonModel", JsonModel).load({"size": 1})
-    assert caught.value.told("x") == "x.items[3].price must be what JsonModel accepts, got too low"
-
-
 # -- unions ---------------------------------------------------------------------------------------------------------
 
 
@@ -298,13 +256,6 @@ def test_a_float_that_the_server_would_make_another_members_is_refused() -> None
 def test_members_that_json_cannot_tell_apart_are_refused_at_once(annotation: Any, shared: str) -> None:
     with pytest.raises(Unsupported, match=f"both travel as {shared}"):
         of(annotation)
-
-
-def test_a_model_may_stand_beside_a_number() -> None:
-    found = of(Model | int)
-    assert found.dump(5) == 5
-    assert found.load(5) == 5
-    assert found.load({"size": 3}).size == 3
 
 
 def test_the_makers_can_be_used_alone() -> None:
