@@ -348,7 +348,10 @@ class Store:
         return True
 
     def catch_up(self, now: float) -> dict[str, int]:
-        """Do all that is due by `now` in the order of its time, as the tasks do it; how many, by task."""
+        """Do all that is due by `now`, each in its time, as the tasks do it; how many, by task.
+
+        A job whose reservation ends in a jump waits for its retry from that time on, and comes back in the same jump.
+        """
         done = {"Busy": 0, "Scheduled": 0, "Retries": 0}
         while True:
             expiry = self._expiries[0][0] if self._expiries else None
@@ -360,12 +363,12 @@ class Store:
             due = [(when, task) for task, when in firsts if when is not None and when <= now]
             if not due:
                 return done
-            task = min(due, key=lambda each: each[0])[1]
+            when, task = min(due, key=lambda each: each[0])
             if task == "Busy":
-                done[task] += self._expire_first(now)
+                done[task] += self._expire_first(max(when, self._expiries[0][2].since))
             else:
-                text = (self.scheduled if task == "Scheduled" else self.retries).pop_due(now)
-                done[task] += text is not None and self._enqueue_waiting(text, now)
+                text = (self.scheduled if task == "Scheduled" else self.retries).pop_due(when)
+                done[task] += text is not None and self._enqueue_waiting(text, when)
 
     def purge_dead(self, now: float) -> int:
         """Drop the dead jobs whose time is over, and what the rules keep for as long; how many jobs."""

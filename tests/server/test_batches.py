@@ -64,7 +64,7 @@ def end_job(talk: Talk, how: str, now: float) -> None:
     elif how == "expiry":
         talk.broker.sweep(now + 100)
     else:
-        talk.broker.catch_up(now + 100)
+        talk.broker.catch_up(now + 61)
 
 
 @pytest.mark.parametrize("how", ["locked", "in a batch that is forgotten", "in a bad queue when it is due"])

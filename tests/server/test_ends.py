@@ -215,7 +215,7 @@ def test_a_job_that_breaks_a_sweep_is_kept_and_the_next_goes_on(
     talk = Talk(Broker(now=NOW))
     store = talk.broker.store
     for number in range(2):
-        push(talk, f"held-0000{number}", reserve_for=60)
+        push(talk, f"held-0000{number}", reserve_for=90)
         fetch(talk)
         push(talk, f"job-0000{number}", **LATER)
     enqueue, fail_run = store.enqueue, store._failed
@@ -284,9 +284,13 @@ def test_one_jump_is_in_the_order_of_time() -> None:
     push(talk, "held-00000", reserve_for=60)
     fetch(talk)
     talk.broker.catch_up(NOW + 4_000)
-    assert [json.loads(text)["jid"] for text in store.queued("default")] == ["early-0000", "retry-0000", "late-00000"]
+    queued = [json.loads(text) for text in store.queued("default")]
+    assert [job["jid"] for job in queued] == ["early-0000", "retry-0000", "held-00000", "late-00000"]
+    assert queued[2]["failure"]["failed_at"] == timestamp(NOW + 60)
+    assert [job["enqueued_at"] for job in queued] == sorted(job["enqueued_at"] for job in queued)
+    assert queued[3]["enqueued_at"] == timestamp(NOW + 3_000)
     tasks = talk.broker.info(NOW + 4_000)["faktory"]["tasks"]
-    assert (tasks["Scheduled"]["enqueued"], tasks["Retries"]["enqueued"], tasks["Busy"]["reaped"]) == (2, 1, 1)
+    assert (tasks["Scheduled"]["enqueued"], tasks["Retries"]["enqueued"], tasks["Busy"]["reaped"]) == (2, 2, 1)
 
 
 def test_a_clock_that_was_put_back_does_not_stop_the_sweeps() -> None:
