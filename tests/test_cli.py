@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -461,6 +463,54 @@ def test_standard_input_is_a_file_too(server: Server, monkeypatch: pytest.Monkey
     assert main(["push", "--from", "-", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"stored": 3, "refused": 0}
     assert len(server.queue("default")) == 3
+
+
+def test_a_closed_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["push", "--from", "-"]) == 2
+    assert "cannot read '-': standard input is closed" in capsys.readouterr().err
+
+
+class BrokenFile(io.RawIOBase):
+    """A file on a disk that fails after the first lines."""
+
+    def __init__(self) -> None:
+        self._parts = [b'{"jobtype": "a"}\n' * 1_500]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._parts:
+            raise OSError(errno.EIO, "Input/output error")
+        part = self._parts.pop()
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def test_a_file_that_breaks_off_is_told_of_with_what_is_stored(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    stdin = io.TextIOWrapper(io.BufferedReader(BrokenFile(), 1 << 16))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert main(["push", "--from", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, "Traceback" in err) == ("", False)
+    assert "cannot read '-' to its end: Input/output error" in err
+    assert f"{len(server.queue('default'))} jobs were stored and 0 refused" in err
+
+
+def test_a_queue_is_read_as_utf8_in_any_locale(capsys: Capture) -> None:
+    """Without UTF-8 mode the C locale gives surrogates."""
+    assert main(["push", "t", "-q", "gr\udcc3\udcbcn"]) == 2
+    assert "got str 'gr\\xfcn'" in capsys.readouterr().err
+
+
+def test_many_keys_are_read_in_linear_time(server: Server) -> None:
+    text = json.dumps({f"key{number}": number for number in range(20_000)})
+    started = time.process_time()
+    assert main(["push", "t", text]) == 0
+    assert time.process_time() - started < 2
 
 
 def test_what_the_server_refuses_of_a_file_is_told(tmp_path: Path, capsys: Capture) -> None:

@@ -96,7 +96,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         raise Usage("expected a JOBTYPE, or --from FILE")
     jobtype, *args = [readable(word) for word in arguments.words]
     given: dict[str, Any] = {
-        "queue": arguments.queue,
+        "queue": None if arguments.queue is None else readable(arguments.queue),
         "retry": arguments.retry,
         "reserve_for": arguments.reserve_for,
         "at": arguments.at if arguments.delay is None else arguments.delay,
@@ -146,11 +146,12 @@ def value_of(text: str, what: str) -> Any:
         raise ValueError(name)  # NaN and Infinity are not JSON, so they are text
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in found]
-        twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
-        if twice is not None:
-            raise Usage(f"{what}: the key {twice[:40]!a} comes twice")
-        return dict(found)
+        value: dict[str, Any] = {}
+        for key, item in found:
+            if key in value:
+                raise Usage(f"{what}: the key {key[:40]!a} comes twice")
+            value[key] = item
+        return value
 
     try:
         return json.loads(text, parse_int=whole, parse_constant=no_number, object_pairs_hook=pairs)
@@ -177,6 +178,10 @@ def _push_file(arguments: argparse.Namespace, output: Output) -> int:
     except FaktoryError as exc:
         _tell_of_many(output, exc)
         raise
+    except _Unreadable as exc:
+        output.error(f"cannot read {arguments.file!a} to its end: {exc}")
+        _tell_of_many(output, exc)
+        return FAILED
     for jid, reason in refused.items():
         output.error(f"{jid}: {reason}")
     stored, count = lines.sent - len(refused), lines.refused + len(refused)
@@ -184,7 +189,7 @@ def _push_file(arguments: argparse.Namespace, output: Output) -> int:
     return _report(output, text, f"{stored} jobs are stored, {count} refused") or (FAILED if count else OK)
 
 
-def _tell_of_many(output: Output, error: FaktoryError) -> None:
+def _tell_of_many(output: Output, error: Exception) -> None:
     if isinstance(error, (PushOutcomeUnknown, ProtocolError)):
         output.error(str(error))
     for note in getattr(error, "__notes__", ()):
@@ -193,11 +198,24 @@ def _tell_of_many(output: Output, error: FaktoryError) -> None:
 
 def _opened(name: str) -> IO[bytes]:
     if name == "-":
+        if sys.stdin is None:
+            raise Usage("cannot read '-': standard input is closed")
         return sys.stdin.buffer
     try:
         return Path(name).open("rb")
     except OSError as exc:
         raise Usage(f"cannot read {name!a}: {exc.strerror}") from exc
+
+
+class _Unreadable(Exception):
+    """A file breaks off; what was read before may be stored."""
+
+
+def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    try:
+        yield from file
+    except OSError as exc:
+        raise _Unreadable(exc.strerror or str(exc)) from exc
 
 
 class _Lines:
@@ -210,7 +228,7 @@ class _Lines:
         self._jids: set[str] = set()
 
     def jobs(self, file: IO[bytes]) -> Iterator[Job]:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines_of(file), 1):
             if not line.strip():
                 continue
             try:
