@@ -12,10 +12,10 @@ import pytest
 from examples import middleware
 from faktory import App
 from faktory.server import Server
-from tests.contract.conftest import Backend, backend, real_url
+from tests.contract.conftest import Backend, backend, fetch_wait, real_url
 from tests.testing.conftest import IS_INSTALLED, with_root
 
-__all__ = ["backend", "real_url"]  # fixtures
+__all__ = ["backend", "fetch_wait", "real_url"]  # fixtures
 
 ROOT = Path(__file__).parent.parent
 
