@@ -98,7 +98,8 @@ def fate_of(job: Job) -> str:
 def _span(least: int, most: int) -> str:
     for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if least >= 2 * unit:
-            return f"{least / unit:.1f} to {most / unit:.1f} {name}"
+            low, high = f"{least / unit:.1f}", f"{most / unit:.1f}"
+            return f"{low} {name}" if low == high else f"{low} to {high} {name}"
     return f"{least} to {most} s"
 
 
@@ -178,9 +179,11 @@ class JsonLines(logging.Formatter):
 
 
 def _traceback(record: logging.LogRecord) -> list[str]:
+    if record.exc_text:  # without passwords, or out of a child
+        return record.exc_text.split("\n")
     if record.exc_info and record.exc_info[0] is not None:
         return "".join(traceback.format_exception(*record.exc_info)).rstrip().split("\n")
-    return record.exc_text.split("\n") if record.exc_text else []
+    return []
 
 
 def handler_for(output: Output, kind: str, *, is_terminal: bool, shows_jobs: bool) -> logging.Handler:

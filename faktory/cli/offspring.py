@@ -132,6 +132,11 @@ class Supervisor:
                     child.send(signal.SIGKILL)
 
     @property
+    def forced_by(self) -> int:
+        """The number of the signal that ended it at once; 0 for none."""
+        return self._signals.forced_by
+
+    @property
     def _is_ending(self) -> bool:
         return any(course.is_ending for course in self.courses)
 

@@ -24,6 +24,8 @@ def reload(arguments: argparse.Namespace, output: Output, environ: Mapping[str, 
     course = Course(policy, monotonic())
     supervisor = Supervisor([course], worker_words(arguments, output), output, environ, timeout)
     supervisor.run(Reloader(course, folders, output).look)
+    if supervisor.forced_by:
+        return 128 + supervisor.forced_by
     return FAILED if 1 in supervisor.codes else OK
 
 

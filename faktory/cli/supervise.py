@@ -28,7 +28,7 @@ def supervise(arguments: argparse.Namespace, output: Output, environ: Mapping[st
     )
     output.tell(f"supervising {count} worker processes, pid {os.getpid()}")
     supervisor.run()
-    return status_of(supervisor.codes)
+    return 128 + supervisor.forced_by if supervisor.forced_by else status_of(supervisor.codes)
 
 
 def policy_for(*, is_burst: bool) -> Policy:

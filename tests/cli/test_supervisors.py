@@ -51,6 +51,23 @@ def test_so_many_workers_work_come_back_and_end_together(project: Project) -> No
     assert not [pid for pid in workers if pid != dead and is_alive(pid)]
 
 
+def test_signals_are_passed_on_and_a_second_one_ends_at_once(project: Project) -> None:
+    process = project.start("worker", "app", "-p", "2", "-c", "1")
+    read_until(process, "working as")
+    read_until(process, "working as")
+    with Client(project.server.url) as client:
+        client.push(Job("nap", [30], queue="slow"))
+    read_until(process, "napping")
+    process.send_signal(signal.SIGTTIN)
+    read_until(process, "stack of thread ")
+    process.send_signal(signal.SIGTERM)
+    read_until(process, "ending 1 job has 25 s to end: nap ")
+    time.sleep(1.1)  # the time after which another signal counts
+    process.send_signal(signal.SIGTERM)
+    read_until(process, "cut off 1 jobs")
+    assert process.wait(10) == 143
+
+
 def test_no_worker_outlives_a_supervisor_that_is_killed(project: Project) -> None:
     process = project.start("worker", "app", "-p", "2", "-c", "1")
     read_until(process, "working as")
