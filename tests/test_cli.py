@@ -160,6 +160,44 @@ def test_no_message_repeats_a_password(call: str, password: str, capsys: Capture
         assert form not in err.replace("--pasword", "").replace("--passwd", "").replace("--password", "")
 
 
+@pytest.mark.parametrize(
+    ("variable", "call"),
+    [
+        ("FAKTORY_PUSH_QUEUE", "push t"),
+        ("FAKTORY_PUSH_RETRY", "push t"),
+        ("FAKTORY_SERVER_BIND", "server"),
+        ("FAKTORY_WORKER_LOG_LEVEL", "worker a:b"),
+    ],
+)
+@pytest.mark.parametrize("password", ["s3cret", "p@ss", "l0ng'secret" * 20])
+def test_no_message_repeats_a_password_of_the_environment(
+    variable: str, call: str, password: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv(variable, f"tcp://:{password}@h")
+    assert main(call.split()) == 2
+    for part in (password, password[:9], password[-9:]):
+        assert part not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["retry = ['tcp://:s3cret@h']", "'tcp://:p@s3cret@h' = 1"])
+def test_no_message_repeats_a_password_of_a_file(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[tool.faktory]\n{text}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FAKTORY_URL", raising=False)
+    assert main(["push", "t"]) == 2
+    err = capsys.readouterr().err
+    assert "pyproject.toml" in err
+    assert "s3cret" not in err
+
+
+def test_a_url_that_was_cut_shows_no_password(capsys: Capture) -> None:
+    Output("x").error("got 'tcp://:s3cre")
+    Output("x").error("at tcp://host:7419")
+    assert capsys.readouterr().err == "x: got 'tcp://***\nx: at tcp://host:7419\n"
+
+
 def test_control_characters_of_arguments_are_escaped(capsys: Capture) -> None:
     assert main(["\x1b[31mred"]) == 2
     assert main(["push", "t", "-q", "a\x1b]0;title\x07"]) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Final, TextIO
@@ -21,6 +22,8 @@ UNKNOWN: Final = 6
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 
+_ANY_SECRET: Final = re.compile(r"://(?:\S+(?=@)|:[^\s@'\"]+)")
+"""What stands before the host of a URL, wherever it came from: a file, say. One cut before the @ shows by its `://:`."""
 _SHORTEST_PART: Final = 6
 """How many letters of a secret at least are taken for its beginning, where a text has been cut."""
 
@@ -39,13 +42,15 @@ def escaped(text: str) -> str:
 
 
 class Output:
-    """Where one run of the command prints. `words` are its arguments, whose passwords no message may repeat."""
+    """Where one run of the command prints. No message repeats a password, of `words`, its arguments, or others."""
 
     def __init__(self, prog: str, words: Iterable[str] = (), environ: Mapping[str, str] | None = None) -> None:
         self.prog: str = prog
         self.color: str = "auto"
-        self._secrets = [secret for word in words if (secret := _secret_of(word))]
         self._environ = os.environ if environ is None else environ
+        provider = self._environ.get("FAKTORY_PROVIDER")
+        named = [value for name, value in self._environ.items() if name.startswith("FAKTORY_") or name == provider]
+        self._secrets = [secret for word in [*words, *named] if (secret := _secret_of(word))]
 
     def result(self, text: str) -> None:
         """Print a result, one line or several. Raises `PipeClosed`, `OutputFailed`."""
@@ -100,7 +105,7 @@ class Output:
         for secret in self._secrets:
             for form in {secret, repr(secret)[1:-1], ascii(secret)[1:-1]}:
                 text = _without(text.replace(f"{form}@", "***@"), form)
-        return text
+        return _ANY_SECRET.sub("://***", text)
 
 
 def _secret_of(word: str) -> str:
