@@ -13,6 +13,7 @@ from faktory import ConsumerBuilder, ConsumerTerminated, Job, JobFilter, JobTime
 from faktory.commands import Ack, Beat, Fetch
 from faktory.connection import Connection
 from faktory.context import running
+from tests.recording import Recording
 
 from .conftest import Backend
 from .fronts import PATIENCE, Front
@@ -228,27 +229,30 @@ def test_the_server_ends_a_worker_by_its_beat(front: Front, backend: Backend, wa
         .heartbeat_interval(0.05)
         .on_quiet(lambda: quiets.append("quiet"))
     )
-    run = front.start(builder, backend.url, [backend.queue])
-    handler.wait()
-    backend.settle()
-    with Connection(backend.url) as connection:
-        connection.call(Beat(run.consumer.wid, current_state=wanted))  # what the Web UI's buttons do
-    deadline = time.monotonic() + PATIENCE
-    while run.consumer.state == "running":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    backend.hurry()
-    time.sleep(0 if backend.embedded else 2.2)  # more than one FETCH may wait
-    backend.push("work", 2)
-    go_on.set()
-    if wanted == "quiet":
-        time.sleep(0.2)
-        assert run.consumer.state == "quiet"
-        run.consumer.terminate()
-    assert run.wait() == 0
-    assert len(handler.jobs) == 1
-    assert quiets == ["quiet"]
-    assert backend.sets()["working"] == 0
+    with Recording(int(backend.url.rsplit(":", 1)[1])) as said:
+        run = front.start(builder, said.url, [backend.queue])
+        handler.wait()
+        backend.settle()
+        with Connection(backend.url) as connection:
+            connection.call(Beat(run.consumer.wid, current_state=wanted))  # what the Web UI's buttons do
+        deadline = time.monotonic() + PATIENCE
+        while run.consumer.state == "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        while said.waiting("FETCH"):  # more than one, perhaps
+            assert time.monotonic() < deadline
+            backend.hurry()
+            time.sleep(0.05)
+        backend.push("work", 2)
+        go_on.set()
+        if wanted == "quiet":
+            time.sleep(0.2)
+            assert run.consumer.state == "quiet"
+            run.consumer.terminate()
+        assert run.wait() == 0
+        assert len(handler.jobs) == 1
+        assert quiets == ["quiet"]
+        assert backend.sets()["working"] == 0
 
 
 def test_terminate_lets_running_jobs_end(front: Front, backend: Backend) -> None:
