@@ -50,6 +50,12 @@ class Address:
             raise ConfigurationError(f"{_FORM}, got {f'the scheme {scheme!r}' if is_scheme else 'another scheme'}")
         userinfo, _, location = rest.rpartition("@")
         _, has_password, password = userinfo.partition(":")
+        if userinfo and not has_password:
+            # Not shown: it is most likely the password, which would be sent nowhere.
+            raise ConfigurationError(
+                f"{_FORM}, got a user and no password before the @; a colon goes before the password: "
+                "tcp://:password@host"
+            )
         host, port = _split_location(location.removesuffix("/"))
         return cls(
             host=host,

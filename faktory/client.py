@@ -32,6 +32,7 @@ from .commands import (
     encode_job,
 )
 from .connection import Connection, prepare
+from .edition import QUESTION, Edition, demanding
 from .errors import (
     ConfigurationError,
     ConnectFailed,
@@ -41,6 +42,7 @@ from .errors import (
     PushOutcomeUnknown,
     ServerError,
 )
+from .hand import refuse_in_hand
 from .job import Job
 from .moments import moment, rfc3339
 from .options import BULK_BYTES, BULK_SIZE, CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
@@ -100,12 +102,15 @@ class Client:
     def push(self, job: Job) -> str:
         """Store one job and return its jid.
 
-        Raises `InvalidJob` before anything is sent; `NotUnique` or another `ServerError` when the server refuses it;
+        Raises `InvalidJob` before anything is sent, also for the job that runs just now; `EnterpriseRequired` for
+        `unique_for` and the like on an open-source server; another `ServerError`, `NotUnique` say, when it refuses it;
         `PushOutcomeUnknown` when the reply was lost, so that the job is stored or not; the same goes for
         `ProtocolError`, a reply that is none. Any other error: not stored.
         """
         check_job(job)
-        for error in self._store([job.jid], [encode_job(job)], [job]).values():
+        document = encode_job(job)
+        self._check_edition([job])
+        for error in self._store([job.jid], [document], [job]).values():
             if "deadline exceeded" in error.text:  # the server lost patience with its own storage (server/server.go)
                 raise PushOutcomeUnknown(f"the server could not tell whether it stored the job: {error}", [job.jid])
             raise error
@@ -121,6 +126,7 @@ class Client:
         stored = 0
         try:
             for jids, documents, chunk in chunks_of(jobs):
+                self._check_edition(chunk)
                 found = self._store(jids, documents, chunk)
                 refused.update((jid, str(error)) for jid, error in found.items())
                 stored += len(jids) - len(found)
@@ -143,6 +149,21 @@ class Client:
                 raise
         self._has_bulk = False
         return self._store_singly(jobs)
+
+    def _check_edition(self, jobs: list[Job]) -> None:
+        """Refuse jobs with settings that the server ignores, which is asked once. Raises `EnterpriseRequired`."""
+        found = demanding(jobs)
+        if not found or override.taker() is not None:
+            return
+        edition = self.edition
+        if edition.has_enterprise is None:
+            try:
+                self._send_push(QUESTION, [])
+            except ServerError as exc:
+                edition.learn(exc)
+            else:
+                edition.learn(None)
+        edition.check(found)
 
     def _store_singly(self, jobs: list[Job]) -> dict[str, ServerError]:
         refused: dict[str, ServerError] = {}
@@ -254,6 +275,11 @@ class Client:
         until = None if reserve_until is None else rfc3339(moment(reserve_until, "reserve_until"))
         self._call(TrackSet(jid, percent=percent, description=description, reserve_until=until))
 
+    @property
+    def edition(self) -> Edition:
+        """What is known of the server's edition: `has_enterprise` is None before it mattered. Asks nobody."""
+        return self._current_pool().edition
+
     # -- plumbing -------------------------------------------------------------------------------------------------
 
     def _call(self, command: Command[T]) -> T:
@@ -344,7 +370,7 @@ def check_settings(connect_timeout: float, timeout: float, push_retries: int) ->
 
 
 class PushAttempts:
-    """What is known of a push that is tried up to `retries` times more. For both clients."""
+    """What is known of a push that is tried up to `retries` times more; a question has no `jids`. For both clients."""
 
     __slots__ = ("_backoff", "_jids", "_left", "_lost")
 
@@ -360,7 +386,7 @@ class PushAttempts:
         Raises `PushOutcomeUnknown` when there is no other try and this one, or one before, has perhaps stored the jobs,
         whatever a later one met with.
         """
-        if isinstance(error, ConnectionLost) and error.maybe_executed:
+        if self._jids and isinstance(error, ConnectionLost) and error.maybe_executed:
             self._lost = error
         if self._left and isinstance(error, (ConnectionLost, ConnectFailed)):
             self._left -= 1
@@ -389,9 +415,10 @@ def _outcome_unknown(jids: list[str], lost: ConnectionLost) -> PushOutcomeUnknow
 
 
 def check_job(job: object) -> None:
-    """Refuse to push what is no job. Raises `InvalidJob`."""
+    """Refuse to push what is no job, or the one that runs just now. Raises `InvalidJob`."""
     if not isinstance(job, Job):
         raise InvalidJob(f"expected a Job to push, got {type(job).__name__}; write Job(jobtype, args)")
+    refuse_in_hand(job)
 
 
 def drawn_from(jobs: Iterable[Job]) -> Iterator[Job]:

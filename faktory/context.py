@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from .again import runs_before
 from .client import Batch, Client
-from .errors import ConfigurationError, JobCancelled, JobTimeout
+from .errors import ConfigurationError, EnterpriseRequired, JobCancelled, JobTimeout
+from .hand import in_hand
 from .job import Job
 from .ticking import monotonic
 from .values import Managed
@@ -56,7 +57,7 @@ class Run:
         return self._life.is_ending
 
 
-running: Final[ContextVar[Run | None]] = ContextVar("faktory_running", default=None)
+running: Final = cast(ContextVar[Run | None], in_hand)
 """The run that the code belongs to; None outside of jobs."""
 
 
@@ -141,9 +142,18 @@ class JobContext:
         return self._client()
 
     def progress(self, percent: int, description: str | None = None) -> None:
-        """Record the job's progress (0 to 100) at the server; nothing in a mode without one. Enterprise."""
-        if self._client is not None:
-            self._client().set_track(self.jid, percent=percent, description=description)
+        """Record the job's progress (0 to 100) at the server; nothing in a mode without one. Enterprise.
+
+        On an open-source server nothing is recorded, which is logged once.
+        """
+        if self._client is None:
+            return
+        client = self._client()
+        try:
+            client.set_track(self.jid, percent=percent, description=description)
+        except EnterpriseRequired as exc:
+            client.edition.learn(exc)
+            client.edition.warn("the progress of jobs")
 
     def get(self, kind: type[T]) -> T:
         """Return the managed value of a type, made on the first call in this process."""

@@ -16,7 +16,7 @@ from .address import Address
 from .background import Background
 from .callables import forget, is_awaitable
 from .chain import Skipped
-from .client import Client
+from .client import Client, check_job
 from .commands import encode_job
 from .context import Run, running
 from .errors import ConfigurationError
@@ -122,7 +122,12 @@ class Delivery:
         return made
 
     def use_client(self, client: Client) -> None:
-        """Use this client from now on; close one of the app's own."""
+        """Use this client from now on; close one of the app's own. Raises `ConfigurationError` where none is used."""
+        if self.mode != "queue":
+            raise ConfigurationError(
+                f'use_client is for the mode "queue", and in "{self.mode}" jobs go to no server; leave it out, or ask '
+                "app.mode before"
+            )
         made = self._made.pop("client", None)
         self._client = client
         if made is not None:
@@ -132,6 +137,7 @@ class Delivery:
 
     def push(self, job: Job) -> str:
         """Store the job, run it, or have it run; return its jid."""
+        check_job(job)
         taker = override.taker()
         if taker is not None:
             taker.take(Job.decode(encode_job(job)), self)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from .connection import Connection
+from .edition import Edition
 from .errors import ConfigurationError, ConnectFailed, ConnectionLost
 from .lending import LendingPolicy
 from .options import POOL_TIMEOUT
@@ -80,6 +81,7 @@ class Pool:
         self._policy = LendingPolicy(size)
         self._connect = connect
         self._closed = False
+        self.edition: Edition = Edition()
         self._reset()
         _remember(self)
 

@@ -32,6 +32,8 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * `aio` takes from `shift` and `consumer` what a shift, a summary and a health are, and from `heart` the thread that
 #   beats also while a handler blocks the loop; `client` has the checks and the chunks of its twin.
 # * `override` is where the test kit takes over where jobs go, and what time it is: asked by whoever connects or pushes.
+# * `edition` knows which settings an open-source server ignores: for both clients, and for a job's progress. `hand` is
+#   the job that runs, as clients may know it, who must not push it again.
 # * `blotting` keeps passwords out of reports and of log lines.
 # * the connection is four rooms: `dialling` (names, TCP, TLS), `stream` (bytes within time limits), `signalled` (what a
 #   signal handler raises is not the network's) and `connection` (handshake and exchanges).
@@ -62,6 +64,8 @@ LAW: dict[str, set[str]] = {
     "chain": {"callables"},
     "pushing": {"callables", "job", "options"},
     "again": {"job", "options"},
+    "hand": {"job"},
+    "edition": {"again", "commands", "job"},
     "registry": {"callables", "chain", "job"},
     "blotting": set(),
     "lending": set(),
@@ -85,9 +89,10 @@ LAW: dict[str, set[str]] = {
     "connection": {
         "address", "blotting", "commands", "diagnosis", "dialling", "handshake", "loading", "options", "stream", "wire",
     },
-    "pool": {"connection", "lending", "options"},
+    "pool": {"connection", "edition", "lending", "options"},
     "client": {
-        "address", "backoff", "commands", "connection", "job", "moments", "options", "override", "pool", "signalled",
+        "address", "backoff", "commands", "connection", "edition", "hand", "job", "moments", "options", "override",
+        "pool", "signalled",
     },
     "isolation": {
         "address", "again", "backoff", "callables", "chain", "context", "failure", "hooks", "job", "launch", "logs",
@@ -97,7 +102,7 @@ LAW: dict[str, set[str]] = {
     "forks": set(),
     "hooks": {"callables", "chain", "forks", "job"},
     "values": {"callables"},
-    "context": {"again", "client", "job", "values"},
+    "context": {"again", "client", "hand", "job", "values"},
     "settling": {"again", "client", "failure", "job"},
     "crew": {
         "chain", "commands", "connection", "context", "failure", "hooks", "isolation", "job", "lifecycle", "logs",
@@ -123,9 +128,10 @@ LAW: dict[str, set[str]] = {
     # ring 3, async
     "aio": {
         "address", "backoff", "blotting", "callables", "chain", "client", "commands", "connection", "consumer",
-        "context", "diagnosis", "dialling", "failure", "fetched", "forks", "handshake", "heart", "hooks", "isolation",
-        "job", "lending", "lifecycle", "logs", "memory", "moments", "options", "outage", "outbox", "overdue",
-        "override", "queues", "registry", "settling", "shift", "signalled", "signals", "slot", "values", "wire",
+        "context", "diagnosis", "dialling", "edition", "failure", "fetched", "forks", "handshake", "heart", "hooks",
+        "isolation", "job", "lending", "lifecycle", "logs", "memory", "moments", "options", "outage", "outbox",
+        "overdue", "override", "queues", "registry", "settling", "shift", "signalled", "signals", "slot", "values",
+        "wire",
     },
     "asyncio": {"aio", "dialling", "stream"},
     "trio": {"aio", "dialling", "stream"},
@@ -195,7 +201,7 @@ OWNERS: dict[str, set[str]] = {
     "logging": {
         "blotting", "connection", "hooks", "values", "isolation", "crew", "shift", "worker", "heart", "outage",
         "consumer", "server", "cli", "aio", "context", "pushing", "background", "foreground", "delivery", "settling",
-        "signals", "logs",
+        "signals", "logs", "edition",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},

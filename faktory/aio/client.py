@@ -31,6 +31,7 @@ from ..commands import (
     encode_job,
 )
 from ..connection import prepare
+from ..edition import QUESTION, Edition, demanding
 from ..errors import (
     ConfigurationError,
     ConnectionLost,
@@ -94,7 +95,9 @@ class Client:
     async def push(self, job: Job) -> str:
         """Async twin of `push`."""
         check_job(job)
-        for error in (await self._store([job.jid], [encode_job(job)], [job])).values():
+        document = encode_job(job)
+        await self._check_edition([job])
+        for error in (await self._store([job.jid], [document], [job])).values():
             if "deadline exceeded" in error.text:  # the server lost patience with its own storage (server/server.go)
                 raise PushOutcomeUnknown(f"the server could not tell whether it stored the job: {error}", [job.jid])
             raise error
@@ -106,6 +109,7 @@ class Client:
         stored = 0
         try:
             for jids, documents, chunk in chunks_of(jobs):
+                await self._check_edition(chunk)
                 found = await self._store(jids, documents, chunk)
                 refused.update((jid, str(error)) for jid, error in found.items())
                 stored += len(jids) - len(found)
@@ -128,6 +132,21 @@ class Client:
                 raise
         self._has_bulk = False
         return await self._store_singly(jobs)
+
+    async def _check_edition(self, jobs: list[Job]) -> None:
+        """Refuse jobs with settings that the server ignores, which is asked once. Raises `EnterpriseRequired`."""
+        found = demanding(jobs)
+        if not found or override.taker() is not None:
+            return
+        edition = self.edition
+        if edition.has_enterprise is None:
+            try:
+                await self._send_push(QUESTION, [])
+            except ServerError as exc:
+                edition.learn(exc)
+            else:
+                edition.learn(None)
+        edition.check(found)
 
     async def _store_singly(self, jobs: list[Job]) -> dict[str, ServerError]:
         refused: dict[str, ServerError] = {}
@@ -231,6 +250,11 @@ class Client:
         """Async twin of `set_track`."""
         until = None if reserve_until is None else rfc3339(moment(reserve_until, "reserve_until"))
         await self._call(TrackSet(jid, percent=percent, description=description, reserve_until=until))
+
+    @property
+    def edition(self) -> Edition:
+        """Async twin of `edition`, which asks nobody either."""
+        return self._current_pool().edition
 
     # -- plumbing -------------------------------------------------------------------------------------------------
 

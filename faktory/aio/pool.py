@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from ..edition import Edition
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from ..lending import LendingPolicy
 from ..options import POOL_TIMEOUT
@@ -32,6 +33,7 @@ class Pool:
         self._connect = connect
         self._shares: dict[object, _Share] = {}  # by event loop; those of a fork's parent stay, and are not touched
         self._closed = False
+        self.edition: Edition = Edition()
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[Connection, None]:
