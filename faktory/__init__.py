@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Retry,
         ServerError,
         ThreadStartFailed,
+        UnknownJobType,
         VersionMismatch,
     )
     from .job import Failure, Job
@@ -83,6 +84,7 @@ __all__ = [
     "Summary",
     "ThreadStartFailed",
     "TypedJob",
+    "UnknownJobType",
     "VersionMismatch",
     "current_job",
     "managed",
@@ -129,6 +131,7 @@ _NAMES = {
         "Retry",
         "ServerError",
         "ThreadStartFailed",
+        "UnknownJobType",
         "VersionMismatch",
     ),
     ".job": (

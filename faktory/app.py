@@ -368,12 +368,12 @@ class App:
 
         add_jobs()
         builder._add_jobs = add_jobs  # those that are declared before it connects
-        builder._queues = lambda: tuple({typed.options.queue: None for typed in root._every()})
+        builder._homes = lambda: tuple((typed.options.queue, typed.jobtype) for typed in root._every())
         return builder
 
     def _check(self, typed: TypedJob[Any, Any], root: App) -> None:
         """Refuse a job that could not run in the consumer of a root."""
-        typed.signature.check()
+        typed.signature.check(root._managed.kinds)
         for kind in typed.rules.needs:
             if not root._managed.has(kind):
                 raise ConfigurationError(

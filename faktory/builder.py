@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MISSING: Any = object()
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "..."
+
+
+_MISSING: Any = _Missing()
 
 
 class ConsumerBuilder:
@@ -51,7 +57,7 @@ class ConsumerBuilder:
         self._factories: dict[type[Any], Callable[[], Any]] = {}
         self._locate: Callable[[str | Address | None], Address] = _located  # or an app's own
         self._add_jobs: Callable[[], None] | None = None  # of an app
-        self._queues: Callable[[], tuple[str, ...]] = tuple  # those of an app's jobs
+        self._homes: Callable[[], tuple[tuple[str, str], ...]] = tuple  # the queue and the type of an app's jobs
         self._hostname: str | None = None
         self._wid: str | None = None
         self._labels: tuple[str, ...] = ("python",)
@@ -233,7 +239,10 @@ class ConsumerBuilder:
         return self
 
     def on_failure(self, fn: FailureHook) -> Self:
-        """Call `fn(job, exc)` in the worker's thread after a handler has raised, before that is reported."""
+        """Call `fn(job, exc)` in the worker's thread after a handler has raised, before that is reported.
+
+        Also for a job that nothing is registered for (`UnknownJobType`); with child processes, here.
+        """
         self._hooks.failure.append(checked(fn, 2))
         return self
 
@@ -357,7 +366,7 @@ class ConsumerBuilder:
             wid=os.urandom(8).hex() if self._wid is None else self._wid,
             labels=self._labels,
             workers=processes or (self._processes or 1 if self._workers is None else self._workers),
-            queues=self._queues(),
+            homes=self._homes(),
             shutdown_timeout=self._shutdown_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )

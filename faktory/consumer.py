@@ -26,7 +26,7 @@ from .lifecycle import State, StoppedBy
 from .memory import resident_kb
 from .options import FORCED_EXIT, WIND_DOWN
 from .queues import order_of
-from .shift import Shift, as_lost, log_end, raise_for
+from .shift import Shift, as_lost, log_end, log_unserved, raise_for
 from .signals import Signals, Wish, taking
 from .ticking import monotonic
 from .worker import Worker
@@ -318,8 +318,10 @@ class Consumer:
 
     def _work(self, shift: Shift) -> int:
         """Run a shift to its end. Returns the number of workers still busy."""
-        crew = self._crew
+        crew, is_first = self._crew, not self._has_started
         self._begin(is_persistent=shift.is_persistent)
+        if is_first:
+            log_unserved(crew.options, shift.next_fetch())
         crew.fetched_at = monotonic()
         crew.workers = [Worker(crew, shift, self._dialler) for _ in range(crew.options.workers)]
         queues = shift.next_fetch().line.decode().split()[1:]

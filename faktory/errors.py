@@ -16,6 +16,7 @@
     ├── ServerError                          the server answered a command with an error
     │   ├── NotUnique                        the job is locked by `unique_for`
     │   └── EnterpriseRequired               the feature needs Faktory Enterprise
+    ├── UnknownJobType                       for a job that nothing is registered for
     ├── JobTimeout                           a job ran past its time limit
     ├── JobCrashed                           the process that ran a job died
     ├── JobCancelled                         a job was cut off by a shutdown
@@ -157,6 +158,10 @@ class NotUnique(ServerError):
 
 class EnterpriseRequired(ServerError):
     """The command belongs to a feature of Faktory Enterprise that this server does not have."""
+
+
+class UnknownJobType(FaktoryError):
+    """Reported, and told to `on_failure`, for a job that nothing is registered for."""
 
 
 class JobTimeout(FaktoryError):

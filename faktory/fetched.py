@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .commands import Fail, Fetch
-from .errors import InvalidJob, ServerError
+from .errors import FaktoryError, InvalidJob, ServerError, UnknownJobType
 from .job import Job
 from .options import UNKNOWN_DELAY
 from .registry import unknown_jobtype
@@ -27,6 +27,8 @@ class Refused:
     """What it has in common with others: such failures are told once in a while."""
     text: str
     """For the log."""
+    error: FaktoryError | None = None
+    """What `on_failure` and `on_death` are told; None for what is no job to tell of."""
     pause: float = 0.0
     """Seconds before the next FETCH: a queue full of such jobs is no hot loop."""
 
@@ -56,10 +58,10 @@ def read_fetched(fetch: Fetch, reply: Reply, handlers: Mapping[str, object]) -> 
     if job is None or job.jobtype in handlers:
         return job
     message = unknown_jobtype(job.jobtype, handlers)
-    command = Fail(job.jid, "UnknownJobType", message)
-    return Refused(
-        job, command, f"unknown {job.jobtype:.100}", f"job {job.jid!a} failed: {message}", pause=UNKNOWN_DELAY
-    )
+    error = UnknownJobType(message)
+    command = Fail(job.jid, type(error).__name__, message)
+    kind, text = f"unknown {job.jobtype:.100}", f"job {job.jid!a} failed: {message}"
+    return Refused(job, command, kind, text, error, pause=UNKNOWN_DELAY)
 
 
 def _unreadable(error: InvalidJob) -> Refused | Trouble:

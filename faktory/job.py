@@ -79,7 +79,7 @@ class Job:
     """
 
     __slots__ = (
-        "_received", "_source", "args", "at", "backtrace", "custom", "jid", "jobtype", "queue", "reserve_for", "retry",
+        "_at", "_received", "_source", "args", "backtrace", "custom", "jid", "jobtype", "queue", "reserve_for", "retry",
     )  # fmt: skip
 
     jobtype: str
@@ -88,7 +88,6 @@ class Job:
     queue: str
     retry: int
     reserve_for: int | None
-    at: datetime | None
     backtrace: int | None
     custom: dict[str, Any] | None
 
@@ -113,7 +112,7 @@ class Job:
         self.queue = queue
         self.retry = retry
         self.reserve_for = reserve_for
-        self.at = None if at is None else moment(at)
+        self._at = None if at is None else moment(at)
         self.backtrace = backtrace
         if custom is not None and not isinstance(custom, Mapping):
             raise InvalidJob(f"custom must be a mapping of JSON values, got {shown(custom)}")
@@ -121,6 +120,15 @@ class Job:
         self._received: dict[str, Any] = {}
         self._source = b""
         self._check()
+
+    @property
+    def at(self) -> datetime | None:
+        """When the job is to run; None is at once. Set it to an aware `datetime`, a `timedelta` or seconds from now."""
+        return self._at
+
+    @at.setter
+    def at(self, when: datetime | timedelta | float | None) -> None:
+        self._at = None if when is None else moment(when)
 
     # -- what the server says back ------------------------------------------------------------------------------
 
@@ -258,7 +266,7 @@ class Job:
                 _wrong_field(document), jid if type(jid) is str and jid and not _CONTROL.search(jid) else None
             )
         at = get("at")
-        job.at = None if at is None else time_of(at)
+        job._at = None if at is None else time_of(at)
         job._received = document
         job._source = b""
         return job
@@ -292,8 +300,6 @@ class Job:
         if self.backtrace is not None and (type(self.backtrace) is not int or not 0 <= self.backtrace <= MAX_EXACT_INT):
             raise InvalidJob(f"backtrace must be a number of lines, or None, got {shown(self.backtrace)}", jid)
         try:
-            if self.at is not None:
-                aware("at", self.at)
             _check_text(self.jobtype, "jobtype")
             _check_text(jid, "jid")
             if not isinstance(self.args, list):
@@ -359,7 +365,8 @@ def _check_json(value: Any, path: str, depth: int) -> None:
         else:
             raise InvalidJob(
                 f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which would not arrive as one; send "
-                "text, a number, a list or a dict (str(x), int(x) of numpy's, x.isoformat(), an enum's x.value)"
+                "text, a number, a list or a dict (str(x), int(x) of numpy's, x.isoformat(), an enum's x.value), "
+                "or declare a typed job (faktory.App), which converts its arguments by their annotations"
             )
 
 

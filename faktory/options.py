@@ -134,8 +134,13 @@ class ConsumerOptions:
     shutdown_timeout: float = 25.0
     heartbeat_interval: float = 15.0
     fetch_watch: float = FETCH_WATCH
-    queues: tuple[str, ...] = ()
-    """What is fetched when no queues are named: those of an app's jobs."""
+    homes: tuple[tuple[str, str], ...] = ()
+    """The queue and the type of each of an app's jobs."""
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """What is fetched when no queues are named: those of the app's jobs."""
+        return tuple({queue: None for queue, _ in self.homes})
 
     def __post_init__(self) -> None:
         if type(self.workers) is not int or not 1 <= self.workers <= 10_000:

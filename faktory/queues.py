@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log
 from typing import Protocol
 
@@ -49,6 +49,19 @@ class WeightedOrder:
         keyed = [(log(1.0 - chance()) / weight, name) for name, weight in self._weights]
         keyed.sort(reverse=True)
         return tuple([name for _, name in keyed])
+
+
+def unserved(homes: Iterable[tuple[str, str]], names: Iterable[str]) -> str | None:
+    """Return a warning of queues, each with a job type that is pushed there, that are not among `names`; or None."""
+    served = set(names)
+    found: dict[str, list[str]] = {}
+    for queue, jobtype in homes:
+        if queue not in served:
+            found.setdefault(queue, []).append(jobtype)
+    if not found:
+        return None
+    told = "; ".join(f"{queue}, with {', '.join(map(ascii, jobtypes[:20]))}" for queue, jobtypes in found.items())
+    return f"this worker does not fetch from queues that its app's jobs go to, so that others have to: {told}"
 
 
 def order_of(queues: Sequence[str] | Mapping[str, float] | None, otherwise: Sequence[str] = ()) -> Order:

@@ -10,8 +10,9 @@ from .errors import ConnectionLost
 from .failure import Report, traceback_of
 from .job import Job
 from .logs import LateLog
+from .options import ConsumerOptions
 from .outbox import Outcome
-from .queues import Order
+from .queues import Order, unserved
 from .slot import Alarm
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
@@ -62,6 +63,13 @@ def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
     late.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+
+
+def log_unserved(options: ConsumerOptions, fetch: Fetch) -> None:
+    """Say which queues of the app's jobs are not fetched from."""
+    warning = unserved(options.homes, fetch.line.decode().split()[1:])
+    if warning is not None:
+        log.warning("%s", warning)
 
 
 def log_end(shift: Shift, cut_off: int) -> None:

@@ -7,7 +7,7 @@ at the end are left to the worker's own.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +55,7 @@ class Signature:
         self._converters: list[Converter] | None = None
         self._rest_converter: Converter | None = None
         self._plain: tuple[type[Any] | None, ...] = ()
+        self._annotations: list[Any] = []
         parameters = _parameters_of(function)
         self.takes_context: bool = bool(parameters) and self._is_context(parameters[0], context)
         if parameters and parameters[0].name == "ctx" and parameters[0].annotation is _MISSING:
@@ -109,6 +110,7 @@ class Signature:
         """Make the converters. Raises `ConfigurationError`, and NameError for a name not there yet."""
         compiler = Compiler(self._names, getattr(_plain_function(self._function), "__module__", ""))
         self._rest_converter = None if self._rest is None else self._converter(compiler, self._rest)
+        self._annotations = [self._resolved(each.name, each.annotation) for each in self._positional]
         found = [self._converter(compiler, parameter) for parameter in self._positional]
         self._plain = tuple(converter.kind if converter.is_plain else None for converter in found)
         self._converters = found
@@ -119,19 +121,30 @@ class Signature:
             return compiler.of(self._resolved(parameter.name, parameter.annotation))
         except Unsupported as exc:
             raise ConfigurationError(
-                f"the parameter {parameter.name!a} of the job {self._jobtype!a} has {exc}"
+                f"the parameter {parameter.name!a} of the job {self._jobtype!a} has {exc}; what the worker has, a "
+                "database say, is no argument: app.manage(Type, factory), and ctx.get(Type) in the job"
             ) from exc
 
-    def check(self) -> list[Converter]:
-        """Return the converters, made now if they were not. Raises `ConfigurationError`."""
-        if self._converters is not None:
-            return self._converters
+    def check(self, managed: Iterable[type[Any]] = ()) -> list[Converter]:
+        """Return the converters, made now if they were not; refuse parameters of a managed type.
+
+        Raises `ConfigurationError`.
+        """
         try:
-            return self.compile()
+            converters = self._converters or self.compile()
         except NameError as exc:
             raise ConfigurationError(
                 f"an annotation of the job {self._jobtype!a} cannot be read: {exc}; import the name at run time, too"
             ) from exc
+        for kind in managed:
+            if kind in self._annotations:
+                name = self.parameters[self._annotations.index(kind)]
+                raise ConfigurationError(
+                    f"the parameter {name!a} of the job {self._jobtype!a} is a {kind.__qualname__}, which is managed: "
+                    f"take it out, and write {name} = ctx.get({kind.__qualname__}) in the job, whose first parameter "
+                    f"is ctx: JobContext, or {name} = faktory.managed({kind.__qualname__})"
+                )
+        return converters
 
     # -- calls to args ------------------------------------------------------------------------------------------
 

@@ -397,6 +397,10 @@ class Worker:
         self._crew.begin(self, refused.job, None)
         self._crew.failed(self, refused.command)
         self._dialler.log_rarely(refused.kind, "%s", refused.text)
+        if refused.error is not None:
+            running.set(Run(refused.job, self.slot.ends_at, self._crew.managed, self._crew.lifecycle))
+            self._crew.hooks.failed(refused.job, refused.error)
+            running.set(None)
         if refused.pause:
             self._dialler.pause(self, refused.pause)
         self._ask_to_stop()

@@ -108,7 +108,7 @@ LAW: dict[str, set[str]] = {
         "chain", "commands", "connection", "context", "failure", "hooks", "isolation", "job", "lifecycle", "logs",
         "options", "outage", "outbox", "overdue", "registry", "shift", "slot", "values",
     },
-    "shift": {"chain", "commands", "failure", "job", "logs", "outbox", "queues", "slot"},
+    "shift": {"chain", "commands", "failure", "job", "logs", "options", "outbox", "queues", "slot"},
     "launch": set(),
     "signals": {"launch", "options"},
     "outage": {"backoff", "options"},

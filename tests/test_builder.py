@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,10 @@ def test_every_call_returns_the_builder() -> None:
     ]
     for call in calls:
         assert call() is builder
+
+
+def test_the_help_shows_no_address() -> None:
+    assert "handler: 'HandlerFunction' = ..., *" in str(inspect.signature(ConsumerBuilder.register))
 
 
 def test_register_is_a_decorator_too(server: Server, client: Client) -> None:

@@ -34,6 +34,7 @@ from faktory.errors import (
     Retry,
     ServerError,
     ThreadStartFailed,
+    UnknownJobType,
     VersionMismatch,
 )
 
@@ -58,6 +59,7 @@ EXAMPLES: list[tuple[FaktoryError, str, dict[str, object]]] = [
     (ServerError("SHUTDOWN", ""), "SHUTDOWN", {"code": "SHUTDOWN", "text": ""}),
     (NotUnique("NOTUNIQUE", "Job not unique"), "NOTUNIQUE Job not unique", {"code": "NOTUNIQUE"}),
     (EnterpriseRequired("ERR", "only in Enterprise"), "ERR only in Enterprise", {"text": "only in Enterprise"}),
+    (UnknownJobType("no handler"), "no handler", {}),
     (JobTimeout("30 s"), "30 s", {}),
     (JobCrashed("signal 9"), "signal 9", {}),
     (JobCancelled("stopping"), "stopping", {}),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faktory import Job, ProtocolError, ServerError
+from faktory import Job, ProtocolError, ServerError, UnknownJobType
 from faktory.commands import Fail, Fetch
 from faktory.fetched import Refused, Trouble, read_fetched
 from faktory.options import UNKNOWN_DELAY
@@ -38,6 +38,7 @@ def test_a_job_without_a_handler_is_failed_with_names_that_come_near() -> None:
     message = "no handler is registered for the job type 'resise'; did you mean 'resize'?"
     assert fetched.command.line == Fail("job-00001", "UnknownJobType", message).line
     assert fetched.text == f"job 'job-00001' failed: {message}"
+    assert (type(fetched.error), str(fetched.error)) == (UnknownJobType, message)
 
 
 def test_the_kind_of_an_unknown_type_is_bounded() -> None:
@@ -51,6 +52,7 @@ def test_a_job_that_cannot_be_read_is_failed_by_its_jid() -> None:
     fetched = read_fetched(FETCH, document(args={"no": "list"}), HANDLERS)
     assert isinstance(fetched, Refused)
     assert (fetched.job.jid, fetched.command.jid, fetched.pause) == ("job-00001", "job-00001", 0.0)
+    assert fetched.error is None  # there is no job to tell of
     assert json.loads(fetched.command.line[5:])["errtype"] == "MalformedJob"
     assert fetched.kind == "malformed job-00001"
     assert fetched.text.startswith("job 'job-00001' cannot be read and was failed: ")

@@ -210,7 +210,7 @@ def test_a_job_the_server_would_refuse_lose_or_change_is_refused(fields: dict[st
 
 LOST_AS_TEXT = (
     "which would not arrive as one; send text, a number, a list or a dict (str(x), int(x) of numpy's, x.isoformat(), "
-    "an enum's x.value)"
+    "an enum's x.value), or declare a typed job (faktory.App), which converts its arguments by their annotations"
 )
 REFUSED_VALUES: list[tuple[str, object, str]] = [
     ("D5: NaN", float("nan"), " is nan; JSON has no such number, send None or text"),
@@ -330,9 +330,6 @@ def test_nesting_beyond_what_is_left_of_the_stack_is_refused() -> None:
         ({"custom": [1]}, "custom must be a dict, got list [1]"),
         ({"retry": "5"}, "retry must be an integer (0 drops a failed job, -1 buries it), got str '5'"),
         ({"jid": "short"}, "jid must be text of at least 8 bytes"),
-        ({"at": "tomorrow"}, "at must be a datetime with a time zone"),
-        ({"at": datetime(2026, 1, 1)}, "at must be a datetime with a time zone"),  # noqa: DTZ001
-        ({"at": PAST}, "at is out of range: datetime"),
     ],
 )
 def test_a_job_changed_after_it_was_made_is_checked_again_before_it_is_sent(
@@ -344,6 +341,34 @@ def test_a_job_changed_after_it_was_made_is_checked_again_before_it_is_sent(
     error = refusal_of(job.to_document)
     assert message in str(error)
     assert error.jid == (None if "jid" in change else JID)
+
+
+def test_a_time_may_be_set_as_it_may_be_given() -> None:
+    job = Job("t")
+    for when in (timedelta(seconds=60), 60):
+        job.at = when
+        assert job.at is not None
+        assert 55 < (job.at - datetime.now(UTC)).total_seconds() <= 60
+    job.at = NOON.astimezone(timezone(timedelta(hours=5)))
+    assert job.at == NOON
+    job.at = None
+    assert "at" not in job.to_document()
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("tomorrow", "at must be an aware datetime, a timedelta or seconds from now, got str 'tomorrow'"),
+        (datetime(2026, 1, 1), "at must be a datetime with a time zone"),  # noqa: DTZ001
+        (PAST, "at is out of range: datetime"),
+    ],
+)
+def test_a_time_that_is_none_is_refused_when_it_is_set(at: Any, message: str) -> None:
+    job = Job("t")
+    with pytest.raises(InvalidJob) as caught:
+        job.at = at
+    assert message in str(caught.value)
+    assert job.at is None
 
 
 # -- what survives ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faktory.errors import ConfigurationError
-from faktory.queues import StrictOrder, WeightedOrder, order_of
+from faktory.queues import StrictOrder, WeightedOrder, order_of, unserved
 
 
 def shares_of_first(weights: dict[str, float], draws: int = 20_000) -> dict[str, float]:
@@ -151,3 +151,11 @@ def test_a_long_refused_value_is_cut_in_the_message() -> None:
 
 def test_without_queues_those_of_the_app_are_meant() -> None:
     assert order_of(None, ("mail", "default")).next_names() == ("mail", "default")
+
+
+def test_queues_that_are_not_served_are_told_with_their_jobs() -> None:
+    homes = [("default", "a"), ("mail", "b"), ("low", "c"), ("mail", "d")]
+    assert unserved(homes, ["low", "mail", "default"]) is None
+    assert unserved([], ["low"]) is None
+    told = "this worker does not fetch from queues that its app's jobs go to, so that others have to: "
+    assert unserved(homes, ["default"]) == told + "mail, with 'b', 'd'; low, with 'c'"

@@ -6,8 +6,9 @@ import pytest
 
 from faktory import ConnectFailed, ConnectionLost, Job, ServerError
 from faktory.chain import Skipped
-from faktory.commands import Ack
+from faktory.commands import Ack, Fetch
 from faktory.logs import close
+from faktory.options import ConsumerOptions
 from faktory.outbox import Outcome
 from faktory.queues import order_of
 from faktory.shift import (
@@ -19,6 +20,7 @@ from faktory.shift import (
     log_late,
     log_refused,
     log_skipped,
+    log_unserved,
     raise_for,
 )
 from faktory.slot import Alarm
@@ -103,3 +105,12 @@ def test_a_reservation_that_is_too_short_is_told_once_for_each_type(caplog: pyte
         shortened.tell(Job(jobtype, reserve_for=60), 3600.0)
     assert [message.split("'")[1] for message in caplog.messages] == ["report", "resize"]
     assert "a time limit of 3600 s and come with reservations of 60 s" in caplog.text
+
+
+def test_queues_of_the_app_that_are_not_fetched_from_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    options = ConsumerOptions("host", "wid-00001", homes=(("mail", "welcome"), ("default", "work")))
+    assert options.queues == ("mail", "default")
+    log_unserved(options, Fetch(["default", "mail"]))
+    assert caplog.messages == []
+    log_unserved(options, Fetch(["default"]))
+    assert [message.split(": ")[1] for message in caplog.messages] == ["mail, with 'welcome'"]

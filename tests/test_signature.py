@@ -312,3 +312,30 @@ def test_what_has_no_name_cannot_travel_by_it() -> None:
     for function in (many, unnamed):
         with pytest.raises(ConfigurationError, match="whose argument has no name to travel by"):
             Signature("work", function, Context, by_name=True)
+
+
+class Store:
+    pass
+
+
+@dataclass
+class Wanted:
+    name: str
+
+
+def test_what_a_worker_has_is_no_parameter() -> None:
+    def undeclared(ctx: Context, store: Store) -> None: ...
+
+    with pytest.raises(
+        ConfigurationError, match=r"cannot travel as JSON.*app\.manage\(Type, factory\), and ctx\.get\(Type\)"
+    ):
+        Signature("work", undeclared, Context)
+
+
+def test_a_parameter_of_a_managed_type_is_refused_with_what_to_write() -> None:
+    def work(ctx: Context, amount: int, when: Wanted) -> None: ...
+
+    signature = Signature("work", work, Context)
+    assert len(signature.check([Store])) == 2
+    with pytest.raises(ConfigurationError, match=r"parameter 'when'.*is managed.*when = ctx\.get\(Wanted\)"):
+        signature.check([Store, Wanted])

@@ -23,7 +23,7 @@ from ..memory import resident_kb
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
 from ..queues import order_of
 from ..registry import Registry
-from ..shift import Shift, as_lost, log_end, raise_for
+from ..shift import Shift, as_lost, log_end, log_unserved, raise_for
 from ..signals import Signals, Wish, taking
 from ..ticking import monotonic
 from ..values import Managed
@@ -322,7 +322,10 @@ class Consumer:
     async def _work(self, shift: Shift, *, is_single: bool = False) -> int:
         """Run a shift to its end, whatever happens to the caller. Returns the number of workers still busy."""
         async with self._working():
+            is_first = not self._has_started
             await self._begin(shift)
+            if is_first and not is_single:
+                log_unserved(self._crew.options, shift.next_fetch())
             return await self._kit.shielded(
                 lambda: self._run_shift(shift, is_single=is_single),
                 on_cancel=lambda: self._crew.stop(shift) if is_single else self._crew.terminate(),

@@ -241,6 +241,8 @@ class Fetcher:
         self._crew.finish(self.shift, work, refused.command)
         self._crew.release(work)
         self._dialler.outage.log_rarely(refused.kind, "%s", refused.text)
+        if refused.error is not None:
+            await self._runner.tell_of_refused(work, refused.error)
         if refused.pause:
             await self._crew.pause(refused.pause, self._is_pointless)
         await self._runner.ask_to_stop()

@@ -63,6 +63,12 @@ class Runner:
             except BaseException:
                 log_raised("stop_when", predicate)
 
+    async def tell_of_refused(self, work: Work, error: BaseException) -> None:
+        """Tell of a job that is failed without being run."""
+        running.set(work.run)
+        await tell_of_failure(self._hooks, work.job, error)
+        running.set(None)
+
     async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
         """Run a job and have it reported. The task's outermost line: nothing is raised."""
         crew, job = self._crew, work.job

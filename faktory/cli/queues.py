@@ -46,11 +46,6 @@ def queues_of(words: Iterable[str]) -> Queues:
     return weights
 
 
-def unfetched(queues: Queues, used: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return the queues that jobs are pushed to and nobody here fetches, with those jobs."""
-    return {queue: jobs for queue, jobs in used.items() if queue not in queues}
-
-
 def concurrency_of(text: str) -> int:
     """Read a number of jobs at a time, or "auto". Raises ValueError."""
     if text == "auto":

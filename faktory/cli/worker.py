@@ -23,7 +23,7 @@ from .config import variable_of
 from .offspring import heed_supervisor
 from .output import INTERRUPTED, OK, Output
 from .parsing import Parser, Usage, seconds, whole_number
-from .queues import Queues, concurrency_of, queues_of, unfetched
+from .queues import Queues, concurrency_of, queues_of
 from .target import load
 
 if TYPE_CHECKING:
@@ -166,8 +166,6 @@ def _work(arguments: argparse.Namespace, output: Output, target: str, queues: Qu
         return OK
     if shows_jobs:
         plan.builder.middleware(joblog.ran).on_failure(joblog.failed)
-    for queue, jobs in unfetched(queues, told.used).items():
-        _log.warning("WARNING queue %s of %s is fetched by nobody here: add it to --queues", queue, ", ".join(jobs))
     mode = os.environ.get("FAKTORY_MODE") or "queue"
     if mode != "queue":
         _log.warning("WARNING the mode is %s: jobs run where they are pushed, and none of them comes here", mode)

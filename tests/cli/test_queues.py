@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from faktory.cli.parsing import Usage
-from faktory.cli.queues import available_cpus, concurrency_of, queues_of, unfetched
+from faktory.cli.queues import available_cpus, concurrency_of, queues_of
 
 
 def test_queues_are_strict_or_all_have_weights() -> None:
@@ -28,12 +28,6 @@ def test_other_queues_are_refused(words: str, expected: str) -> None:
     with pytest.raises(Usage) as caught:
         queues_of([words])
     assert str(caught.value).startswith(f"--queues: {expected}")
-
-
-def test_queues_that_nobody_fetches_are_found() -> None:
-    used = {"a": ["one"], "b": ["two", "three"]}
-    assert unfetched(["a"], used) == {"b": ["two", "three"]}
-    assert unfetched({"a": 1.0, "b": 1.0}, used) == {}
 
 
 def test_concurrency_is_a_number_or_the_processors() -> None:

@@ -236,7 +236,8 @@ def test_a_queue_that_nobody_fetches_is_warned_of_and_odd_modules_work(project: 
     )
     done = project.run("worker", "odd", "--burst", "-q", "default")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "imported")
-    assert "WARNING queue slow of nap is fetched by nobody here: add it to --queues" in done.stderr
+    assert "this worker does not fetch from queues that its app's jobs go to" in done.stderr
+    assert "slow, with 'nap'" in done.stderr
     assert "DEBUG" not in done.stderr
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faktory import ConsumerBuilder, ConsumerTerminated, Job, JobFilter, JobTimeout
+from faktory import App, ConsumerBuilder, ConsumerTerminated, Job, JobFilter, JobTimeout, current_job
 from faktory.commands import Ack, Beat, Fetch
 from faktory.connection import Connection
 from faktory.context import running
@@ -141,11 +141,35 @@ def test_nothing_that_a_handler_raises_ends_the_worker(front: Front, backend: Ba
 def test_a_job_without_a_handler_is_failed_with_names_that_come_near(front: Front, backend: Backend) -> None:
     """W8."""
     jid = backend.push("resise", retry=3)
-    builder = ConsumerBuilder().register("resize", lambda job: None)
+    told: list[tuple[str, str, str]] = []
+
+    def tell(job: Job, error: BaseException) -> None:
+        current = current_job()
+        assert current is not None
+        told.append((job.jid, current.jid, type(error).__name__))
+
+    builder = ConsumerBuilder().register("resize", lambda job: None).on_failure(tell)
     run_jobs(front, backend, builder, lambda: backend.sets()["retries"] == 1)
+    assert told[0] == (jid, jid, "UnknownJobType")  # others are `hurry`'s
     failure = failure_of(backend, jid)
     assert failure.errtype == "UnknownJobType"
     assert "'resize'" in failure.message
+
+
+def test_queues_of_the_apps_jobs_that_are_not_fetched_from_are_told_at_the_start(
+    front: Front, backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(backend.url)
+    app.job(name="resize", queue=backend.queue)(leave_it)
+    app.job(name="mail", queue="mails")(leave_it)
+    run_jobs(front, backend, app.consumer(), lambda: True)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "this worker does not fetch from queues that its app's jobs go to, so that others have to: mails, with 'mail'"
+    ]
+
+
+def leave_it() -> None: ...
 
 
 def test_queues_are_served_in_strict_order(front: Front, backend: Backend) -> None:
