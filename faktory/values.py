@@ -28,6 +28,9 @@ log: logging.Logger = logging.getLogger("faktory.managed")
 
 _MISSING: Any = object()
 
+preparing: list[tuple[int, int]] = []
+"""The event loops that make values before their jobs: a process and a thread for each consumer."""
+
 
 class _Made:
     """The values of one process."""
@@ -57,8 +60,6 @@ class _Made:
         while maker is not None:
             if maker == me:
                 raise ConfigurationError(f"the factory of {kind.__qualname__} asks for a {kind.__qualname__} itself")
-            if getattr(maker, "loop_thread", None) == me:  # which must not wait for what it has to make itself
-                raise ConfigurationError(f"the {kind.__qualname__} is still being made; {_declare(kind)}")
             wanted = self.waiting.get(maker)
             maker = None if wanted is None else self.makers.get(wanted)
         self.waiting[me] = kind
@@ -156,7 +157,8 @@ class Managed:
     def get(self, kind: type[T]) -> T:
         """Return the value of this type, made now if it is the first call.
 
-        Raises `ConfigurationError` for a type that nobody manages, and what the factory raises.
+        Raises `ConfigurationError` for a type that nobody manages, and what the factory raises. On the event loop of a
+        consumer nothing is made, by a factory that would hold up all its jobs: `ConfigurationError`, too.
         """
         if kind not in self._factories:
             return self.home_of(kind).get(kind)
@@ -165,6 +167,11 @@ class Managed:
         if value is not _MISSING:
             return cast(T, value)
         me = threading.get_ident()
+        if (os.getpid(), me) in preparing:
+            raise ConfigurationError(
+                f"the {kind.__qualname__} was not made before the job, and making it here would stop the event loop; "
+                f"{_declare(kind)}"
+            )
         try:  # an interrupt can strike anywhere in here
             with made.lock:
                 while not made.claim(kind, me):

@@ -6,13 +6,14 @@ entered it, as trio wants it, and no job that is cut short takes a value along.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import partial
 from threading import get_ident
 from typing import Any
 
 from ..callables import is_awaitable
-from ..values import Managed, is_a, log_not_closed
+from ..values import Managed, is_a, log_not_closed, preparing
 from .kit import Event, Kit
 from .threads import Threads
 
@@ -21,7 +22,6 @@ class _Making:
     """A value that is being made; `error` tells why it was not."""
 
     def __init__(self, done: Event) -> None:
-        self.loop_thread = get_ident()
         self.done = done
         self.error: BaseException | None = None
 
@@ -34,11 +34,15 @@ class Values:
         self._managed = managed
         self._threads = threads
         self._under_way: dict[type[Any], _Making] = {}
+        self._place: tuple[int, int] | None = None
 
     async def prepare(self, needs: Iterable[type[Any]]) -> None:
         """Make what a job needs, or everything when it does not say; only what it says it needs may fail it."""
         if self._managed.has_all():
             return
+        if self._place is None:
+            self._place = (os.getpid(), get_ident())
+            preparing.append(self._place)
         needs = tuple(needs)
         for kind in needs or self._managed.kinds:
             error = await self._make(kind)
@@ -102,6 +106,9 @@ class Values:
 
     async def close(self, user: object) -> None:
         """Async twin of `Managed.close`."""
+        if self._place is not None:
+            preparing.remove(self._place)
+            self._place = None
         for kind, end in self._managed.ends(user):
             try:
                 result = end()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from faktory import App, ConfigurationError, ConsumerBuilder, Job, JobContext, Summary
+from faktory import App, ConfigurationError, ConsumerBuilder, Job, JobContext, Summary, managed
 from faktory.server import Server
 from tests.contract.fronts import AsyncFront, AsyncioFront, TrioFront
 
@@ -144,6 +144,41 @@ def test_a_slow_plain_factory_does_not_stop_the_loop(loop: AsyncFront, quick: Se
     work.enqueue()
     assert run(loop, app, quick).succeeded == 2
     assert ticks > 5
+    app.close()
+
+
+@pytest.mark.parametrize("ask", [JobContext.get, lambda _, kind: managed(kind)], ids=["ctx.get", "managed"])
+def test_what_a_job_does_not_say_it_needs_is_not_made_on_the_loop(
+    loop: AsyncFront, quick: Server, ask: Callable[[JobContext, type[Any]], Any]
+) -> None:
+    """27.3: the factory would hold up every job of the loop; a plain handler's thread may wait for it."""
+    app = App(quick.url)
+    made: list[int] = []
+
+    def make() -> Session:
+        made.append(threading.get_ident())
+        return Session()
+
+    app.manage(Session, make)
+    app.manage(Other, Other)
+
+    @app.job(needs=(Other,), retry=0)
+    async def on_loop(ctx: JobContext) -> None:
+        with pytest.raises(ConfigurationError, match=r"would stop the event loop; .* needs=\(Session,\)"):
+            ask(ctx, Session)
+
+    on_loop.enqueue()
+    assert run(loop, app, quick).succeeded == 1
+    assert made == []
+
+    @app.job(needs=(Other,))
+    def in_thread(ctx: JobContext) -> None:
+        assert isinstance(ask(ctx, Session), Session)
+
+    in_thread.enqueue()
+    assert run(loop, app, quick).succeeded == 1
+    assert made != [threading.get_ident()]
+    assert isinstance(app.managed.get(Session), Session)  # no loop is left that it could hold up
     app.close()
 
 
