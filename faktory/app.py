@@ -137,7 +137,8 @@ class App:
         """Declare a function as a job. Its name is the job type, unless `name` says otherwise.
 
         * The other options up to `custom` are as in `Job` and `ConsumerBuilder.register`. A `timeout` for which the
-          usual reservation is too short makes it long enough; one that a given `reserve_for` contradicts is refused.
+          usual reservation is too short makes it long enough; one that a given `reserve_for` contradicts is refused. In
+          foreground and background nothing enforces it; `ctx.raise_if_cancelled()` does where it is called.
         * `retry_on`: exceptions after which a copy is pushed as `Retry` does, up to the job's `retry`, instead of a
           FAIL. `discard_on`: exceptions that count as `Discard`.
         * `needs`: types that `ctx.get` is going to ask for; one that is not managed is refused by `consumer`.
@@ -391,9 +392,11 @@ class App:
 
     def seen(self) -> dict[str, Any]:
         """Return what goes around the jobs of this app, for children to compare: names and places, and the mode."""
-        around = [*self.middleware(), *(fn for app in self._path() for fn in app._push_functions)]
+        path = self._path()
+        around: list[Any] = [*self.middleware(), *(fn for app in path for fn in app._push_functions)]
+        around += [fn for app in path for fn in app._retry_hooks]
         return {
-            "middleware and on_push functions": [re.sub(r"\(.*/", "(", place_of(fn)) for fn in around],
+            "middleware, on_push functions and on_retry hooks": [re.sub(r"\(.*/", "(", place_of(fn)) for fn in around],
             "managed types": sorted(kind.__qualname__ for kind in self.managed.kinds),
             "mode": [self.mode],
         }

@@ -390,6 +390,7 @@ class Crew:
         with self.lock:
             for worker in self.workers:
                 slot = worker.slot
+                worker.hand_over()
                 if slot.job is None or slot.is_cancelled:
                     continue
                 jids.append(slot.job.jid)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Final, Literal, Protocol
 
-from . import foreground, override
+from . import foreground, forks, override
 from .address import Address
 from .background import Background
 from .callables import forget, is_awaitable
@@ -65,7 +65,9 @@ class Delivery:
         self._find = find
         self._made: dict[str, Client] = {}
         self._backgrounds: dict[int, Background] = {}  # by process: threads do not survive a fork
-        self._closes_at_exit = False
+        self._closes_at_exit: int | None = None
+        """The process that has been told to close this at its end."""
+        self._take_back: Callable[[], object] = lambda: None
         self._has_performed = False
 
     def locate(self, url: str | Address | None) -> Address:
@@ -164,7 +166,7 @@ class Delivery:
         """Run a job in this thread. Returns what it returned, None for one that was skipped, retried or discarded."""
         self._has_performed = True
         self._managed.enter(self)
-        if not self._closes_at_exit:
+        if self._closes_at_exit != os.getpid():
             self._close_at_exit()
         typed = self._find(job.jobtype)
         handler = typed.__faktory_handler__
@@ -199,15 +201,19 @@ class Delivery:
     def _close_at_exit(self) -> None:
         atexit.unregister(self.close)
         atexit.register(self.close)
-        self._closes_at_exit = True
+        self._closes_at_exit = os.getpid()
+        self._take_back()
+        self._take_back = forks.call_at_end(self.close)
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
         """Wait for the jobs in `background`; close the managed values that jobs here have made, and the own client."""
         atexit.unregister(self.close)
+        self._take_back()
         background = self._backgrounds.get(os.getpid())
         if background is not None:
             background.close(timeout)  # meanwhile its jobs may push others
             self._backgrounds.pop(os.getpid(), None)
+        self._closes_at_exit = None
         self.end_values()
         made = self._made.pop("client", None)
         if made is not None:

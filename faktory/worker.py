@@ -58,6 +58,8 @@ class Worker:
         self.is_dialling: bool = False
         self.current: Run | None = None
         """The run of the job in hand, from its begin until its handler was left: only then may it be interrupted."""
+        self.is_telling: bool = False
+        """True while hooks are told of a failure whose report waits for them."""
         self.interruption: Exception | None = None
         """What another thread wants to have raised in that handler; set under the crew's lock."""
         self._crew = crew
@@ -131,6 +133,11 @@ class Worker:
         """Kill the child that runs its job. Any thread may call it."""
         if self._runner is not None:
             self._runner.cancel()
+
+    def hand_over(self) -> None:
+        """Leave a report that waits for hooks to the heart, at the shutdown's end. The crew's lock is held."""
+        if self.is_telling:
+            self.slot.outcome = None
 
     def dump_child(self) -> int:
         """Have its child write its stacks to stderr. Returns the child's pid, 0 without one. Any thread may call it."""
@@ -390,7 +397,11 @@ class Worker:
         if self.slot.is_cancelled:
             told = cut_off() if crew.tells(self) else None
         if told is not None:
-            crew.hooks.failed(job, told)
+            self.is_telling = True
+            try:
+                crew.hooks.failed(job, told)
+            finally:
+                self.is_telling = False
 
     def _refuse(self, refused: Refused) -> None:
         """Fail a job that is not run."""

@@ -26,6 +26,16 @@ def run_asyncio(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+async def pause(seconds: float = 0) -> None:
+    """Sleep on whichever of the two runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        await trio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
+
+
 class Loop:
     """A scheduler: what tests ask of it."""
 

@@ -784,6 +784,70 @@ work.enqueue_in(3600, 9)
     assert "1 not begun, which are lost" in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "method"), [("background", "fork"), ("background", "spawn"), ("foreground", "fork")])
+def test_a_child_of_multiprocessing_waits_for_its_jobs_at_its_end(tmp_path: Path, mode: str, method: str) -> None:
+    """27.7: such a child ends without `atexit`; the parent has used the app before, with threads and values of its own.
+
+    A process pool's workers are such children.
+    """
+    program = tmp_path / "program.py"
+    program.write_text("""
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import faktory
+
+app = faktory.App()
+
+
+class Database:
+    def close(self) -> None:
+        os.write(1, b"closed %d\\n" % os.getpid())
+
+
+app.manage(Database, Database)
+
+
+@app.job
+def work(ctx: faktory.JobContext, n: int) -> None:
+    time.sleep(0.02)
+    ctx.get(Database)
+    os.write(1, b"done %d\\n" % os.getpid())
+
+
+def push(count: int) -> None:
+    for n in range(count):
+        work.enqueue(n)
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    push(1)
+    child = context.Process(target=push, args=(20,))
+    child.start()
+    child.join()
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(push, 20).result()
+""")
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", program, method],
+        env={**os.environ, "FAKTORY_MODE": mode, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stderr == ""
+    told = result.stdout.split("\n")[:-1]
+    pids = {line.split()[1] for line in told}
+    assert sorted(told.count(f"done {pid}") for pid in pids) == [1, 20, 20]
+    assert [told.count(f"closed {pid}") for pid in pids] == [1, 1, 1]
+
+
 def test_the_package_has_it_when_it_is_asked_for() -> None:
     assert set(faktory.__all__) >= {"App", "TypedJob"}
     with pytest.raises(AttributeError, match="module 'faktory' has no attribute 'Nothing'"):

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent / "faktory"
 # * the connection is four rooms: `dialling` (names, TCP, TLS), `stream` (bytes within time limits), `signalled` (what a
 #   signal handler raises is not the network's) and `connection` (handshake and exchanges).
 # * `greenlets` knows gevent and eventlet.
-# * `logs` writes the lines of threads that must not wait; `forks` ends copies of the process that a job has made.
+# * `logs` writes the lines of threads that must not wait; `forks` is about how copies of this process end.
 # * `lending` decides for both pools which connections may be lent.
 # * `failure` turns an exception into a FAIL; `hooks` and `managed` are the user's callbacks and values; `context` is
 #   what a running handler can know, whatever runs it.
@@ -147,7 +147,7 @@ LAW: dict[str, set[str]] = {
         "signature", "slot", "values",
     },
     "delivery": {
-        "address", "background", "callables", "chain", "client", "commands", "context", "foreground",
+        "address", "background", "callables", "chain", "client", "commands", "context", "foreground", "forks",
         "job", "values", "override", "registry", "slot",
     },
     "app": {

@@ -474,13 +474,13 @@ class Crew:
         for work in list(self.works):
             if work.slot.job is None:
                 self.release(work)  # its hooks take too long
-                continue
-            if work.slot.is_cancelled:
-                continue
-            jids.append(work.job.jid)
-            if work.is_in_thread:
-                self.fail_running(shift, work)
-            work.interrupt(cut_off())
+                with self.lock:
+                    self.works.add(work)  # and go on: nobody else would end them
+            elif not work.slot.is_cancelled:
+                jids.append(work.job.jid)
+                if work.is_in_thread:
+                    self.fail_running(shift, work)
+                work.interrupt(cut_off())
         self.cut_off += len(jids)
         return jids
 

@@ -15,6 +15,7 @@ import trio
 from faktory import App, ConfigurationError, ConsumerBuilder, Job, JobContext, Summary, managed
 from faktory.server import Server
 from tests.contract.fronts import AsyncFront, AsyncioFront, TrioFront
+from tests.loops import pause
 
 
 @pytest.fixture
@@ -26,15 +27,6 @@ def quick() -> Iterator[Server]:
 @pytest.fixture(params=[AsyncioFront, TrioFront], ids=["asyncio", "trio"])
 def loop(request: pytest.FixtureRequest) -> AsyncFront:
     return request.param()  # type: ignore[no-any-return]
-
-
-async def pause(seconds: float = 0) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        await trio.sleep(seconds)
-    else:
-        await asyncio.sleep(seconds)
 
 
 class Pool:

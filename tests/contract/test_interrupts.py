@@ -12,9 +12,10 @@ import pytest
 
 from faktory import ConsumerBuilder, Job, JobCancelled, JobTimeout, current_job
 from faktory.context import running
+from tests.loops import pause
 
 from .conftest import Backend
-from .fronts import PATIENCE, Front
+from .fronts import PATIENCE, Front, ThreadFront
 
 TIMED_OUT = "the job ran past its time limit of 0.05 s"
 CUT_OFF = "the worker had to stop before the job was done"
@@ -89,6 +90,36 @@ def test_a_job_that_is_cut_off_has_time_to_clean_up_and_counts_as_failed(front: 
     assert seen == [CUT_OFF, "cancelled: True, stopping: True", "cleaned up"]
     assert told == [("JobCancelled", CUT_OFF, jid)]
     assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief_wind_down")
+def test_a_hook_that_nothing_ends_keeps_no_failure_from_the_server(front: Front, ours: Backend) -> None:
+    """27.14."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def fail(job: Job) -> None:
+        raise ValueError("why")
+
+    def hold(job: Job, exc: BaseException) -> None:
+        begun.set()
+        gate.wait(PATIENCE)
+
+    async def hold_on_loop(job: Job, exc: BaseException) -> None:
+        begun.set()
+        go_on = in_time()
+        while go_on() and not gate.is_set():
+            await pause(0.001)
+
+    builder = ConsumerBuilder().register("fail", fail).shutdown_timeout(0.05)
+    builder.on_failure(hold if isinstance(front, ThreadFront) else hold_on_loop)
+    ours.push("fail", retry=3)
+    run = front.start(builder, ours.url, [ours.queue])
+    assert begun.wait(PATIENCE)
+    run.consumer.terminate()
+    assert run.wait() == 0
+    assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
+    gate.set()
 
 
 @pytest.mark.slow

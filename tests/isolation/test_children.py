@@ -801,7 +801,7 @@ if __name__ == "__main__":
         ("pass", None),
         (
             "shop.app.use(around)",
-            r"the job 'first' has middleware and on_push functions .*: around \(main.py:7\)",
+            r"the job 'first' has middleware, on_push functions and on_retry hooks .*: around \(main.py:7\)",
         ),
         ("shop.app.manage(dict, dict)", "has managed types in the worker .*: dict"),
     ],
