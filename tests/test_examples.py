@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from examples import middleware
 from faktory import App
 from faktory.server import Server
+from tests.conftest import until
 from tests.contract.conftest import Backend, backend, fetch_wait, real_url
+from tests.programs import Program
 from tests.testing.conftest import IS_INSTALLED, with_root
 
 __all__ = ["backend", "fetch_wait", "real_url"]  # fixtures
@@ -24,12 +27,15 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return run_example("quickstart", *arguments, **environment)
 
 
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("FAKTORY")}
+
+
 def run_example(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FAKTORY")}
     return subprocess.run(
         [sys.executable, "-m", f"examples.{name}", *arguments],
         cwd=ROOT,
-        env=clean | environment,
+        env=clean_environment() | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -155,3 +161,60 @@ def test_the_newsletters_own_tests_pass_as_its_users_run_them() -> None:
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "14 passed" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "environment", "expected"),
+    [
+        ("worker", {}, ["<Job 'foobar' jid="]),
+        (
+            "forking_worker",
+            {},
+            ["Hello Ada! from process ", "Hello Grace! from process ", "example.crash failed: JobCrashed"],
+        ),
+        ("subclass_style", {}, ["background job failed: <Job 'fail' ", "hello Ada"]),
+        (
+            "subclass_style",
+            {"FAKTORY_ISOLATION": "process"},
+            ["process ", "background job failed: <Job 'fail' ", "hello Ada"],
+        ),
+        ("managed", {}, ["the database is open", "welcome, user 7", "user 7 is welcomed already"]),
+    ],
+)
+def test_a_worker_of_the_examples_runs_what_it_pushes(
+    name: str, environment: dict[str, str], expected: list[str], server: Server
+) -> None:
+    told = clean_environment() | environment | {"FAKTORY_URL": server.url}
+    with Program(f"examples.{name}", env=told) as worker:
+        assert run_example(name, "push", FAKTORY_URL=server.url).returncode == 0
+        for line in expected:
+            worker.expect(line)
+        until(lambda: not server.working)
+        worker.signal(signal.SIGTERM)
+        server.clock.advance(2.1)
+        assert worker.wait() == 0, worker.errors
+    assert len(server.retries) == (0 if name in ("worker", "managed") else 1)
+    if name == "managed":
+        assert worker.lines[-1] == "the database is closed"
+    if name == "forking_worker":
+        assert len({line.split()[-1] for line in worker.lines if line.startswith("Hello")}) == 2  # a process each
+
+
+@pytest.mark.parametrize("mode", ["foreground", "background"])
+def test_the_typed_app_needs_no_server(mode: str) -> None:
+    result = run_example("typed_app", FAKTORY_MODE=mode)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "attempt 1: sending the payment report to user foo" in result.stdout
+    assert " is on its way" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_typed_app_pushes_to_its_worker(server: Server) -> None:
+    told = clean_environment() | {"FAKTORY_URL": server.url}
+    with Program("examples.typed_app", "worker", env=told) as worker:
+        assert run_example("typed_app", FAKTORY_URL=server.url).returncode == 0
+        worker.expect("attempt 1: sending the payment report to user foo")
+        worker.signal(signal.SIGTERM)
+        server.clock.advance(2.1)
+        assert worker.wait() == 0, worker.errors
