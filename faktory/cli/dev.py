@@ -10,7 +10,6 @@ import os
 from contextlib import ExitStack
 from typing import Final
 
-from ..client import Client
 from ..errors import AuthenticationError, FaktoryError
 from ..server import Server
 from . import worker
@@ -70,6 +69,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _is_faktory(url: str, output: Output) -> bool:
     """Tell whether a Faktory answers there that this machine may use."""
+    from ..client import Client  # only needed here
+
     try:
         with Client(url) as client:
             client.queue_latency("default")

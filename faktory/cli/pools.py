@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -78,6 +77,8 @@ def run(plan: Plan, output: Output, tell: Tell, *, asks_version: bool) -> int:
     with _one_signal(is_burst=plan.is_burst) as came:
         try:
             if plan.pool == "asyncio":
+                import asyncio  # slow to import, and only needed here
+
                 summary = asyncio.run(_work_async(plan, begin))
             elif plan.pool == "trio":
                 summary = _trio().run(_work_async, plan, begin)
