@@ -34,11 +34,19 @@ def wish_of(exc: BaseException, retry_on: Kinds = (), discard_on: Kinds = ()) ->
     """Return what an exception asks for; None when it is a failure.
 
     `Retry` and `Discard` win; then the class listed that is nearest to the exception's own, `retry_on` before
-    `discard_on`. A group asks for what all of its exceptions do, the longest delay among them; else it is a failure.
+    `discard_on`. A group asks for what all of its exceptions do, the longest delay among them; else it is a failure, as
+    is one that does harm when it is looked at.
     """
+    try:
+        return _wish_of(exc, retry_on, discard_on)
+    except BaseException:
+        return None
+
+
+def _wish_of(exc: BaseException, retry_on: Kinds, discard_on: Kinds) -> Again | Drop | None:
     raised = type(exc)  # an exception can lie about its class, or do harm when it is asked
     if issubclass(raised, BaseExceptionGroup):
-        return _common([wish_of(leaf, retry_on, discard_on) for leaf in _leaves(cast(Any, exc))])
+        return _common([_wish_of(leaf, retry_on, discard_on) for leaf in _leaves(cast(Any, exc))])
     if issubclass(raised, JobCancelled):  # the consumer has reported the job already
         return None
     if issubclass(raised, Retry):
@@ -57,8 +65,8 @@ def wish_of(exc: BaseException, retry_on: Kinds = (), discard_on: Kinds = ()) ->
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for exc in group.exceptions:
-        if isinstance(exc, BaseExceptionGroup):
-            yield from _leaves(exc)
+        if issubclass(type(exc), BaseExceptionGroup):
+            yield from _leaves(cast(Any, exc))
         else:
             yield exc
 

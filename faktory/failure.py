@@ -78,9 +78,9 @@ def report_on(
     try:
         lines = MAX_BACKTRACE if job.backtrace is None else min(job.backtrace, MAX_BACKTRACE)
         message = _message(job, exc, limit, interrupted_by)
-        return Report(_type_name(exc), message, tuple(_backtrace(exc, lines)) if lines > 0 else (), place_of(exc))
+        return Report(type_name(exc), message, tuple(_backtrace(exc, lines)) if lines > 0 else (), place_of(exc))
     except BaseException:  # an exception's class can do anything when it is looked at
-        return Report(_type_name(exc), "<an exception that cannot be told>")
+        return Report(type_name(exc), "<an exception that cannot be told>")
 
 
 def account_of(
@@ -106,11 +106,12 @@ def describe(exc: BaseException) -> str:
     try:
         text = str.__str__(str(exc))  # a plain one: the methods of a subclass could raise
     except BaseException:  # an error in telling of an error: the job is failed all the same
-        return f"<{_type_name(exc)}, whose text could not be made>"
-    return text if text.strip() else f"<{_type_name(exc)} without a text>"
+        return f"<{type_name(exc)}, whose text could not be made>"
+    return text if text.strip() else f"<{type_name(exc)} without a text>"
 
 
-def _type_name(exc: BaseException) -> str:
+def type_name(exc: BaseException) -> str:
+    """Return the name of an exception's class, or a substitute when it cannot tell it."""
     try:
         return str.__str__(type(exc).__name__)
     except BaseException:  # a metaclass can do anything

@@ -9,8 +9,8 @@ from typing import cast
 
 from .again import Drop, Kinds, copy_for_later, wish_of
 from .client import Client
-from .errors import JobCancelled, Retry
-from .failure import ReportedFailure, describe, place_of
+from .errors import JobCancelled
+from .failure import ReportedFailure, describe, place_of, traceback_of, type_name
 from .job import Job
 
 log: logging.Logger = logging.getLogger("faktory.app")
@@ -27,7 +27,7 @@ def settle(
     wish = wish_of(exc, retry_on, discard_on)
     if wish is None:
         return False
-    what, reason = type(exc).__name__, describe(exc)[:500]
+    what, reason = type_name(exc), describe(exc)[:500]
     if isinstance(wish, Drop):
         log.info("job %a (%a) is discarded: %s: %a", job.jid, job.jobtype, what, reason)
         return True
@@ -39,9 +39,8 @@ def settle(
             "job %a (%a) is to run again, which it does not in this mode: %s: %a", job.jid, job.jobtype, what, reason
         )
         return True
-    is_asked_for = isinstance(exc, Retry)
     log.log(
-        logging.INFO if is_asked_for else logging.WARNING,
+        logging.WARNING if wish.uses_retry else logging.INFO,
         "job %a (%a) is pushed again as %a: %s: %a%s",
         job.jid,
         job.jobtype,
@@ -49,7 +48,7 @@ def settle(
         what,
         reason,
         place_of(exc),
-        exc_info=(type(exc), exc, exc.__traceback__) if log.isEnabledFor(logging.DEBUG) else None,
+        exc_info=(type(exc), exc, traceback_of(exc)) if log.isEnabledFor(logging.DEBUG) else None,
     )
     return True
 

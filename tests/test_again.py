@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -56,6 +56,49 @@ def test_what_an_exception_asks_for(exc: BaseException, retry_on: Any, discard_o
 )
 def test_a_group_asks_for_what_all_in_it_ask_for(leaves: list[Exception], wish: Any) -> None:
     assert wish_of(ExceptionGroup("outer", leaves), (OSError,), (KeyError,)) == wish
+
+
+class WithoutClass(Exception):
+    @property  # type: ignore[misc]
+    def __class__(self) -> NoReturn:  # type: ignore[override]
+        raise SystemExit(4)
+
+
+class Bottomless(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:
+        return (self,)
+
+
+class Unreachable(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:
+        raise KeyboardInterrupt
+
+
+class Locked(Retry):
+    @property
+    def in_(self) -> NoReturn:
+        raise SystemExit(4)
+
+    @in_.setter
+    def in_(self, value: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        ExceptionGroup("outer", [WithoutClass()]),
+        ExceptionGroup("outer", [Retry(), WithoutClass()]),
+        Bottomless("outer", [Retry()]),
+        Unreachable("outer", [Retry()]),
+        Locked(in_=5),
+    ],
+    ids=["leaf", "one leaf", "endless group", "closed group", "locked"],
+)
+def test_an_exception_that_does_harm_when_it_is_looked_at_is_a_failure(exc: BaseException) -> None:
+    """None of it may reach the worker."""
+    assert wish_of(exc, (OSError,), (KeyError,)) is None
 
 
 def arrived(job: Job) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import NoReturn
 
 import pytest
 
@@ -41,6 +42,31 @@ def test_a_failure_is_left_to_others() -> None:
 def test_where_there_is_no_later_a_job_that_wants_to_run_again_is_done(caplog: pytest.LogCaptureFixture) -> None:
     assert settle(Job("work"), raised(Retry(in_=5)), Sink(answer=False))
     assert "('work') is to run again, which it does not in this mode: Retry: " in caplog.text
+
+
+class Nameless(type):
+    @property
+    def __name__(cls) -> NoReturn:  # type: ignore[override]
+        raise SystemExit(4)
+
+
+class Odd(Exception, metaclass=Nameless):
+    @property  # type: ignore[misc]
+    def __class__(self) -> NoReturn:  # type: ignore[override]
+        raise SystemExit(4)
+
+    @property
+    def __traceback__(self) -> NoReturn:  # type: ignore[override]
+        raise SystemExit(4)
+
+
+def test_an_exception_that_does_harm_when_it_is_looked_at_is_settled_as_any(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sink = Sink()
+    assert settle(Job("work"), raised(Odd("x")), sink, (Exception,))
+    assert settle(Job("work"), raised(Odd("x")), sink, (), (Exception,))
+    assert len(sink.jobs) == 1
+    assert "is discarded: Exception: 'x'" in caplog.text
 
 
 def test_an_exception_that_is_retried_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
