@@ -38,12 +38,24 @@ def may_raise_at(frame: FrameType | None, *, is_logging: bool = False) -> bool:
         pass
     elif not is_logging and is_at_work(frame.f_code, frame.f_lasti):
         return False
-    outer: FrameType | None = frame
-    while outer is not None:
-        if is_whole(outer.f_code, is_logging=is_logging):
+    return may_be_left(frame, is_logging=is_logging)
+
+
+def may_be_left(frame: FrameType | None, *, is_logging: bool = False, within: CodeType | None = None) -> bool:
+    """Tell whether a function, and all that have called it, bear an exception: out to the one `within` which they are.
+
+    What traces a function is called by it anywhere, also between two steps that belong together.
+    """
+    while frame is not None and frame.f_code is not within:
+        if is_whole(frame.f_code, is_logging=is_logging):
             return False
-        outer = outer.f_back
-    return True
+        outer = frame.f_back
+        if outer is not None and outer.f_trace is not None and not is_logging:
+            is_tracer = code_of(outer.f_trace) is frame.f_code
+            if is_tracer and is_at_work(outer.f_code, outer.f_lasti):
+                return False
+        frame = outer
+    return within is None or frame is not None
 
 
 def is_blocked(code: CodeType, instruction: int) -> bool:

@@ -30,7 +30,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, Protocol
 
 from .entry import enter
-from .harm import WAIT, code_of, entry_of, is_at_work, is_blocked, is_whole
+from .harm import WAIT, code_of, entry_of, is_at_work, is_blocked, may_be_left
 
 Place = tuple[object, FrameType, int]
 """Where a target is: its run, its innermost frame, and the instruction there."""
@@ -68,12 +68,7 @@ def may_be_struck(place: Place, before: Place | None) -> bool:
             return False
     elif is_at_work(top.f_code, instruction):
         return False
-    frame: FrameType | None = top
-    while frame is not None and frame.f_code is not _ENTRY:
-        if is_whole(frame.f_code):
-            return False
-        frame = frame.f_back
-    return frame is not None
+    return may_be_left(top, within=_ENTRY)
 
 
 def strike(target: Target, place: Place, error: Exception) -> bool:

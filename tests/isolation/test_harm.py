@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -116,3 +117,24 @@ def test_a_finalizer_is_not_interrupted_as_nobody_would_hear_of_it() -> None:
     found: list[bool] = []
     Dropped()
     assert found == [False]
+
+
+def test_what_traces_code_that_keeps_locks_is_part_of_it() -> None:
+    numbers: queue.Queue[int] = queue.Queue()
+    found: dict[bool, set[bool]] = {True: set(), False: set()}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if event != "call":
+            found[frame.f_code.co_filename == queue.__file__].add(may_raise_at(sys._getframe()))
+        return trace
+
+    def user() -> None:
+        numbers.put(1)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        user()
+    finally:
+        sys.settrace(before)
+    assert found == {True: {False}, False: {True, False}}  # False in the locks that the queue takes

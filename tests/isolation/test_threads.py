@@ -143,10 +143,22 @@ def spin_in_except() -> None:
             time.sleep(0)
 
 
+def trace(*_: object) -> Any:
+    sum(range(20))
+    return trace
+
+
 def spin_while_traced() -> None:
-    sys.settrace(lambda *_: None)
+    sys.settrace(trace)
     while True:
-        time.sleep(0)
+        hold_briefly()
+        for _ in range(20):
+            sum(range(1000))
+
+
+def hold_briefly() -> None:
+    with SEMAPHORE:
+        pass
 
 
 WAITS: dict[str, Callable[[], Any]] = {
@@ -171,7 +183,9 @@ def test_what_polls_is_struck_wherever_it_waits(step: Callable[[], Any]) -> None
         assert type(caught) is JobTimeout
         assert str(caught) == "late"
     assert not LOCK.locked()
-    with CONDITION, SEMAPHORE, QUEUE.mutex:
+    assert SEMAPHORE.acquire(timeout=5)
+    SEMAPHORE.release()
+    with CONDITION, QUEUE.mutex:
         assert not CONDITION._waiters  # type: ignore[attr-defined]
         assert not QUEUE.not_empty._waiters  # type: ignore[attr-defined]
 
