@@ -76,6 +76,37 @@ app.check_compatible(app.signatures())
 many.enqueue("a", "b")
 
 
+@app.on_retry
+def told(job: faktory.Job, exc: BaseException) -> None: ...
+
+
+def plain_hook() -> None: ...
+
+
+assert_type(told(faktory.Job("a"), OSError()), None)  # the decorator gives back what it was given
+builder = app.consumer()
+assert_type(builder.on_child_start(plain_hook).on_child_stop(plain_hook), faktory.ConsumerBuilder)
+assert_type(builder.child_limits(max_jobs=100, max_rss_mb=None), faktory.ConsumerBuilder)
+builder.processes(2).child_limits(max_rss_mb=512)
+
+
+def default_queues(consumer: faktory.Consumer) -> None:
+    assert_type(consumer.run(), int)
+    assert_type(consumer.run_one(), bool)
+    assert_type(consumer.drain(), faktory.Summary)
+    consumer.run(["mail"])
+    consumer.run({"mail": 2, "default": 1})
+    consumer.run_to_completion()
+
+
+async def default_queues_on_loops() -> None:
+    consumer = await builder.connect_asyncio()
+    assert_type(await consumer.run(), int)
+    assert_type(await consumer.drain(), faktory.Summary)
+    trio_consumer = await builder.connect_trio()
+    assert_type(await trio_consumer.run(), int)
+
+
 async def awaited(ctx: JobContext) -> None:
     assert_type(await bare.aenqueue(7), str)
     assert_type(await welcome.using(queue="low").aenqueue(7, Template.PLAIN), str)
@@ -115,6 +146,20 @@ named.enqueue(7, nte="a")  # type: ignore[call-arg]
 later.enqueue("5")  # type: ignore[arg-type]
 App(mode="later")  # type: ignore[arg-type]
 app.job(queue=5)  # type: ignore[call-overload]
+app.on_retry(plain_hook)  # type: ignore[type-var]
+app.on_retry(5)  # type: ignore[type-var]
+builder.on_child_start(5)  # type: ignore[arg-type]
+builder.on_child_start(told)  # type: ignore[arg-type]
+builder.on_child_stop(told)  # type: ignore[arg-type]
+builder.child_limits(100)  # type: ignore[call-arg]
+builder.child_limits(max_jobs="100")  # type: ignore[arg-type]
+builder.child_limits(max_rss=512)  # type: ignore[call-arg]
+
+
+def wrong_queues(consumer: faktory.Consumer) -> None:
+    consumer.run(5)  # type: ignore[arg-type]
+    consumer.drain([5])  # type: ignore[list-item]
+    consumer.run_one({"mail": "2"})  # type: ignore[dict-item]
 
 
 async def awaited_wrongly(ctx: JobContext) -> None:
