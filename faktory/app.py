@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
-from weakref import ref
 
 from .address import Address
 from .background import in_thread
+from .branches import Branch
 from .builder import ConsumerBuilder
 from .callables import check_runs, is_async, is_same_place, place_of
 from .client import Client
@@ -48,7 +48,7 @@ class Declare(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> PlainJob[P, R]: ...
 
 
-class App:
+class App(Branch):
     """Typed jobs, and all that they share. Opens nothing and reads no environment before a job is pushed.
 
     * `url` or `client`: where jobs go; else what `Client()` finds in the environment. A client of the app's own is made
@@ -61,6 +61,7 @@ class App:
     def __init__(
         self, url: str | Address | None = None, *, client: Client | None = None, mode: Mode | None = None
     ) -> None:
+        super().__init__()
         self._managed = Managed()
         """The factories of this app and of those it includes; its values are used while it is a root."""
         self._own_delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
@@ -68,11 +69,6 @@ class App:
         self._middleware: list[Middleware] = []
         self._push_functions: list[PushFunction] = []
         self._retry_hooks: list[FailureHook] = []
-        self._parent: App | None = None
-        """The latest app that includes this one."""
-        self._earlier: list[ref[App]] = []
-        self._paths: tuple[tuple[App, ...], ...] = ()
-        self._children: list[App] = []
         self._chains: dict[int, tuple[Middleware, ...]] = {}  # by the root's id
 
     @classmethod
@@ -202,21 +198,15 @@ class App:
         """
         if not isinstance(other, App):
             raise ConfigurationError(f"include takes an App, got {type(other).__name__}")
-        roots = self._roots()
-        if any(other in root._tree() or root in other._tree() for root in roots):
-            raise ConfigurationError("an app can be included once in another, and not in itself")
-        for root in roots:
+        self._check_apart(other)
+        for root in self._roots():
             self._check_new(other._every(), root._every())
         ancestors = self._ancestors()
         for app in ancestors:
             app._managed.check_apart(other._managed)
         for app in ancestors:
             app._managed.take(other._managed)
-        if other._parent is not None:
-            other._earlier.append(ref(other._parent))
-        other._parent = self
-        self._children.append(other)
-        self._forget_paths()
+        self._take(other)
         for typed in other._every():
             cast(Any, typed.__faktory_handler__).managed = self._root._managed
 
@@ -231,18 +221,9 @@ class App:
                 )
 
     def _forget_paths(self) -> None:
+        super()._forget_paths()
         for app in self._tree():
-            app._paths = ()
             app._chains.clear()
-
-    def _every_path(self) -> tuple[tuple[App, ...], ...]:
-        """Return the ways to this app, from a root each, the latest last."""
-        paths = self._paths
-        if not paths:
-            parents = [parent for known in self._earlier if (parent := known()) is not None]
-            parents += [] if self._parent is None else [self._parent]
-            paths = self._paths = tuple((*path, self) for app in parents for path in app._every_path()) or ((self,),)
-        return paths
 
     def _path(self) -> tuple[App, ...]:
         """Return the way to this app from the root whose consumer runs the present job, else from the latest."""
@@ -256,18 +237,6 @@ class App:
     @property
     def _root(self) -> App:
         return self._path()[0]
-
-    def _roots(self) -> list[App]:
-        return [path[0] for path in self._every_path()]
-
-    def _ancestors(self) -> set[App]:
-        """Return this app and all that have it, however far down."""
-        return {app for path in self._every_path() for app in path}
-
-    def _tree(self) -> Iterator[App]:
-        yield self
-        for child in self._children:
-            yield from child._tree()
 
     def _every(self) -> list[TypedJob[Any, Any]]:
         return [typed for app in self._tree() for typed in app._jobs.values()]

@@ -72,7 +72,7 @@ ROOMS: list[Room] = [
     ),
     *_pure("overdue", "shift", "signals", "launch", "memory", "signalled", "greenlets"),
     *_pure("settings", "callables", "chain", "pushing", "again", "edition", "hand"),
-    *_pure("scalars", "shapes", "models", "convert", "signature"),
+    *_pure("branches", "scalars", "shapes", "models", "convert", "signature"),
     Room("connection", ("tests/test_connection.py", "tests/faults/test_hostile.py", "tests/faults/test_network.py")),
     Room("stream", ("tests/test_stream.py", "tests/faults/test_signals.py", "tests/test_connection.py")),
     Room("dialling", ("tests/test_dialling.py", "tests/faults/test_signals.py", "tests/test_connection.py")),

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parent.parent / "faktory"
 #   (what they ask for), `worker` (a thread over its slot), `heart` (beats) and `dialler` (reconnecting): an idea each.
 # * typed jobs are rooms, not one: `scalars`, `shapes`, `models` and `convert` take values through JSON by their
 #   annotations, `signature` whole calls; `typed` is a job and its handler, `delivery` where jobs go (and so the reader
-#   of FAKTORY_MODE), `background` and `foreground` the modes without a server, `app` the door to all of it.
+#   of FAKTORY_MODE), `background` and `foreground` the modes without a server, `app` the door to all of it, `branches`
+#   how apps include one another.
 # * `callables` knows what a call of the user's functions does, `chain` whether a job ran within its middleware,
 #   `pushing` whether it was pushed within its `on_push` functions; `again` what an exception asks for, which
 #   `settling` does.
@@ -77,6 +78,7 @@ LAW: dict[str, set[str]] = {
     "scalars": set(),
     "shapes": {"scalars"},
     "models": {"scalars"},
+    "branches": set(),
     "convert": {"models", "scalars", "shapes"},
     "signature": {"convert", "scalars", "shapes"},
     # ring 3, blocking
@@ -151,8 +153,8 @@ LAW: dict[str, set[str]] = {
         "job", "values", "override", "registry", "slot",
     },
     "app": {
-        "address", "background", "builder", "callables", "client", "context", "delivery", "hooks", "job", "values",
-        "pushing", "registry", "settings", "signature", "slot", "typed",
+        "address", "background", "branches", "builder", "callables", "client", "context", "delivery", "hooks", "job",
+        "values", "pushing", "registry", "settings", "signature", "slot", "typed",
     },
     "": {"app", "builder", "client", "commands", "consumer", "context", "job", "lifecycle", "loading", "typed"},
     "__main__": {"cli"},
