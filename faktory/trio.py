@@ -68,10 +68,12 @@ class _Pipe:
             self.abort()
 
     def abort(self) -> None:
-        self.raw.socket.close()
+        with suppress(OSError):  # somebody has closed the descriptor under us
+            self.raw.socket.close()
 
     def forget(self) -> None:
-        self.sock.close()
+        with suppress(OSError):
+            self.sock.close()
 
 
 async def _within(limit: float, call: Callable[[], Awaitable[T]]) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import trio
 
@@ -74,3 +76,17 @@ def test_errors_of_run_come_alone_and_not_in_a_group() -> None:
 
 def test_the_names_are_exported() -> None:
     assert set(faktory.trio.__all__) == {"Batch", "Client", "Connection", "Consumer"}
+
+
+def test_a_descriptor_closed_under_the_client_costs_no_push(server: Server) -> None:
+    """N: Somebody closes all descriptors, as daemons do."""
+
+    async def main() -> None:
+        async with faktory.trio.Client(server.url) as client:
+            await client.push(Job("work"))
+            (share,) = client._pool._shares.values()
+            os.close(share._idle[-1]._stream.sock.fileno())  # type: ignore[union-attr]
+            await client.push(Job("work"))
+
+    trio.run(main)
+    assert len(server.queue("default")) == 2
