@@ -57,7 +57,7 @@ def test_the_block_on_a_terminal_and_the_lines_of_jobs(project: Project) -> None
     assert "HH:MM:SS FAIL   boom bde63920 attempt 1 of 26, again in 15 to 44 s" in rest
     assert "                ValueError: no such cat   app.py:20 in boom" in rest
     assert "HH:MM:SS ending no job runs" in rest
-    assert lines[-1] == "HH:MM:SS ended  1 succeeded, 1 failed, 0 cut off"
+    assert "HH:MM:SS ended  1 succeeded, 1 failed, 0 cut off" in rest
     assert len([line for line in rest if "WARNING" in line or "info" in line]) == 0
 
 
@@ -92,7 +92,7 @@ def test_each_pool_runs_jobs_and_ends_after_so_many(project: Project, pool: str)
     records = [json.loads(line) for line in done.stderr.splitlines()]
     assert any(re.match("ok add .* ms \\(waited", record["message"]) for record in records)
     assert {record["level"] for record in records} == {"info"}
-    assert records[-1]["message"].startswith("ended: 1 jobs succeeded")
+    assert any(record["message"].startswith("ended: 1 jobs succeeded") for record in records)
 
 
 def test_async_jobs_choose_asyncio_and_threads_refuse_them(project: Project) -> None:
