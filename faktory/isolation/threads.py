@@ -148,9 +148,13 @@ class Interrupter:
     def take_back(self, thread_id: int) -> None:
         """Have a thread not raise what it has not raised yet. The thread itself calls it when it has left a handler."""
         strikes = self._strikes
-        if strikes is not None:  # else nobody was struck yet
-            strikes.take_back(thread_id)
-            self._inbox.put(None)
+        if strikes is None:  # nobody was struck yet
+            return
+        if self._thread is None:  # ended with its last consumer, before this handler did: nobody else does it
+            strikes.calm_down([thread_id])
+            return
+        strikes.take_back(thread_id)
+        self._inbox.put(None)
 
     def _live(self, inbox: SimpleQueue[Request | None], is_over: threading.Event) -> None:
         """Strike until told to end. The thread's outermost line."""

@@ -144,6 +144,36 @@ def test_a_job_that_nothing_ends_is_told_to_the_hooks_all_the_same(front: Front,
     assert ours.sets() == {"dead": 0, "retries": 1, "scheduled": 0, "working": 0}
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief_wind_down")
+def test_traced_threads_go_on_when_a_job_was_left_behind(front: Front, ours: Backend) -> None:
+    """W4: on 3.11 a strike that waits to be raised holds up what a debugger or coverage traces."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        begun.set()
+        gate.wait(PATIENCE)
+
+    ours.push("work", retry=3)
+    builder = ConsumerBuilder().register("work", work).shutdown_timeout(0.05)
+    before = threading.gettrace()
+    threading.settrace(lambda *args: None)
+    try:
+        run = front.start(builder, ours.url, [ours.queue])
+        assert begun.wait(PATIENCE)
+        run.consumer.terminate()
+        assert run.wait() == 1
+        traced = threading.Thread(target=lambda: [nothing() for nothing in [list] * 10])
+        traced.start()
+        traced.join(5)
+        is_held_up = traced.is_alive()
+    finally:
+        threading.settrace(before)
+        gate.set()
+    traced.join(PATIENCE)
+    assert not is_held_up
+
+
 class OddClass(type):
     @property
     def __name__(cls) -> str:  # type: ignore[override]
