@@ -343,6 +343,14 @@ def test_a_job_changed_after_it_was_made_is_checked_again_before_it_is_sent(
     assert error.jid == (None if "jid" in change else JID)
 
 
+def test_a_fetched_job_is_found_again_as_it_came() -> None:
+    fetched = Job.decode(received(args=[[1]]))
+    fetched.args[0].append(2)
+    assert fetched.as_fetched().args == [[1]]
+    made = Job("t", [1])
+    assert made.as_fetched() is made
+
+
 def test_a_time_may_be_set_as_it_may_be_given() -> None:
     job = Job("t")
     for when in (timedelta(seconds=60), 60):

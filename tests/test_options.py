@@ -159,3 +159,8 @@ def test_a_limit_of_children_that_is_no_number_is_refused(name: str, told: str, 
 def test_a_killed_job_is_reported_within_a_reservations_margin() -> None:
     """J7: a job without a limit of its own is killed before the server gives it to somebody else."""
     assert options.KILL_GRACE + options.STACK_PATIENCE * 2 < options.RESERVATION_MARGIN
+
+
+def test_the_queues_of_the_apps_jobs_are_each_named_once() -> None:
+    assert made().queues == ()
+    assert made(homes=(("mail", "welcome"), ("default", "work"), ("mail", "goodbye"))).queues == ("mail", "default")

@@ -7,6 +7,7 @@ import pytest
 from faktory import ConnectFailed, ConnectionLost, Job, ServerError
 from faktory.chain import Skipped
 from faktory.commands import Ack, Fetch
+from faktory.failure import Report
 from faktory.logs import close
 from faktory.options import ConsumerOptions
 from faktory.outbox import Outcome
@@ -16,10 +17,12 @@ from faktory.shift import (
     Shortened,
     as_lost,
     log_end,
+    log_failed,
     log_given_up,
     log_late,
     log_refused,
     log_skipped,
+    log_too_late,
     log_unserved,
     raise_for,
 )
@@ -114,3 +117,37 @@ def test_queues_of_the_app_that_are_not_fetched_from_are_told(caplog: pytest.Log
     assert caplog.messages == []
     log_unserved(options, Fetch(["default"]))
     assert [message.split(": ")[1] for message in caplog.messages] == ["mail, with 'welcome'"]
+
+
+def test_a_failed_job_is_told_louder_the_last_time(caplog: pytest.LogCaptureFixture) -> None:
+    report = Report("ValueError", "no", place=" at work.py:7")
+    log_failed(Job("work", jid="job-fails-1"), report, ValueError("no"))
+    log_failed(Job("work", jid="job-fails-2", retry=0), report, ValueError("no"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "job 'job-fails-1' ('work') failed: ValueError: 'no' at work.py:7"),
+        ("ERROR", "job 'job-fails-2' ('work') failed for the last time: ValueError: 'no' at work.py:7"),
+    ]
+
+
+def test_a_failure_whose_traceback_cannot_be_logged_is_told_all_the_same(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W3."""
+    told: list[dict[str, object]] = []
+
+    def log(*_: object, **extra: object) -> None:
+        told.append(extra)
+        if extra:
+            raise RuntimeError("a handler of logging is broken")
+
+    monkeypatch.setattr("faktory.shift.log.log", log)
+    log_failed(Job("work"), Report("ValueError", "no"), ValueError("no"))
+    assert told == [{"exc_info": None}, {}]
+
+
+def test_a_failure_that_is_not_reported_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    log_too_late("job-late-1")
+    close(10)
+    assert caplog.messages == [
+        "job 'job-late-1' failed after its reservation had ended; the server has taken it back, so no report"
+    ]

@@ -177,3 +177,13 @@ def test_what_needs_a_loop_is_refused(loop: Loop, server: Server) -> None:
                 await loop.connect(builder.processes(1), server.url)
 
     loop.run(main)
+
+
+def test_a_job_of_an_unknown_type_is_told_to_the_hooks_of_the_parent(
+    server: Server, client: Client, journal: Journal, loop: Loop
+) -> None:
+    jid = client.push(Job("nothin", retry=0))
+    builder = ConsumerBuilder().register("nothing", jobs.nothing).on_failure(jobs.tell_failure)
+    drain(loop, server, builder.on_death(jobs.tell_death).processes(1))
+    assert journal.lines("failure") == [f"failure {jid} UnknownJobType {os.getpid()}"]
+    assert journal.lines("death") == [f"death {jid} UnknownJobType {os.getpid()}"]

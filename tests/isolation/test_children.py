@@ -258,6 +258,16 @@ def test_a_crash_is_told_to_the_hooks_of_the_parent(server: Server, client: Clie
     assert "ended with exit code 7" in journal.lines("text")[0]
 
 
+def test_a_job_of_an_unknown_type_is_told_to_the_hooks_of_the_parent(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    jid = client.push(Job("nothin", retry=0))
+    builder = ConsumerBuilder().register("nothing", jobs.nothing).on_failure(jobs.tell_failure)
+    run(server, builder.on_death(jobs.tell_death).processes(1))
+    assert journal.lines("failure") == [f"failure {jid} UnknownJobType {os.getpid()}"]
+    assert journal.lines("death") == [f"death {jid} UnknownJobType {os.getpid()}"]
+
+
 def test_what_children_print_and_log_comes_out_of_the_parent(
     server: Server, client: Client, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
