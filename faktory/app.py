@@ -198,7 +198,7 @@ class App(Branch):
         """
         if not isinstance(other, App):
             raise ConfigurationError(f"include takes an App, got {type(other).__name__}")
-        self._check_apart(other)
+        self._check_apart(cast(Self, other))
         for root in self._roots():
             self._check_new(other._every(), root._every())
         ancestors = self._ancestors()
@@ -206,7 +206,7 @@ class App(Branch):
             app._managed.check_apart(other._managed)
         for app in ancestors:
             app._managed.take(other._managed)
-        self._take(other)
+        self._take(cast(Self, other))
         for typed in other._every():
             cast(Any, typed.__faktory_handler__).managed = self._root._managed
 
@@ -228,7 +228,8 @@ class App(Branch):
     def _path(self) -> tuple[App, ...]:
         """Return the way to this app from the root whose consumer runs the present job, else from the latest."""
         paths = self._every_path()
-        if len(paths) > 1 and (run := running.get()) is not None:
+        run = running.get() if paths[1:] else None
+        if run is not None:
             for path in paths:
                 if path[0]._managed in (run.managed, run.managed.base):
                     return path
