@@ -387,7 +387,7 @@ def test_no_server_is_an_error_within_the_deadline() -> None:
     started = time.monotonic()
     with Client(url) as client, pytest.raises(ConnectFailed):
         client.push(Job("work"))
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 def test_a_certain_loss_is_not_an_unknown_outcome() -> None:

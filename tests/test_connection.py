@@ -161,7 +161,7 @@ def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch: pytest
     started = time.monotonic()
     with pytest.raises(ConnectFailed, match="in time"):
         Connection("tcp://slow.invalid", connect_timeout=0.1)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     go_on.set()
 
 
@@ -183,7 +183,7 @@ def test_a_deaf_port_is_given_up_at_the_deadline() -> None:
         started = time.monotonic()
         with pytest.raises(ConnectFailed, match=r"greeting.*is this a TLS port"):
             Connection(server.url, connect_timeout=0.2)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
 
 
 def test_a_greeting_that_trickles_is_given_up_at_the_deadline() -> None:
@@ -262,7 +262,7 @@ def test_an_odd_number_of_iterations_is_refused_at_once(iterations: int) -> None
         started = time.monotonic()
         with pytest.raises(HandshakeError, match="iterations"):
             Connection(Address("127.0.0.1", server.port, password="x"))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
 
 
 def test_another_kind_of_server_is_told_apart() -> None:
@@ -421,7 +421,7 @@ def test_a_silent_server_is_given_up_at_the_deadline() -> None:
         with pytest.raises(ConnectionLost, match=r"no reply from .* within 0.2 s") as caught:
             connection.call(Info())
         assert caught.value.maybe_executed
-        assert 0.1 < time.monotonic() - started < 1
+        assert 0.1 < time.monotonic() - started < 3
 
 
 def test_a_reply_that_trickles_for_ever_is_given_up() -> None:
@@ -439,7 +439,7 @@ def test_a_reply_that_trickles_for_ever_is_given_up() -> None:
         started = time.monotonic()
         with pytest.raises(ConnectionLost, match="no whole reply"):
             connection.call(Info())
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
 
 
 def test_a_reply_nobody_asked_for_drops_the_connection() -> None:

@@ -96,7 +96,7 @@ def test_attempts_are_spaced_out_and_one_at_a_time(server: Server, monkeypatch: 
     started = time.monotonic()
     run.consumer.terminate()
     run.join()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(server: Server, client: Client) -> None:
@@ -174,7 +174,7 @@ def test_terminate_during_backoff_stops_at_once(server: Server) -> None:
     started = time.monotonic()
     run.consumer.terminate()
     run.join()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 def test_an_error_that_repeats_is_logged_once_a_minute(server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,7 @@ def test_nothing_within_the_limit_is_late(pair: tuple[PlainStream, socket.socket
     with pytest.raises(Broken, match="timed out") as caught:
         stream.receive(10, 0.05)
     assert caught.value.is_late
-    assert 0.04 < time.monotonic() - started < 1
+    assert 0.04 < time.monotonic() - started < 3
 
 
 def test_more_than_the_kernel_takes_at_once_is_sent_as_the_peer_reads(pair: tuple[PlainStream, socket.socket]) -> None:

@@ -362,7 +362,7 @@ def test_stop_tells_the_next_command_and_ends_waiting_fetches(server: Server, co
     assert waiting.is_closed()
     assert idle.is_closed()
     stopping.join(10)
-    assert time.monotonic() - begin < 0.3
+    assert time.monotonic() - begin < 1.5  # not the 2 s of the FETCH
     with pytest.raises(ConnectionError):
         RawClient(server.port)
     server.stop()

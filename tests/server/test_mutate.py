@@ -39,9 +39,9 @@ def test_glob_is_that_of_redis(pattern: str, text: str, fits: bool) -> None:
 
 
 def test_glob_takes_no_longer_for_hostile_patterns() -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert not glob(b"*a" * 50 + b"b")(b"a" * 20_000)
-    assert time.perf_counter() - begin < 2.0
+    assert time.thread_time() - begin < 2.0
 
 
 @pytest.fixture
