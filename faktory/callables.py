@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from itertools import islice
 from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .errors import ConfigurationError
 
@@ -29,9 +29,9 @@ _LOOKED_AT = (100, 5)
 
 
 _DECORATORS: Final[tuple[Callable[[Any], Any], ...]] = (contextmanager, asynccontextmanager)
-_CONTEXT_CODES: Final = tuple(decorate(iter).__code__ for decorate in _DECORATORS)
+_CONTEXT_CODES: Final = tuple(decorate(cast(Any, iter)).__code__ for decorate in _DECORATORS)
 """The code that all functions under these decorators share: calling one enters nothing."""
-_CONTEXTS: Final = tuple(type(decorate(iter)(())) for decorate in _DECORATORS)
+_CONTEXTS: Final = tuple(type(decorate(cast(Any, iter))(())) for decorate in _DECORATORS)
 """The types of what such calls return; their `gen` is the generator."""
 
 
@@ -131,7 +131,7 @@ def unrun(result: object, level: int = 0) -> str | None:
     if isinstance(result, _LAZY):
         return f"a lazy {type(result).__name__}"
     if isinstance(result, _CONTEXTS):
-        return None if unrun(result.gen) is None else "a context manager"
+        return None if unrun(cast(Any, result).gen) is None else "a context manager"
     if isinstance(result, CoroutineType):
         return None if result.cr_frame is None else "an awaitable"
     if isinstance(result, AsyncGeneratorType):

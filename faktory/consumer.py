@@ -160,7 +160,7 @@ class Consumer:
         without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
         shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=True, until_empty=False)
-        with self._working(), taking(self._note_signal, lambda *_: self._crew.look_again()):
+        with self._working(), taking(self._note_signal, self._note_waking):
             busy = self._work(shift)
             self._end()
         unreported = self._crew.outbox.unreported
@@ -411,6 +411,8 @@ class Consumer:
                 self._crew.force("signal")
             case Wish.TERMINATE:
                 self._crew.terminate("signal")
+            case Wish.NOTHING:
+                pass
         return True
 
     def _tell_quiet(self) -> None:
@@ -443,6 +445,9 @@ class Consumer:
 
     def _note_signal(self, signum: int, at: float) -> None:
         self._crew.mailbox.put((signum, at))  # a SimpleQueue: safe in a signal handler, whatever was interrupted
+
+    def _note_waking(self, _signum: int, _at: float) -> None:
+        self._crew.look_again()
 
     def _dump_stacks(self) -> None:
         import traceback

@@ -116,7 +116,8 @@ def _waking(wake: Note) -> Generator[None, None, None]:
     theirs = -1
 
     def pass_on() -> None:
-        while numbers := os.read(reader, 1024):
+        while True:
+            numbers = os.read(reader, 1024)
             if is_over.is_set():
                 return
             if theirs != -1:

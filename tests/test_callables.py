@@ -14,7 +14,17 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from faktory.callables import can_take, check_runs, forget, is_async, is_context_manager, is_same_place, place_of, unrun
+from faktory.callables import (
+    can_take,
+    check_runs,
+    forget,
+    is_async,
+    is_async_context_manager,
+    is_context_manager,
+    is_same_place,
+    place_of,
+    unrun,
+)
 from faktory.errors import ConfigurationError
 from faktory.job import Job
 
@@ -333,3 +343,33 @@ def test_a_module_that_is_imported_again_has_its_functions_in_the_same_place() -
     assert is_same_place(functools.wraps(other)(lambda: None), other)
     assert not is_same_place(made(), other)
     assert not is_same_place(len, len)  # of no source that could be the same
+
+
+def test_an_async_context_manager_is_told_from_a_plain_one() -> None:
+    @asynccontextmanager
+    async def one() -> AsyncIterator[None]:
+        yield
+
+    @contextmanager
+    def other() -> Iterator[None]:
+        yield
+
+    assert is_async_context_manager(one)
+    assert not is_async_context_manager(other)
+    assert is_context_manager(one)
+    assert is_context_manager(other)
+
+
+def test_whatever_can_be_awaited_and_closed_is_closed() -> None:
+    class Odd:
+        is_closed = False
+
+        def __await__(self) -> Iterator[None]:
+            yield
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    odd = Odd()
+    forget(odd)
+    assert odd.is_closed

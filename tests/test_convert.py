@@ -574,3 +574,21 @@ class HalfMade:
 def test_a_name_that_a_module_has_not_got_yet_is_one_that_is_not_there_yet() -> None:
     with pytest.raises(NameError, match="NotYet"):
         Compiler().of(HalfMade)
+
+
+@dataclass
+class Rounded:
+    amount: float
+
+    def __post_init__(self) -> None:
+        self.amount = round(self.amount, 2)
+
+
+def test_a_dataclass_that_does_more_than_to_store_is_read_back() -> None:
+    """What it makes of its own form must be equal to what was sent."""
+    converter = Compiler().of(Rounded)
+    assert converter.load(converter.dump(Rounded(1.234))) == Rounded(1.23)
+    changed = Rounded(1.0)
+    changed.amount = 1.234
+    with pytest.raises(BadValue, match="arrives as it was sent"):
+        converter.dump(changed)

@@ -18,10 +18,14 @@ import faktory
 from faktory.commands import Fail
 from faktory.errors import JobCancelled, JobTimeout
 from faktory.failure import (
+    CUT_OFF,
     Report,
     ReportedFailure,
     account_of,
+    again,
+    cut_off,
     describe,
+    overran,
     place_of,
     raised_by_code,
     reached_user_code,
@@ -650,3 +654,22 @@ def _caught(function: Callable[..., object], *args: object) -> Exception:
     except Exception as exc:
         return exc
     raise AssertionError("nothing was raised")
+
+
+def test_what_a_limit_and_a_cut_off_raise_says_what_the_server_gets() -> None:
+    assert str(overran(1.5)) == "the job ran past its time limit of 1.5 s"
+    assert str(cut_off()) == CUT_OFF
+    first = overran(2.0)
+    other = again(first)
+    assert (type(other), str(other)) == (JobTimeout, str(first))
+    assert other is not first
+
+
+def test_a_job_that_cannot_be_looked_at_is_reported_all_the_same() -> None:
+    class Harmful(Job):
+        @property
+        def backtrace(self) -> int | None:  # type: ignore[override]
+            raise SystemExit("looked at")
+
+    report = report_on(Harmful.__new__(Harmful), ValueError("no good"), limit=1.0)
+    assert (report.errtype, report.message) == ("ValueError", "<an exception that cannot be told>")

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from faktory.scalars import BadValue, Converter, may_share_a_text, part, scalar
+from faktory.scalars import BadValue, Converter, may_share_a_text, part, scalar, served
 
 ANY_UUID = UUID("6f2c7e9a-8e0b-4b52-9d7f-0e6d5d6f7a11")
 
@@ -178,3 +178,9 @@ def test_a_few_texts_are_tried_on_the_other_type() -> None:
 
 def test_nan_is_left_to_the_job_to_refuse() -> None:
     assert math.isnan(converter(float).dump(math.nan))
+
+
+def test_the_server_hands_out_whole_floats_as_ints() -> None:
+    form = served({"a": [1.0, 2.5, "1.0", True, None], "b": {"c": -3.0}, "d": 1e300})
+    assert form == {"a": [1, 2.5, "1.0", True, None], "b": {"c": -3}, "d": int(1e300)}
+    assert [type(item) for item in form["a"]] == [int, float, str, bool, type(None)]

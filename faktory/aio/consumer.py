@@ -439,6 +439,8 @@ class Consumer:
                     crew.force("signal")
                 case Wish.TERMINATE:
                     crew.terminate("signal")
+                case Wish.NOTHING:
+                    pass
 
     async def _tell_of_those_left_behind(self) -> None:
         for job in self._crew.left_behind():

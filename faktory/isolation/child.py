@@ -209,8 +209,9 @@ class Child:
         """Run a job; return how it failed, or who skipped it. Everything is caught: it must not end its process."""
         handler = self._program.handlers[job.jobtype]
         managed = self._program.managed
-        if hasattr(handler.function, "managed"):  # an app's own, below the consumer's
-            managed = managed.over(handler.function.managed)
+        below = getattr(handler.function, "managed", None)  # an app's own, below the consumer's
+        if below is not None:
+            managed = managed.over(below)
         self.run = run = Run(job, monotonic() + limit, managed, self._life)
         self._limit, self._is_due, self._struck_at = limit, False, None
         try:

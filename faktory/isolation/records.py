@@ -183,6 +183,7 @@ _RAISES: Final[CodeType] = compile("raise here", "<child>", "exec")
 def _frame_of(filename: str, function: str, line: int, module: str | None) -> FrameType:
     """Return a frame that looks like a child's: of a code object that has its file, name and line."""
     code = _RAISES.replace(co_filename=filename, co_name=function, co_qualname=function, co_firstlineno=line)
+    own: TracebackType | None = None
     try:
         exec(code, {"here": _Here, "__name__": module, "__file__": filename})  # noqa: S102  # raises, and does no more
     except _Here as exc:

@@ -226,8 +226,9 @@ class Interrupter:
             while monotonic() < limit and not request.is_over():
                 self._is_over.wait(CLOSE_INTERVAL)
                 place = strike.place_of(request.target, request.run)
-                is_good = place is not None and strike.may_be_struck(place, None)
-                if is_good and strike.strike(request.target, place, request.error):
+                if place is None or not strike.may_be_struck(place, None):
+                    continue
+                if strike.strike(request.target, place, request.error):
                     self._note_strike(request, place)
                     return True
         finally:
