@@ -30,11 +30,11 @@ class Place:
     __slots__ = ("__weakref__", "_lock", "_pool", "connection", "me", "thread")
 
     def __init__(self, pool: Pool) -> None:
-        self.me = weakref.ref(self)
+        self.me: weakref.ref[Place] = weakref.ref(self)
         self._pool = pool
         self._lock = pool._lock
         self.connection: Connection | None = None
-        self.thread = 0
+        self.thread: int = 0
         """The thread that has it, 0 for none."""
 
     def __enter__(self) -> Connection:

@@ -48,13 +48,13 @@ class Course:
     """One child's course. The caller carries out what `due` says, and tells what happened."""
 
     def __init__(self, policy: Policy, now: float) -> None:
-        self.has_child = False
-        self.is_over = False
+        self.has_child: bool = False
+        self.is_over: bool = False
         """True when nothing will be started any more, and nothing runs."""
-        self.is_ending = False
-        self.is_replacing = False
-        self.starts = 0
-        self.start_at = now
+        self.is_ending: bool = False
+        self.is_replacing: bool = False
+        self.starts: int = 0
+        self.start_at: float = now
         self._policy = policy
         self._started_at = now
         self._failures = 0

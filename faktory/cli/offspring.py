@@ -106,7 +106,7 @@ class Supervisor:
     def __init__(
         self, courses: Iterable[Course], words: list[str], output: Output, environ: Mapping[str, str], timeout: float
     ) -> None:
-        self.courses = list(courses)
+        self.courses: list[Course] = list(courses)
         self.codes: list[int] = []
         """The exit codes of the children that ended last in their places, or made it give up."""
         self._words, self._output, self._environ = words, output, environ

@@ -85,7 +85,7 @@ class Nursery:
         self._lock = threading.Lock()  # for starting and forking, one at a time
         self._numbers = count(1)
         self._to_listen: deque[tuple[int | socket.socket, Callable[[bytes], None]]] = deque()
-        self.is_closing = False
+        self.is_closing: bool = False
         """True once children are told to end."""
         self._is_stopping = False
         self._grace = CUT_OFF_GRACE

@@ -72,11 +72,11 @@ class Request:
     __slots__ = ("at", "before", "delay", "error", "run", "target")
 
     def __init__(self, target: Target, run: object, error: Exception) -> None:
-        self.target = target
-        self.run = run
-        self.error = error
-        self.at = 0.0
-        self.delay = FIRST_DELAY
+        self.target: Target = target
+        self.run: object = run
+        self.error: Exception = error
+        self.at: float = 0.0
+        self.delay: float = FIRST_DELAY
         self.before: Place | None = None
         """Where the target was blocked when it was last looked at."""
 

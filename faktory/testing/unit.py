@@ -21,14 +21,14 @@ class TestCase(unittest.TestCase):
     It is in force from before `setUp` until after the cleanups. Beside `IsolatedAsyncioTestCase` name this class first.
     """
 
-    __test__ = False
+    __test__: ClassVar[bool] = False
 
     faktory_mode: ClassVar[Literal["capture", "inline", "serve"]] = "capture"
     faktory_jobs: Captured
     faktory_server: Server
 
-    assert_enqueued = staticmethod(assert_enqueued)
-    refute_enqueued = staticmethod(refute_enqueued)
+    assert_enqueued: ClassVar[staticmethod[..., None]] = staticmethod(assert_enqueued)
+    refute_enqueued: ClassVar[staticmethod[..., None]] = staticmethod(refute_enqueued)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
