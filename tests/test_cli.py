@@ -739,10 +739,11 @@ def test_arguments_are_utf8_in_any_locale(server: Server, utf8: str) -> None:
         LC_ALL="C",
         PYTHONUTF8=utf8,
         PYTHONCOERCECLOCALE="0",
+        PYTHONIOENCODING="",
     )
     assert (code, err) == (0, "")
     (job,) = server.queue("default")
     assert (job.jobtype, job.args, job.custom) == (f"t{text}", [text, [text]], {"k": text})
     assert out == (f"jid-{text}\n" if utf8 == "1" else "jid-\\xe9\\u2603\n")
-    code, _, err = shell("$F push $'\\xff'", LC_ALL="C", PYTHONUTF8=utf8, PYTHONCOERCECLOCALE="0")
+    code, _, err = shell("$F push $'\\xff'", LC_ALL="C", PYTHONUTF8=utf8, PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="")
     assert (code, "expected arguments in UTF-8" in err) == (2, True)

@@ -39,6 +39,8 @@ FIRST_DELAY = 0.001
 """Seconds until a strike that was put off is tried again ..."""
 LAST_DELAY = 0.03
 """... which grows up to this."""
+SECOND_LOOK = 0.0002
+"""Seconds until a target that was found waiting is looked at again: still there, it is blocked."""
 AGAIN = 1.0
 """Seconds after which an exception is raised once more in a handler that goes on."""
 CLOSE_LOOK = 0.005
@@ -84,9 +86,14 @@ class Request:
         """Tell whether the handler was left."""
         return self.target.current is not self.run
 
-    def put_off(self, now: float, before: Place | None) -> None:
+    def look_again(self, now: float, place: Place) -> None:
+        """Look once more, at once: what waits for a moment only is somewhere else later."""
+        self.before = place
+        self.at = now + SECOND_LOOK
+
+    def put_off(self, now: float) -> None:
         """Try again soon."""
-        self.before = before
+        self.before = None
         self.at = now + self.delay
         self.delay = min(1.5 * self.delay, LAST_DELAY)
 
@@ -196,11 +203,14 @@ class Interrupter:
             if place is None and request.target.thread_id:  # its thread has ended
                 self._due.remove(request)
             elif place is None or not strike.may_be_struck(place, request.before):
-                request.put_off(now, place if place is not None and strike.is_waiting(place) else None)
+                if place is not None and request.before is None and strike.is_waiting(place):
+                    request.look_again(now, place)
+                    continue
+                request.put_off(now)
                 if request.delay < LAST_DELAY or not self._look_closely(strike, request):
                     continue
             elif not strike.strike(request.target, place, request.error):
-                request.put_off(now, None)
+                request.put_off(now)
                 continue
             else:
                 self._note_strike(request, place)
@@ -246,7 +256,7 @@ class Interrupter:
             return True  # it went on, and so has raised it
         if not self._is_turn_short() or now < self._out_until:
             return False
-        request.put_off(now, None)
+        request.put_off(now)
         return True
 
     def _is_turn_short(self) -> bool:

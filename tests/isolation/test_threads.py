@@ -328,3 +328,25 @@ def test_a_limit_that_strikes_at_the_end_of_a_job_never_hits_the_worker(server: 
     assert summary.total == 100
     assert summary.succeeded <= len(done)
     assert len(server.working) == 0
+
+
+def test_who_waits_only_for_moments_is_interrupted_too(server: Server, client: Client) -> None:
+    """W4: found waiting, it is looked at again at once, before it waits for something else."""
+    never = threading.Event()
+    took: list[float] = []
+
+    def poll(job: Job) -> None:
+        started = time.monotonic()
+        try:
+            while not never.wait(0.002):
+                pass
+        finally:
+            took.append(time.monotonic() - started)
+
+    client.push_bulk(Job("poll", retry=3) for _ in range(8))
+    with ConsumerBuilder().register("poll", poll, timeout=0.05).workers(2).connect(server.url) as consumer:
+        for _ in range(8):
+            assert consumer.run_one(["default"])
+    assert len(took) == 8
+    assert max(took) < 3.0, took
+    assert len(server.retries) == 8
