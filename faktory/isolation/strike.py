@@ -106,8 +106,14 @@ def calm_down(thread_ids: Sequence[int]) -> None:
     steps = chain(
         map(_clear_async_exc, thread_ids, repeat(None)), map(_set_async_exc, [threading.get_ident()], [_Nothing])
     )
-    with contextlib.suppress(_Nothing):
-        deque(steps, maxlen=0)
+    collects = gc.isenabled()
+    gc.disable()  # else a callback of the collector's could be what it is raised in
+    try:
+        with contextlib.suppress(_Nothing):
+            deque(steps, maxlen=0)
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Nothing(Exception):
