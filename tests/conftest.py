@@ -20,8 +20,11 @@ from faktory.server import Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Hear Ctrl-C, also where the suite was started with it ignored (nohup, a shell's background).
+    # Hear Ctrl-C, also where the suite was started with it ignored (a shell's background).
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Started with nohup, go on; but what is ignored here would be ignored by the programs that tests start.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     _share_compiled_code(config)
 
 

@@ -31,6 +31,7 @@ from tests.rooms import PACKAGE, ROOMS, ROOT, Room
 EQUIVALENT = ROOT / "tests" / "equivalent.txt"
 LONGEST = 240.0
 """Seconds after which the tests of one mutant count as failed: it hangs."""
+HANG = "a hang of"
 
 COMPARED: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
@@ -201,42 +202,78 @@ class Bench:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._writes = 0
         keep = shutil.ignore_patterns("__pycache__", "*.pyc", "*.svg")
         for name in ("faktory", "tests", "examples"):
             shutil.copytree(ROOT / name, home / name, ignore=keep)
         for name in ("pyproject.toml", "README.md", "tox.ini", "CHANGELOG.md"):
             shutil.copy(ROOT / name, home / name)
 
-    def notices(self, mutant: Mutant) -> bool:
-        """Tell whether a test fails with the mutant in place."""
+    def noticed_by(self, mutant: Mutant) -> str:
+        """Return the test that fails with the mutant in place; empty when there is none.
+
+        It has to fail twice, the second time alone: on a busy machine a test may fail for want of time.
+        """
         place = self._home / mutant.path.relative_to(ROOT)
         original = place.read_bytes()
-        place.write_bytes(mutant.source())
+        self._write(place, mutant.source())
         try:
-            return any(not self.passes(arguments) for arguments in mutant.room.arguments)
+            for arguments in mutant.room.arguments:
+                if test := self._fails_twice(arguments):
+                    return test
+            return ""
         finally:
-            place.write_bytes(original)
+            self._write(place, original)
 
-    def passes(self, arguments: list[str]) -> bool:
-        """Run one of a room's test files; a hang is a failure."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not real", "-p", "no:cacheprovider"]
-        running = subprocess.Popen(
-            [*command, *arguments],
-            cwd=self._home,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            return running.wait(LONGEST) in (0, 5)  # 5: nothing selected
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGKILL)  # what a broken worker has left running
-            running.wait()
+    def healthy(self, rooms: list[Room]) -> str:
+        """Run the tests of some rooms without a mistake: what fails then would be taken for a test that sees."""
+        tests = {tuple(arguments): None for room in rooms for arguments in room.arguments}
+        return next((test for arguments in tests if (test := self._fails_twice(list(arguments)))), "")
+
+    def _fails_twice(self, arguments: list[str]) -> str:
+        for _ in range(3):
+            shutil.rmtree(self._home / "cache", ignore_errors=True)
+            test = self.failed(arguments)
+            alone = [] if test.startswith(HANG) else ["--last-failed", "--last-failed-no-failures", "none"]
+            if not test or self.failed([*alone, *arguments]):
+                return test
+        return ""
+
+    def _write(self, place: Path, source: bytes) -> None:
+        place.write_bytes(source)
+        # Python knows by the second of its last change, and by its size, that a file must be compiled anew.
+        self._writes += 1
+        os.utime(place, (self._writes, self._writes))
+
+    def failed(self, arguments: list[str]) -> str:
+        """Run some tests until one fails, and return its name; a hang is a failure."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not real", "-o", f"cache_dir={self._home}/cache"]
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": str(self._home / "pyc")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        with (self._home / "output").open("w+") as output:
+            running = subprocess.Popen(
+                [*command, *arguments],
+                cwd=self._home,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                code = running.wait(LONGEST)
+            except subprocess.TimeoutExpired:
+                return f"{HANG} {' '.join(arguments)}"
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGKILL)  # what a broken worker has left running
+                running.wait()
+            output.seek(0)
+            lines = output.read().splitlines()
+        if code in (0, 5):  # 5: nothing selected
+            return ""
+        failures = (line for line in lines if line.startswith(("FAILED ", "ERROR ")))
+        return next(failures, f"{' '.join(arguments)}: {code}")
 
 
 def find(rooms: list[Room]) -> list[Mutant]:
@@ -256,6 +293,7 @@ def try_all(mutants: list[Mutant], jobs: int) -> list[Mutant]:
     for numbered in enumerate(mutants, 1):
         waiting.put(numbered)
     survivors: list[Mutant] = []
+    rooms = list({mutant.room.name: mutant.room for mutant in mutants}.values())
 
     def work(home: Path) -> None:
         bench = Bench(home)
@@ -265,13 +303,17 @@ def try_all(mutants: list[Mutant], jobs: int) -> list[Mutant]:
             except queue.Empty:
                 return
             started = time.monotonic()
-            noticed = bench.notices(mutant)
-            if not noticed:
+            test = bench.noticed_by(mutant)
+            if not test:
                 survivors.append(mutant)
-            word = "noticed " if noticed else "SURVIVED"
+            word = "noticed " if test else "SURVIVED"
             print(f"{number:4} {word} {time.monotonic() - started:5.1f} s  {mutant}", flush=True)
+            if test:
+                print(f"{'':24}{test[:160]}", flush=True)
 
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix="faktory-mutants-") as directory:
+        if test := Bench(Path(directory) / "healthy").healthy(rooms):
+            raise SystemExit(f"without any mistake there fails already: {test}")
         threads = [threading.Thread(target=work, args=[Path(directory) / str(n)]) for n in range(jobs)]
         for thread in threads:
             thread.start()

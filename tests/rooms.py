@@ -78,7 +78,7 @@ ROOMS: list[Room] = [
     Room("dialling", ("tests/test_dialling.py", "tests/faults/test_signals.py", "tests/test_connection.py")),
     Room("loading", ("tests/test_loading.py",)),
     Room("pool", ("tests/test_pool.py", "tests/test_client.py")),
-    Room("client", ("tests/test_client.py", "tests/faults/test_payloads.py")),
+    Room("client", ("tests/test_client.py", "tests/test_override.py", "tests/faults/test_payloads.py")),
     Room("crew", ("tests/test_crew.py", "tests/test_worker.py", *_THREADS)),
     Room("worker", ("tests/test_worker.py", *_THREADS)),
     Room("heart", ("tests/test_heart.py", *_THREADS)),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ from faktory import (
     PushOutcomeUnknown,
     ServerError,
 )
+from faktory.hand import in_hand
 from faktory.server import Server
 
-from .conftest import until
+from .conftest import Certificates, until
 from .real_server import RealServer, needs_own_server
 from .scripted import HI, OK, Firewall, Peer, ScriptedServer
 
@@ -108,6 +110,38 @@ def test_a_refused_job_raises_what_the_server_said() -> None:
         assert list(refused) == [twin.jid]
         assert "NOTUNIQUE" in refused[twin.jid]
         assert len(server.queue("default")) == 2
+
+
+def test_the_job_that_runs_just_now_is_refused(server: Server, client: Client) -> None:
+    """J9: it would be two under one jid."""
+    job = Job("work", [1])
+    token = in_hand.set(SimpleNamespace(job=job))
+    try:
+        for push in (client.push, lambda job: client.push_bulk([Job("other"), job])):
+            with pytest.raises(InvalidJob, match="runs just now"):
+                push(job)
+    finally:
+        in_hand.reset(token)
+    assert len(server.queue("default")) == 0
+
+
+def test_the_edition_of_the_server_is_asked_for_once() -> None:
+    with Server(enterprise=True) as server, Client(server.url) as client:
+        before = client.info()["server"]["command_count"]
+        for n in range(3):
+            client.push(Job("work", [n]).unique_for(60))
+        assert client.info()["server"]["command_count"] == before + 1 + 1 + 3
+        assert client.edition.has_enterprise is True
+
+
+def test_a_client_speaks_tls_with_the_context_that_it_was_given(certificates: Certificates) -> None:
+    with Server(ssl_context=certificates.server_context("127.0.0.1")) as server:
+        url = f"tcp+tls://127.0.0.1:{server.port}"
+        with Client(url, ssl_context=certificates.client_context()) as client:
+            client.push(Job("work"))
+        assert len(server.queue("default")) == 1
+        with Client(url) as client, pytest.raises(ConnectFailed, match="certificate"):
+            client.push(Job("work"))
 
 
 def test_push_bulk_draws_lazily_a_thousand_at_a_time(server: Server, client: Client) -> None:

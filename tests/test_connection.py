@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import ssl
 import threading
@@ -30,7 +31,7 @@ from faktory import connection as module
 from faktory.address import Address
 from faktory.commands import Ack, Fetch, Flush, Info, PushBulk
 from faktory.connection import Connection
-from faktory.handshake import Identity
+from faktory.handshake import Greeting, Identity
 from faktory.server import Server
 
 from .conftest import Certificates, until
@@ -460,6 +461,86 @@ def test_a_reply_nobody_asked_for_drops_the_connection() -> None:
         assert not connection.is_open
 
 
+def test_closing_says_goodbye() -> None:
+    said: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        said.extend([peer.line(), peer.line()])
+
+    with ScriptedServer(script) as server:
+        Connection(server.url).close()
+    assert said == [b"END", b""]
+
+
+def test_another_thread_can_interrupt_an_exchange() -> None:
+    asked = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.line()
+        asked.set()
+        peer.wait_for_end()
+
+    with ScriptedServer(script) as server:
+        connection = Connection(server.url, timeout=20)
+
+        def interrupt() -> None:
+            asked.wait(5)
+            connection.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(ConnectionLost):
+            connection.call(Info())
+        assert time.monotonic() - started < 5
+        thread.join()
+        connection.interrupt()  # of no effect when closed
+
+
+@pytest.mark.parametrize(
+    ("host", "is_warned_of"),
+    [("localhost", False), ("127.0.0.1", False), ("127.8.9.1", False), ("::1", False), ("db.example", True)],
+)
+def test_a_password_that_others_could_read_is_warned_of(
+    host: str, is_warned_of: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N11."""
+    monkeypatch.setattr(module, "_warned", set())
+    for _ in range(2):
+        module.warn_of_password(Address(host, 7419, password="hunter2"), Greeting(2, "salt", 100))
+    assert caplog.text.count("travels without TLS") == is_warned_of
+    caplog.clear()
+    module.warn_of_password(Address(host, 7420, tls=True, password="hunter2"), Greeting(2, "salt", 100))
+    module.warn_of_password(Address(host, 7421), Greeting(2, "salt", 100))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("address", "names"),
+    [
+        (Address("127.0.0.1", 7419), []),
+        (Address("db.example", 7419), ["encodings.idna"]),
+        (Address("127.0.0.1", 7419, tls=True), ["encodings.idna", "ssl"]),
+        (Address("127.0.0.1", 7419, password="hunter2"), ["hashlib"]),
+    ],
+)
+def test_what_a_connection_needs_is_imported_beforehand(
+    address: Address, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(module, "load", loaded.append)
+    module.prepare(address)
+    assert loaded == names
+
+
+def test_this_machine_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module.local_hostname() == socket.gethostname()
+    monkeypatch.setattr(socket, "gethostname", str)
+    assert module.local_hostname() == "localhost"
+
+
 def test_a_connection_the_server_closed_is_not_usable(server: Server) -> None:
     """N14."""
     connection = Connection(server.url)
@@ -568,6 +649,31 @@ def test_an_interrupt_within_an_exchange_closes_the_connection(server: Server, m
     with pytest.raises(KeyboardInterrupt):
         connection.call(Info())
     assert not connection.is_open
+
+
+def test_an_interrupt_while_sending_closes_the_connection() -> None:
+    """P5: else the next command would begin in the midst of this one."""
+    done = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        done.wait(20)  # reads nothing, so that the kernel's buffers fill up
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with ScriptedServer(script) as server:
+            connection = Connection(server.url, timeout=20)
+            data = b"x" * 50_000_000 + b"\r\n"
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                connection.send(data)
+            done.set()
+            assert not connection.is_open
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_send_that_fails_did_not_execute() -> None:

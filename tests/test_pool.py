@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -295,12 +296,39 @@ def test_a_forked_child_starts_with_an_empty_pool_even_from_within_a_loan(counte
     assert counted.opened == 1
 
 
-def child(counted: Counted, lent: Connection) -> int:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_threads_that_are_not_there(counted: Counted) -> None:
+    """W7, P8: of all places lent, and of the pool's lock held by another thread."""
+    has_lock, go_on = threading.Event(), threading.Event()
+
+    def hold_lock() -> None:
+        with counted.pool._lock:
+            has_lock.set()
+            go_on.wait(20)
+
+    with held(counted):
+        thread = threading.Thread(target=hold_lock)
+        thread.start()
+        assert has_lock.wait(5)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(10)
+            os._exit(child(counted, None))
+        status = os.waitpid(pid, 0)[1]
+        go_on.set()
+        thread.join()
+    assert status == 0
+
+
+def child(counted: Counted, lent: Connection | None) -> int:
+    before = counted.opened
     try:
-        assert not lent.is_open
+        assert lent is None or not lent.is_open
         with counted.pool.lend() as own:
             own.call(Info())
-        assert counted.opened == 2
+        assert counted.opened == before + 1
     except BaseException:
         return 1
     return 0

@@ -92,6 +92,15 @@ class Alarms:
             assert caught is None or isinstance(caught, ConnectFailed), repr(caught)
             self.dropped += 1
 
+    def longest(self, call: Callable[[], object]) -> float:
+        """Return twice the seconds that a call takes here, so that half of the alarms come within it."""
+        fastest = 1.0
+        for _ in range(5):
+            started = time.monotonic()
+            call()
+            fastest = min(fastest, time.monotonic() - started)
+        return 2 * fastest
+
     @contextmanager
     def set(self) -> Iterator[None]:
         """Be the handler; at the end, see that nearly all alarms were seen."""
@@ -114,9 +123,15 @@ def test_what_a_handler_raises_in_a_push_reaches_the_caller_and_stores_nothing_t
 ) -> None:
     """P18: subclasses of OSError, and errors of our own, are not taken for the network's."""
     alarms = Alarms()
+
+    def push_once() -> None:  # an alarm costs the connection, and the next push opens one
+        with Client(server.url) as client:
+            client.push(Job("work", ["measured"], queue="other"))
+
+    longest = alarms.longest(push_once)
     with Client(server.url, push_retries=retries, pool_size=2) as client, alarms.set():
         for n in range(ALARMS):
-            alarms.check(alarms.around(partial(client.push, Job("work", [n])), 400e-6))
+            alarms.check(alarms.around(partial(client.push, Job("work", [n])), longest))
     stored = Counter(job.args[0] for job in server.queue("default"))
     assert max(stored.values()) == 1
 
@@ -132,9 +147,10 @@ def test_what_a_handler_raises_while_a_connection_is_opened_or_closed_reaches_th
     def call() -> None:
         Connection(f"tcp://{host}:{server.port}").close()
 
+    longest = alarms.longest(call)
     with alarms.set():
         for _ in range(ALARMS // 2):
-            alarms.check(alarms.around(call, 800e-6))
+            alarms.check(alarms.around(call, longest))
 
 
 @pytest.mark.slow
@@ -148,9 +164,10 @@ def test_what_a_handler_raises_in_tls_reaches_the_caller(certificates: Certifica
             with Connection(url, ssl_context=context) as connection:
                 connection.call(Flush())
 
+        longest = alarms.longest(call)
         with alarms.set():
             for _ in range(ALARMS // 4):
-                alarms.check(alarms.around(call, 4e-3))
+                alarms.check(alarms.around(call, longest))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
