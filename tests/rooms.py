@@ -101,6 +101,15 @@ ROOMS: list[Room] = [
     Room("aio", (*_LOOPS, "tests/contract/test_async_process.py")),
     Room("aio/outgoing", ("tests/aio/test_outgoing.py",), is_pure=True),
     Room("isolation", _CHILDREN),
+    *(
+        Room(f"observe/{name}", (f"tests/observe/test_{name}.py",), is_pure=True)
+        for name in ("exposition", "health", "jsonlog", "metrics", "observer", "pages")
+    ),
+    *(
+        Room(f"observe/{name}", (f"tests/observe/test_{name}.py",))
+        for name in ("collecting", "healthfile", "http", "notify", "probe", "process", "telling")
+    ),
+    Room("observe/__init__", ("tests/observe",)),
     Room("testing", ("tests/testing",)),
     Room("cli", ("tests/cli", "tests/test_cli.py", "tests/server")),
     *(Room(f"cli/{name}", (f"tests/cli/test_{name}.py",), is_pure=True) for name in ("course", "queues")),

@@ -135,6 +135,8 @@ LAW: dict[str, set[str]] = {
         "overdue", "override", "queues", "registry", "settling", "shift", "signalled", "signals", "slot", "values",
         "wire",
     },
+    # observing: the seam, and what hangs on it
+    "observe": {"again", "hand", "job", "loading"},
     "asyncio": {"aio", "dialling", "stream"},
     "trio": {"aio", "dialling", "stream"},
     # the doors
@@ -174,17 +176,18 @@ SERVER_MAY = {"errors", "job", "wire"}
 
 OWNERS: dict[str, set[str]] = {
     # trio: to close a socket when its loop has ended
-    "socket": {"connection", "dialling", "stream", "isolation", "server", "asyncio", "trio"},
+    # observe: probes and scrapes, and the service manager
+    "socket": {"connection", "dialling", "observe", "stream", "isolation", "server", "asyncio", "trio"},
     # aio, trio, builder, client and testing: for the type alone
     "ssl": {
         "connection", "dialling", "diagnosis", "server", "builder", "client", "cli", "aio", "asyncio", "trio",
         "testing",
     },
     "select": {"stream", "isolation"},
-    "selectors": {"isolation", "server"},
+    "selectors": {"isolation", "observe", "server"},
     "threading": {
         "dialling", "pool", "values", "isolation", "crew", "worker", "heart", "dialler", "consumer", "server", "cli",
-        "background", "foreground", "aio", "signals", "launch", "testing", "logs",
+        "background", "foreground", "aio", "signals", "launch", "testing", "logs", "observe",
     },
     "queue": {"cli", "crew", "consumer", "aio", "isolation", "logs"},
     "multiprocessing": set(),
@@ -197,13 +200,13 @@ OWNERS: dict[str, set[str]] = {
     # testing: ends a drain that hangs
     "signal": {"signalled", "signals", "cli", "isolation", "testing"},
     # for what is no deadline; those are on the clock of `ticking`
-    "time": {"client", "cli", "server", "testing", "ticking"},
+    "time": {"client", "cli", "observe", "server", "testing", "ticking"},
     "random": {"backoff", "queues", "server", "settling"},
     "secrets": {"job", "options", "builder", "server"},
     "logging": {
         "blotting", "connection", "hooks", "values", "isolation", "crew", "shift", "worker", "heart", "outage",
         "consumer", "server", "cli", "aio", "context", "pushing", "background", "foreground", "delivery", "settling",
-        "signals", "logs", "edition",
+        "signals", "logs", "edition", "observe",
     },
     "argparse": {"cli"},
     "ctypes": {"isolation"},
@@ -212,6 +215,9 @@ OWNERS: dict[str, set[str]] = {
     # testing: brings exceptions from the children of a test, by files in a folder of its own
     "pickle": {"testing"},
 }  # fmt: skip
+
+# Libraries that a module imports when it is asked to work with them.
+FOREIGN = {"prometheus_client"}
 
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 
@@ -298,6 +304,9 @@ def test_the_outside_world_has_owners(path: Path) -> None:
         top = name.split(".")[0]
         if top == "pytest" and path.parent.name == "testing":
             assert path.stem in ("plugin", "remote"), f"testing/{path.name} may not import pytest"
+            continue
+        if top in FOREIGN:
+            assert room == "observe" or path.stem == top, f"{path.name} may not import {top}"
             continue
         if top in OWNERS:
             assert room in OWNERS[top], f"{room} may not import {top}"

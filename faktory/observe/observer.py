@@ -1,0 +1,198 @@
+"""The seam: what an application can see of pushes, jobs and connections. Whatever an observer raises harms nothing.
+
+A front end holds one `Watch` over all observers, or None: then it asks nobody, which is one `if`. `working` is called
+where the handler runs, which may be a child process; all the rest in the worker process, by the thread or task that
+pushes, or has run the job. None of them may wait: they are called on event loops, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, Literal
+
+from ..errors import ConfigurationError, JobCancelled, JobTimeout
+from ..job import Job
+
+log: logging.Logger = logging.getLogger("faktory.observe")
+
+Outcome = Literal["succeeded", "failed", "dead", "discarded", "retried", "cut_off"]
+"""What became of a job.
+
+"dead": failed with no retry left. "discarded": ended by `Discard`, or skipped by middleware. "retried": a copy was
+pushed, as `Retry` asks. "cut_off": given up at the end of a shutdown; the server runs it again.
+"""
+
+ConnectionEvent = Literal["connected", "lost"]
+"""What has happened to a connection of a consumer."""
+
+_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
+_INTERRUPTS: Final = (JobTimeout, JobCancelled, KeyboardInterrupt)
+
+
+class Pushing(list[Job]):
+    """The jobs of one exchange. `refused` has, once the exchange is over, those the server refused: jid to reason."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        super().__init__(jobs)
+        self.refused: dict[str, str] = {}
+
+
+class Observer:
+    """Sees pushes, jobs and connections. Inherit, and override what you need: each method here does nothing.
+
+    Methods are called from several threads, and must not block. What they raise is logged, and harms nothing::
+
+        class Slow(faktory.observe.Observer):
+            def settled(self, job, outcome, seconds, waited, exc):
+                if seconds > 10:
+                    print(job.jobtype, "took", seconds)
+
+        builder.observer(Slow())
+
+    With child processes `working` is called in the child, for an observer that is made there by its class; see
+    `for_children`. All else is called in the worker process.
+    """
+
+    def pushing(self, jobs: Pushing) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return a context manager, entered around the exchange that pushes these jobs.
+
+        On entry a job's `custom` may be replaced by another dict, which then travels with it. An exception that ends
+        the exchange passes through; jobs that the server refused are in `jobs.refused` at the end.
+        """
+        return _NOTHING
+
+    def working(self, job: Job) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return a context manager, entered around the job's middleware and handler, where those run.
+
+        The handler's exception passes through; swallowing it changes nothing.
+        """
+        return _NOTHING
+
+    def settled(
+        self, job: Job, outcome: Outcome, seconds: float, waited: float | None, exc: BaseException | None
+    ) -> None:
+        """Note what became of a fetched job, once for each, before the server is told.
+
+        `seconds` is how long it ran, 0 for one that did not; `waited` how long it had been in its queue, in seconds,
+        None where the server did not say. `exc` is what the handler raised; of a child process it is the report.
+        """
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """Note that a consumer has a connection to the server, or has lost one."""
+
+    def for_children(self) -> Callable[[], Observer] | None:
+        """Return what makes this observer in each child process: a class or function at the top of a module.
+
+        None keeps it out of children. This one returns the class itself when it overrides `working`, which then has to
+        do without arguments.
+        """
+        kind = type(self)
+        return kind if kind.working is not Observer.working else None
+
+
+class Watch(Observer):
+    """All observers as one that never raises; the first is the outermost."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers: tuple[Observer, ...] = ()
+        for observer in observers:
+            self.add(observer)
+
+    def add(self, observer: Observer) -> None:
+        """Add one. Raises `ConfigurationError` for what is no observer, and for one that is there already."""
+        self._observers = (*self._observers, checked(observer, self._observers))
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """All of them, the outermost first."""
+        return self._observers
+
+    def pushing(self, jobs: Pushing) -> AbstractContextManager[object]:
+        """Enter each observer's context around an exchange."""
+        return _Around([(observer, observer.pushing, jobs) for observer in self._observers])
+
+    def working(self, job: Job) -> AbstractContextManager[object]:
+        """Enter each observer's context around a handler."""
+        return _Around([(observer, observer.working, job) for observer in self._observers])
+
+    def settled(
+        self, job: Job, outcome: Outcome, seconds: float, waited: float | None, exc: BaseException | None
+    ) -> None:
+        """Tell each observer what became of a job."""
+        for observer in self._observers:
+            try:
+                observer.settled(job, outcome, seconds, waited, exc)
+            except BaseException:  # also SystemExit: an observer must not end the worker
+                log_raised(observer, "settled")
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """Tell each observer of a connection."""
+        for observer in self._observers:
+            try:
+                observer.connection(event)
+            except BaseException:
+                log_raised(observer, "connection")
+
+
+def checked(observer: object, others: Iterable[Observer] = ()) -> Observer:
+    """Return an observer. Raises `ConfigurationError` for what is none, and for one among the `others`."""
+    if not isinstance(observer, Observer):
+        what = f"the class {observer.__name__}" if isinstance(observer, type) else type(observer).__name__
+        raise ConfigurationError(
+            f"expected an observer, got {what}; inherit from faktory.observe.Observer, and make an object of it"
+        )
+    if any(observer is other for other in others):
+        raise ConfigurationError(f"the observer {type(observer).__qualname__} is there already; add it once")
+    return observer
+
+
+class _Around:
+    """The contexts of all observers: entered in turn, and left in the opposite order, whatever each of them raises.
+
+    An interrupt of the job may strike in an observer, too. It is no fault of the observer's, and is raised.
+    """
+
+    __slots__ = ("_calls", "_entered")
+
+    def __init__(self, calls: list[tuple[Observer, Callable[[Any], AbstractContextManager[object]], Any]]) -> None:
+        self._calls = calls
+        self._entered: list[tuple[Observer, AbstractContextManager[object], str]] = []
+
+    def __enter__(self) -> None:
+        for observer, method, subject in self._calls:
+            try:
+                context = method(subject)
+                if context is not _NOTHING:
+                    context.__enter__()
+                    self._entered.append((observer, context, method.__name__))
+            except _INTERRUPTS as exc:
+                self.__exit__(type(exc), exc, exc.__traceback__)
+                raise
+            except BaseException:
+                log_raised(observer, method.__name__)
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: Any) -> None:
+        interrupt: BaseException | None = None
+        for observer, context, name in reversed(self._entered):
+            try:
+                context.__exit__(kind, exc, traceback)
+            except BaseException as raised:
+                if raised is exc:
+                    continue  # it passes through: the context of a generator raises it once more
+                if isinstance(raised, _INTERRUPTS):
+                    interrupt = raised
+                else:
+                    log_raised(observer, name)
+        self._entered = []
+        if interrupt is not None and exc is None:
+            raise interrupt
+
+
+def log_raised(observer: Observer, method: str) -> None:
+    """Say that an observer has just raised, with the traceback."""
+    try:
+        log.exception("the observer %s raised in %s", type(observer).__qualname__, method)
+    except BaseException:  # what the exception's own methods do, or a handler of logging
+        log.error("the observer %s raised what cannot be told", type(observer).__qualname__)

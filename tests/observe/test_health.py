@@ -1,0 +1,82 @@
+"""Live or not, ready or not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from faktory.lifecycle import State
+from faktory.observe import health
+from faktory.observe.health import Ages, Pulse, document_of, reason_not_live, reason_not_ready, text_of
+from tests.observe.subjects import FakeConsumer
+
+
+@pytest.mark.parametrize(
+    ("ages", "word"),
+    [
+        (Ages(None, None), None),
+        (Ages(30.0, 60.0), None),
+        (Ages(31.0, 0.0), "the main loop has not gone round for 31 s"),
+        (Ages(0.0, 61.0), "the heartbeat has not gone round for 61 s"),
+    ],
+)
+def test_a_worker_lives_while_its_loop_and_its_heartbeat_go_round(ages: Ages, word: str | None) -> None:
+    reason = reason_not_live(ages)
+    assert reason is None if word is None else word in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("consumer", "word"),
+    [
+        (FakeConsumer(), None),
+        (FakeConsumer(is_ready=False), "does not fetch"),
+        (FakeConsumer(State.QUIET, is_ready=False), "the worker is quiet"),
+    ],
+)
+def test_a_worker_is_ready_when_it_says_so(consumer: FakeConsumer, word: str | None) -> None:
+    reason = reason_not_ready(consumer.health())
+    assert reason is None if word is None else word in str(reason)
+
+
+def test_a_pulse_counts_only_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(health, "monotonic", lambda: now)
+    pulse = Pulse()
+    assert pulse.ages(now) == Ages(None, None)
+    pulse.watch(5.0)
+    assert pulse.ages(now) == Ages(None, None)  # nothing is run yet
+    pulse.tick()
+    pulse.round()
+    assert pulse.ages(103.0) == Ages(3.0, 3.0)
+    assert pulse.ages(99.0) == Ages(0.0, 0.0)
+    pulse.rest()
+    assert pulse.ages(200.0) == Ages(None, None)
+
+
+def test_who_begins_to_look_late_does_not_see_an_old_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(health, "monotonic", lambda: now)
+    pulse = Pulse()
+    pulse.tick()
+    assert pulse.ages(1000.0).tick is None  # the main loop waits for as long as it likes
+    now = 1000.0
+    pulse.watch(5.0)
+    pulse.watch(60.0)
+    assert (pulse.every, pulse.ages(1001.0).tick) == (5.0, 1.0)
+
+
+def test_the_document_is_what_health_says() -> None:
+    document = json.loads(text_of(document_of(FakeConsumer().health(), is_live=True)))
+    assert document == {
+        "is_live": True,
+        "state": "running",
+        "is_ready": True,
+        "workers": 4,
+        "busy": 0,
+        "last_fetch_age": 1.5,
+        "last_beat_age": 2.5,
+        "last_report_age": None,
+        "reconnects": 0,
+        "unreported": 3,
+    }
