@@ -17,7 +17,7 @@ from faktory.ticking import boottime, monotonic
 from tests.conftest import until
 from tests.programs import Program
 
-from .fronts import Front
+from .fronts import PATIENCE, Front
 
 
 @pytest.fixture
@@ -118,6 +118,31 @@ def test_a_job_that_is_read_when_its_reservation_is_over_is_left_to_others(
     assert ran == []
     assert (quick.working.jids, len(quick.retries)) == ([jid], 0)
     assert "after its reservation had ended" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief_wind_down")
+@pytest.mark.parametrize("is_over", [False, True], ids=["in-time", "late"])
+def test_a_job_that_is_cut_off_is_failed_within_its_reservation_only(
+    front: Front, quick: Server, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    """J17: after it the job may be another worker's, which a late FAIL would hit."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        begun.set()
+        gate.wait(PATIENCE)  # nothing ends it
+
+    with Client(quick.url) as client:
+        jid = client.push(Job("work", reserve_for=60, retry=3))
+    run = front.start(ConsumerBuilder().register("work", work).shutdown_timeout(0.05), quick.url, ["default"])
+    assert begun.wait(PATIENCE)
+    for module in (crew, aio_crew):
+        monkeypatch.setattr(module, "boottime", lambda: boottime() + (70 if is_over else 50))
+    run.consumer.terminate()
+    assert run.wait() == 1
+    gate.set()
+    assert (quick.working.jids, len(quick.retries)) == (([jid], 0) if is_over else ([], 1))
 
 
 def test_a_job_is_limited_by_its_reservation_which_is_told_once(
