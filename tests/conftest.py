@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import ssl
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -17,6 +14,7 @@ import trustme
 from faktory import Client, consumer
 from faktory.aio import consumer as aio_consumer
 from faktory.server import Server
+from tests.certificates import Certificates
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,24 +58,6 @@ def brief_wind_down(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "WIND_DOWN", 0.8)
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """An authority that the client trusts, and contexts made from it."""
-
-    authority: trustme.CA
-
-    def server_context(self, *names: str, authority: trustme.CA | None = None, **options: object) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate = (authority or self.authority).issue_cert(*names, **options)  # type: ignore[arg-type]
-        certificate.configure_cert(context)
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        self.authority.configure_trust(context)
-        return context
-
-
 @pytest.fixture(scope="session")
 def certificates() -> Certificates:
     return Certificates(trustme.CA())
@@ -92,14 +72,3 @@ def no_thread_is_left() -> Iterator[None]:
     for thread in left:
         thread.join(5)
     assert not [thread.name for thread in left if thread.is_alive()]
-
-
-def until(condition: Callable[[], object], patience: float = 10.0) -> None:
-    """Wait for something that has no event to wait for; fail when it does not come.
-
-    Never as long as a beat (15 s), which repairs most of what a test should notice.
-    """
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)

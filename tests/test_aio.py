@@ -31,21 +31,17 @@ from faktory.handshake import Identity
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.shift import Shift
+from tests.certificates import Certificates
+from tests.places import black_hole, closed_port, sockets, targets
 
-from .conftest import Certificates
 from .loops import LOOPS, Loop
 from .proxy import Proxy
 from .scripted import Firewall, Peer, ScriptedServer
-from .test_dialling import black_hole, closed_port, targets
 
 
 @pytest.fixture(params=LOOPS, ids=lambda loop: loop.name)
 def loop(request: pytest.FixtureRequest) -> Loop:
     return request.param  # type: ignore[no-any-return]
-
-
-def sockets() -> int:
-    return sum("socket:" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
 
 
 # -- producing -------------------------------------------------------------------------------------------------------

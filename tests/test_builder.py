@@ -12,8 +12,7 @@ import pytest
 
 from faktory import Client, ConfigurationError, Consumer, ConsumerBuilder, Job
 from faktory.server import Server
-
-from .conftest import Certificates
+from tests.certificates import Certificates
 
 
 def handle(job: Job) -> None:

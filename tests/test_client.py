@@ -30,8 +30,9 @@ from faktory import (
 )
 from faktory.hand import in_hand
 from faktory.server import Server
+from tests.certificates import Certificates
+from tests.waiting import until
 
-from .conftest import Certificates, until
 from .real_server import RealServer, needs_own_server
 from .scripted import HI, OK, Firewall, Peer, ScriptedServer
 

@@ -33,8 +33,9 @@ from faktory.commands import Ack, Fetch, Flush, Info, PushBulk
 from faktory.connection import Connection
 from faktory.handshake import Greeting, Identity
 from faktory.server import Server
+from tests.certificates import Certificates
+from tests.waiting import until
 
-from .conftest import Certificates, until
 from .scripted import HI, OK, Peer, ScriptedServer
 
 

@@ -27,8 +27,8 @@ from faktory import (
 )
 from faktory.server import Server
 from faktory.ticking import boottime
-
-from .conftest import until
+from tests.running import InThread, end
+from tests.waiting import until
 
 
 def nothing(job: Job) -> None:
@@ -51,34 +51,6 @@ def build(server: Server, handler: Any = nothing, **options: Any) -> Consumer:
         getattr(builder, name)(value)
     _built.append(builder.connect(server.url))
     return _built[-1]
-
-
-class InThread:
-    """A `run` in a thread of its own."""
-
-    def __init__(self, consumer: Consumer, queues: Any = ("default",)) -> None:
-        self.consumer = consumer
-        self.error: BaseException | None = None
-        self.busy: int | None = None
-        self._queues = queues
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.busy = self.consumer.run(self._queues)
-        except BaseException as exc:
-            self.error = exc
-
-    def join(self) -> None:
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-
-def end(server: Server, run: InThread) -> None:
-    run.consumer.terminate()
-    server.clock.advance(2.1)
-    run.join()
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

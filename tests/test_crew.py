@@ -17,9 +17,8 @@ from faktory.server import Server
 from faktory.shift import Shift
 from faktory.ticking import boottime
 from faktory.worker import Worker
-
-from .conftest import until
-from .test_dialler import Persistent
+from tests.running import Persistent
+from tests.waiting import until
 
 
 def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client: Client) -> None:

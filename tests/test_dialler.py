@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
-from faktory import AuthenticationError, Client, Consumer, ConsumerBuilder, Job
+from faktory import AuthenticationError, Client, ConsumerBuilder, Job
 from faktory.connection import Connection
-from faktory.queues import order_of
 from faktory.server import Server
-from faktory.shift import Shift
-
-from .conftest import until
-
-
-class Persistent:
-    """What `run_to_completion` does, without the end of the process."""
-
-    def __init__(self, server: Server, workers: int = 4, builder: ConsumerBuilder | None = None) -> None:
-        self.done: list[str] = []
-        self.handler: Callable[[Job], object] | None = None
-        builder = (builder or ConsumerBuilder()).register("work", self._work).workers(workers)
-        self.consumer: Consumer = builder.connect(server.url)
-        self._shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with self.consumer._working():
-            self.consumer._work(self._shift)
-
-    def _work(self, job: Job) -> None:
-        if self.handler is not None:
-            self.handler(job)
-        self.done.append(job.jid)
-
-    def join(self) -> None:
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-        self.consumer.close()
+from tests.running import Persistent
+from tests.waiting import until
 
 
 def test_an_outage_is_two_lines_in_the_log_and_ends_by_itself(

@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,14 +19,7 @@ from faktory.commands import Info
 from faktory.connection import Connection
 from faktory.dialling import ATTEMPT_DELAY, dial, in_turn, is_ip, resolve
 from faktory.server import Server
-
-Place = tuple[str, int]
-
-
-def targets(*places: Place) -> list[Any]:
-    return [
-        (socket.AF_INET6 if ":" in place[0] else socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places
-    ]
+from tests.places import black_hole, closed_port, targets
 
 
 @pytest.fixture
@@ -42,34 +33,6 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return known
-
-
-@contextmanager
-def black_hole(at: Place = ("127.0.0.1", 0)) -> Iterator[Place]:
-    """An address that answers no attempt to connect, as one behind a firewall that drops packets."""
-    with socket.socket() as listener:
-        listener.bind(at)
-        listener.listen(0)
-        place = listener.getsockname()
-        full: list[socket.socket] = []
-        try:
-            while True:  # until the queue of the listener is full
-                sock = socket.socket()
-                full.append(sock)
-                sock.settimeout(0.1)
-                try:
-                    sock.connect(place)
-                except TimeoutError:
-                    break
-            yield place
-        finally:
-            for sock in full:
-                sock.close()
-
-
-def closed_port() -> Place:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()  # type: ignore[no-any-return]
 
 
 # -- every address ----------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import pytest
 from examples import middleware
 from faktory import App
 from faktory.server import Server
-from tests.conftest import until
 from tests.contract.conftest import Backend, backend, fetch_wait, real_url
 from tests.programs import Program
 from tests.testing.conftest import IS_INSTALLED, with_root
+from tests.waiting import until
 
 __all__ = ["backend", "fetch_wait", "real_url"]  # fixtures
 

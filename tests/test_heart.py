@@ -8,9 +8,8 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Server
-
-from .conftest import until
-from .test_consumer import InThread, end
+from tests.running import InThread, end
+from tests.waiting import until
 
 
 def beating(server: Server, interval: float = 0.02) -> InThread:

@@ -11,8 +11,7 @@ import pytest
 from faktory import Client, ConsumerBuilder, Job, ThreadStartFailed
 from faktory.launch import launch
 from faktory.server import Server
-
-from .conftest import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from faktory import logs
 from faktory.logs import LateLog, close
-from tests.conftest import until
+from tests.waiting import until
 
 
 class Held(logging.Handler):

@@ -19,8 +19,7 @@ from faktory.connection import Connection
 from faktory.isolation import interrupt_thread
 from faktory.pool import Pool
 from faktory.server import Server
-
-from .conftest import until
+from tests.waiting import until
 
 
 class Counted:

@@ -10,8 +10,7 @@ from signal import SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGTTIN
 import pytest
 
 from faktory.signals import Signals, Wish, taking
-
-from .conftest import until
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP])

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from faktory import ConnectFailed
-from tests.conftest import Certificates
+from tests.certificates import Certificates
 from tests.loops import Loop
-from tests.test_aio import sockets
+from tests.places import sockets
 
 
 async def count_sockets() -> int:

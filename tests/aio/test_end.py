@@ -9,9 +9,9 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Server
-from tests.conftest import until
 from tests.loops import Loop
 from tests.programs import Program
+from tests.waiting import until
 
 WORKER = "tests.programs.async_worker"
 

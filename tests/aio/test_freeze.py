@@ -11,8 +11,8 @@ import pytest
 from faktory import Client, Job
 from faktory.aio.kit import more_time
 from faktory.server import Server
-from tests.conftest import until
 from tests.programs import Program
+from tests.waiting import until
 
 LIMIT = 0.4
 FREEZES = int(os.environ.get("FAKTORY_TEST_FREEZES", "2"))

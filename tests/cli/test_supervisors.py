@@ -14,7 +14,7 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
-from tests.conftest import until
+from tests.waiting import until
 
 from .conftest import Project, read_until
 

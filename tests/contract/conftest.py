@@ -12,8 +12,8 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
-from tests.conftest import until
 from tests.real_server import BINARY, REASON, URL, RealServer
+from tests.waiting import until
 
 from .fronts import AsyncioFront, Front, ThreadFront, TrioFront
 

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from faktory import Client, Job
-from tests.conftest import until
+from tests.contract.restarting import Restartable, end_of, restartable
 from tests.programs import Program
+from tests.waiting import until
 
 from .conftest import Backend
-from .test_process import Restartable, end_of, restartable
 
 __all__ = ["restartable"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,20 +12,13 @@ from faktory import Client, Job
 from faktory.commands import Beat
 from faktory.connection import Connection
 from faktory.server import Server
-from tests.conftest import until
+from tests.contract.restarting import Restartable, end_of
 from tests.programs import Program
-from tests.real_server import BINARY, REASON, RealServer
+from tests.waiting import until
 
 from .conftest import Backend
 
 WORKER = "tests.programs.worker"
-
-
-def end_of(worker: Program, backend: Backend) -> int:
-    """Wait for the end of a worker that was told to end, without the 2 s of a FETCH where that can be helped."""
-    until(lambda: "terminating" in worker.errors)
-    backend.hurry()
-    return worker.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -198,36 +190,6 @@ def test_a_worker_without_a_server_fails_to_start() -> None:
     with Program(WORKER, url, "default") as worker:
         assert worker.wait() != 0
         assert "ConnectFailed" in worker.errors
-
-
-class Restartable:
-    """A server that can be taken away and brought back."""
-
-    def __init__(self, server: Server | RealServer) -> None:
-        self.server = server
-        self.url = server.url
-
-    def away(self, *, kill: bool) -> None:
-        if kill:
-            self.server.kill()
-        elif isinstance(self.server, Server):
-            self.server.stop()
-        else:
-            self.server.terminate()
-
-    def back(self) -> None:
-        self.server.start()
-
-
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("real", marks=[pytest.mark.real, pytest.mark.skipif(BINARY is None, reason=REASON)]),
-    ]
-)
-def restartable(request: pytest.FixtureRequest) -> Iterator[Restartable]:
-    with Server(fetch_wait=0.1) if request.param == "embedded" else RealServer() as server:
-        yield Restartable(server)
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])

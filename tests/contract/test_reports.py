@@ -14,8 +14,8 @@ from faktory.aio import crew as aio_crew
 from faktory.context import running
 from faktory.server import Server
 from faktory.ticking import boottime, monotonic
-from tests.conftest import until
 from tests.programs import Program
+from tests.waiting import until
 
 from .fronts import PATIENCE, Front
 

@@ -10,8 +10,8 @@ from faktory import ConnectionLost, ConsumerBuilder
 from faktory.commands import Beat
 from faktory.connection import Connection
 from faktory.server import Server
-from tests.conftest import until
 from tests.programs import Program
+from tests.waiting import until
 
 from .conftest import Backend
 from .fronts import Front

@@ -43,8 +43,8 @@ from faktory import heart as heart_module
 from faktory import worker as worker_module
 from faktory.address import Address
 from faktory.wire import MAX_BULK, MAX_LINE
-from tests.conftest import until
 from tests.scripted import HI, OK, Peer, ScriptedServer
+from tests.waiting import until
 
 LIMIT = 0.2
 """Seconds that the clients and consumers here wait: to connect, and for a reply."""

@@ -15,9 +15,9 @@ from faktory.commands import Fetch
 from faktory.connection import Connection
 from faktory.handshake import Identity
 from faktory.server import Server
-from tests.conftest import until
 from tests.proxy import Proxy
-from tests.test_dialler import Persistent
+from tests.running import Persistent
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -32,11 +32,12 @@ from faktory.address import Address
 from faktory.commands import Info
 from faktory.connection import Connection
 from faktory.server import Server
-from tests.conftest import Certificates, until
+from tests.certificates import Certificates
+from tests.odd_server import DEEP, GOOD, OddServer
 from tests.proxy import Proxy
+from tests.running import Persistent
 from tests.scripted import OK, Peer, ScriptedServer
-from tests.test_dialler import Persistent
-from tests.test_worker import DEEP, GOOD, OddServer
+from tests.waiting import until
 
 
 class Run:

@@ -13,8 +13,8 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Server
-from tests.conftest import until
 from tests.programs import Program
+from tests.waiting import until
 
 WORKER = "tests.programs.worker"
 TERMS = int(os.environ.get("FAKTORY_TEST_TERMS", "16"))

@@ -13,8 +13,8 @@ from faktory import Client, ConsumerBuilder, Job
 from faktory.address import Address
 from faktory.connection import Connection
 from faktory.server import Server
-from tests.conftest import until
 from tests.scripted import Peer, ScriptedServer
+from tests.waiting import until
 
 PASSWORD = "p4ss-w0rd/ünique"
 ARGUMENT = "argument-nobody-may-see"

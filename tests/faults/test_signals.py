@@ -22,7 +22,7 @@ from faktory.commands import Fetch, Flush
 from faktory.connection import Connection
 from faktory.handshake import Identity
 from faktory.server import Server
-from tests.conftest import Certificates
+from tests.certificates import Certificates
 from tests.scripted import Peer, ScriptedServer
 
 ALARMS = int(os.environ.get("FAKTORY_TEST_ALARMS", "400"))

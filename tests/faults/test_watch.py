@@ -12,11 +12,10 @@ from faktory import Client, ConsumerBuilder, Job
 from faktory.consumer import Health
 from faktory.options import ConsumerOptions
 from faktory.server import Server
-from tests.conftest import until
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
 from tests.programs import Program
-from tests.test_consumer import InThread, end
-from tests.test_dialler import Persistent
+from tests.running import InThread, Persistent, end
+from tests.waiting import until
 
 
 def test_health_tells_how_a_consumer_is(server: Server, client: Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from faktory.backoff import Backoff
 from faktory.isolation import starts
-from tests.conftest import until
+from tests.waiting import until
 
 
 class Journal:

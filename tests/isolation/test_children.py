@@ -33,7 +33,7 @@ from faktory.memory import resident_kb
 from faktory.queues import order_of
 from faktory.server import Server
 from faktory.shift import Shift
-from tests.conftest import until
+from tests.waiting import until
 
 from . import jobs, typed_jobs
 from .conftest import Journal, is_alive

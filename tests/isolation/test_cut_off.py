@@ -14,8 +14,8 @@ from faktory.isolation import parent
 from faktory.isolation.frames import CUT_OFF_SIGNAL, DUMP, SOFT_LIMIT, pauses
 from faktory.isolation.nursery import cut_off_plan
 from faktory.server import Server
-from tests.conftest import until
 from tests.loops import LOOPS, Loop
+from tests.waiting import until
 
 from . import jobs
 from .conftest import Journal, is_alive

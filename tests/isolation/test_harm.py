@@ -16,7 +16,7 @@ import pytest
 
 import faktory
 from faktory.isolation.harm import entry_of, is_at_work, may_raise_at
-from tests.conftest import until
+from tests.waiting import until
 
 
 def frame_within(*filenames: str) -> FrameType:

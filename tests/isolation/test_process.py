@@ -13,8 +13,8 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
-from tests.conftest import until
 from tests.programs import ROOT, Program
+from tests.waiting import until
 
 from .conftest import is_alive
 

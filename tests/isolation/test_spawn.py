@@ -16,8 +16,8 @@ import pytest
 from faktory import Client, ConfigurationError, ConsumerBuilder, Job, ThreadStartFailed
 from faktory.isolation import spawn
 from faktory.server import Server
-from tests.conftest import until
 from tests.programs import ROOT
+from tests.waiting import until
 
 from . import jobs
 from .conftest import Journal, descendants, is_alive

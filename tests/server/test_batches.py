@@ -11,10 +11,9 @@ import pytest
 from faktory.server import Server
 from faktory.server.broker import Broker
 from faktory.server.timestamps import timestamp
+from tests.server.talking import NOW, Talk, ack, answer, fail, fetch, new_batch, push, status
 
 from .raw_client import RawClient
-from .test_enterprise import ack, answer, fail, fetch, new_batch, push, status
-from .test_session import NOW, Talk
 
 
 @pytest.fixture

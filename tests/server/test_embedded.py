@@ -16,7 +16,7 @@ import pytest
 
 from faktory.errors import ConfigurationError, FaktoryError
 from faktory.server import Clock, Server, peer
-from tests.conftest import until
+from tests.waiting import until
 
 from .raw_client import RawClient
 

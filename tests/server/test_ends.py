@@ -11,9 +11,7 @@ import pytest
 from faktory.server.broker import Broker
 from faktory.server.store import DEAD_FOR
 from faktory.server.timestamps import timestamp
-
-from .test_enterprise import ack, answer, fail, fetch, new_batch, push
-from .test_session import NOW, Talk
+from tests.server.talking import NOW, Talk, ack, answer, fail, fetch, new_batch, push
 
 JID = "job-00000"
 

@@ -6,44 +6,12 @@ from typing import Any
 import pytest
 
 from faktory.server.broker import Broker
-
-from .test_session import NOW, Talk
+from tests.server.talking import NOW, Talk, ack, answer, fail, fetch, new_batch, push, status
 
 
 @pytest.fixture
 def talk() -> Talk:
     return Talk(Broker(now=NOW, enterprise=True))
-
-
-def answer(talk: Talk, line: str, now: float = NOW) -> Any:
-    """A reply as a value: JSON or text of a bulk reply, else the line."""
-    reply = (talk(line, now) or b"").decode()
-    if reply[0] != "$":
-        return reply.removesuffix("\r\n")
-    text = reply.split("\r\n")[1]
-    return json.loads(text) if text[:1] == "{" else text
-
-
-def push(talk: Talk, jid: str, now: float = NOW, **fields: Any) -> str:
-    document = {"jid": jid, "jobtype": "t", "args": [1], **fields}
-    return str(answer(talk, "PUSH " + json.dumps(document), now))
-
-
-def fetch(talk: Talk, queue: str = "default", now: float = NOW) -> str | None:
-    """The jid of the next job; None when there is none. The session goes on in either case."""
-    reply = talk(f"FETCH {queue}", now)
-    if reply is None:
-        talk.broker.end_waits(now + 2)
-        return None
-    return str(json.loads(reply.split(b"\r\n")[1])["jid"])
-
-
-def ack(talk: Talk, jid: str, now: float = NOW) -> None:
-    assert answer(talk, f'ACK {{"jid":"{jid}"}}', now) == "+OK"
-
-
-def fail(talk: Talk, jid: str, now: float = NOW) -> None:
-    assert answer(talk, f'FAIL {{"jid":"{jid}"}}', now) == "+OK"
 
 
 # -- unique jobs -----------------------------------------------------------------------------------------------
@@ -187,21 +155,6 @@ def test_wrong_commands_are_refused(talk: Talk, line: str, reply: str) -> None:
 
 
 # -- batches ---------------------------------------------------------------------------------------------------
-
-
-def new_batch(talk: Talk, *events: str, **fields: Any) -> str:
-    callbacks = {
-        event: {"jobtype": event, "jid": f"call-{event}{fields.get('parent_bid', '')}", "queue": "calls"}
-        for event in events
-    }
-    bid = answer(talk, "BATCH NEW " + json.dumps({**callbacks, **fields}))
-    assert bid.startswith("b-")
-    return str(bid)
-
-
-def status(talk: Talk, bid: str) -> tuple[Any, ...]:
-    told = answer(talk, f"BATCH STATUS {bid}")
-    return tuple(told[key] for key in ("total", "pending", "failed", "complete_st", "success_st"))
 
 
 def test_callbacks_come_after_the_last_job_and_success_after_complete(talk: Talk) -> None:

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from faktory.server import Server
-from tests.conftest import until
+from tests.waiting import until
 
 from .raw_client import RawClient
 

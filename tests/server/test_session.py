@@ -3,34 +3,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from typing import Any
 
 import pytest
 
 from faktory.server.broker import Broker
-from faktory.server.session import Session
-
-NOW = 1_000_000_000.0
-
-
-class Talk:
-    """A session with its replies, whether they come at once or later."""
-
-    def __init__(self, broker: Broker, wid: str | None = "") -> None:
-        self.broker = broker
-        self.session = Session(broker, lambda reply: self.later.append(reply))
-        self.later: list[bytes] = []
-        if wid is not None:
-            hello = {"v": 2, "hostname": "h", **({"wid": wid} if wid else {})}
-            assert self(f"HELLO {json.dumps(hello)}") == b"+OK\r\n"
-
-    def __call__(self, line: str | bytes, now: float = NOW) -> bytes | None:
-        reply = self.session.receive(line.encode() if isinstance(line, str) else line, now, now)
-        self.broker.serve(now)
-        return reply
-
-    def push(self, jid: str = "job-00000", **fields: Any) -> None:
-        assert self("PUSH " + json.dumps({"jid": jid, "jobtype": "t", "args": [], **fields})) == b"+OK\r\n"
+from tests.server.talking import NOW, Talk
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import faktory.trio
 from faktory import App, Client, ConfigurationError, ConsumerBuilder, Job, Retry
 from faktory.server import Clock, Server
 from faktory.testing import assert_enqueued, capture, make_context, refute_enqueued, serve
-from tests.conftest import Certificates
+from tests.certificates import Certificates
 
 PRODUCTION = "tcp://never.invalid:7419"
 app = App(PRODUCTION)
