@@ -15,9 +15,9 @@ from faktory.observe.healthfile import HealthFile
 from faktory.observe.notify import Notifier
 from faktory.observe.telling import Teller
 from faktory.ticking import monotonic
-from tests.conftest import until
 from tests.observe.subjects import FakeConsumer
 from tests.observe.test_notify import heard
+from tests.waiting import until
 
 
 @pytest.fixture
