@@ -8,15 +8,17 @@ PYTEST_DONT_REWRITE: pytest, which finds our plugin, would warn whoever has impo
 
 from typing import TYPE_CHECKING, Any
 
-from .loading import load as _load
+from .runtime.loading import load as _load
 
 if TYPE_CHECKING:
     from .app import App
     from .builder import ConsumerBuilder
     from .client import Batch, Client
     from .commands import JobFilter
-    from .consumer import Consumer, Health, Summary
-    from .context import JobContext, JobLogFilter, current_job, managed
+    from .consumer import Consumer
+    from .core.lifecycle import State
+    from .core.run import JobLogFilter, current_job, managed
+    from .core.standing import Health, Summary
     from .errors import (
         AuthenticationError,
         ChildStartFailed,
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from .job import Failure, Job
-    from .lifecycle import State
-    from .typed import TypedJob
+    from .typed.context import JobContext
+    from .typed.job import TypedJob
 
 __version__ = "0.1.0"
 
@@ -98,13 +100,12 @@ _NAMES = {
         "Client",
     ),
     ".commands": ("JobFilter",),
-    ".consumer": (
-        "Consumer",
+    ".consumer": ("Consumer",),
+    ".core.standing": (
         "Health",
         "Summary",
     ),
-    ".context": (
-        "JobContext",
+    ".core.run": (
         "JobLogFilter",
         "current_job",
         "managed",
@@ -138,8 +139,9 @@ _NAMES = {
         "Failure",
         "Job",
     ),
-    ".lifecycle": ("State",),
-    ".typed": ("TypedJob",),
+    ".core.lifecycle": ("State",),
+    ".typed.context": ("JobContext",),
+    ".typed.job": ("TypedJob",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 

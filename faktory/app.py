@@ -9,25 +9,26 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from .address import Address
-from .background import in_thread
-from .branches import Branch
 from .builder import ConsumerBuilder
-from .callables import check_runs, is_async, is_same_place, place_of
 from .client import Client
-from .context import JobContext, running
-from .delivery import EXIT_TIMEOUT, Delivery, Mode
+from .core.callables import check_runs, is_async, is_same_place, place_of
+from .core.hooks import FailureHook, checked
+from .core.hooks import run as run_hooks
+from .core.managed import Factory, Managed
+from .core.registry import Registry, check_around
+from .core.run import running
+from .core.settings import for_app
+from .core.slot import fitting_reservation
 from .errors import ConfigurationError, InvalidJob
-from .hooks import FailureHook, checked
-from .hooks import run as run_hooks
 from .job import Job
-from .pushing import PushFunction, push_all, push_through
-from .registry import Registry, check_around
-from .settings import for_app
-from .signature import Signature, silent_changes
-from .slot import fitting_reservation
-from .typed import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
-from .values import Factory, Managed
+from .protocol.address import Address
+from .typed.background import in_thread
+from .typed.branches import Branch
+from .typed.context import JobContext
+from .typed.delivery import EXIT_TIMEOUT, Delivery, Mode
+from .typed.job import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
+from .typed.pushing import PushFunction, push_all, push_through
+from .typed.signature import Signature, silent_changes
 
 P = ParamSpec("P")
 R = TypeVar("R")

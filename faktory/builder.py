@@ -10,28 +10,29 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import override
-from .address import Address
-from .callables import is_async, place_of
+from .blocking.connection import Connection
+from .blocking.state import Crew
 from .client import Client
-from .connection import Connection, local_hostname
 from .consumer import Consumer
-from .crew import Crew
+from .core.callables import is_async, place_of
+from .core.hooks import FailureHook, Hook, Hooks, checked
+from .core.managed import Factory, Managed
+from .core.registry import Handler, HandlerFunction, Middleware, Registry
+from .core.settling import plain_settler
 from .errors import ConfigurationError
-from .greenlets import refuse_greenlets
-from .handshake import Identity
-from .hooks import FailureHook, Hook, Hooks, checked
 from .isolation import check_can_isolate
+from .network.names import local_hostname
 from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
-from .registry import Handler, HandlerFunction, Middleware, Registry
-from .settling import plain_settler
-from .values import Factory, Managed
+from .protocol.address import Address
+from .protocol.handshake import Identity
+from .runtime.greenlets import refuse_greenlets
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from . import asyncio, trio
     from .aio.consumer import Consumer as AnyConsumer
-    from .isolation.parent import Nursery
+    from .isolation.fork_client import Nursery
 
     C = TypeVar("C", bound=AnyConsumer)
 
@@ -390,7 +391,7 @@ class ConsumerBuilder:
 
     def _start_nursery(self, address: Address) -> Nursery:
         check_can_isolate()  # before what only POSIX systems can import
-        from .isolation.parent import Nursery
+        from .isolation.fork_client import Nursery
         from .isolation.program import describe
 
         start, stop = tuple(self._child_start), tuple(self._child_stop)

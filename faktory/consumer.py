@@ -7,75 +7,33 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import Empty
 from typing import NoReturn, Self, TypeVar
 
-from .crew import Crew
-from .dialler import Dialler
+from .blocking.heartbeat import Heart
+from .blocking.reconnector import Dialler
+from .blocking.state import Crew
+from .blocking.worker import Worker
+from .core.failure import cut_off
+from .core.hooks import run as run_hooks
+from .core.hooks import start as run_startup
+from .core.lifecycle import State, StoppedBy
+from .core.queues import Queues, order_of
+from .core.shift import Shift, as_lost, log_end, log_unserved, raise_for
+from .core.standing import Health, Summary
 from .errors import ConfigurationError, ConsumerTerminated, ThreadStartFailed
-from .failure import cut_off
-from .heart import Heart
-from .hooks import run as run_hooks
-from .hooks import start as run_startup
 from .isolation import interrupter
-from .launch import launch
-from .lifecycle import State, StoppedBy
-from .memory import resident_kb
 from .options import FORCED_EXIT, WIND_DOWN
-from .queues import order_of
-from .shift import Shift, as_lost, log_end, log_unserved, raise_for
-from .signals import Signals, Wish, taking
-from .ticking import monotonic
-from .worker import Worker
+from .runtime.launch import launch
+from .runtime.memory import resident_kb
+from .runtime.signals import Signals, Wish, taking
+from .runtime.ticking import monotonic
 
 T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
-
-Queues = Sequence[str] | Mapping[str, float]
-"""Queues to fetch from: a list in strict order, or a mapping from queue to weight."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What `drain` has done: jobs that succeeded and failed, and how long it took in seconds."""
-
-    succeeded: int
-    failed: int
-    seconds: float
-    skipped: int = 0
-    """Jobs that middleware has ended on purpose, without running them: acknowledged, too."""
-    unreported: int = 0
-    """Jobs whose outcome the server has not confirmed: it has them run again, unless it says why in the log."""
-
-    @property
-    def total(self) -> int:
-        """Jobs done, whatever became of them."""
-        return self.succeeded + self.failed + self.skipped
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How a consumer is just now. Ages are in seconds; None before the first time."""
-
-    state: State
-    is_ready: bool
-    """True while it takes jobs: running, at work, and fetching (or with every worker busy)."""
-    workers: int
-    busy: int
-    """Workers that run a job."""
-    last_fetch_age: float | None
-    """Since a FETCH was answered; it grows while every worker is busy."""
-    last_beat_age: float | None
-    last_report_age: float | None
-    """Since the server confirmed an outcome."""
-    reconnects: int
-    """Connections lost so far."""
-    unreported: int
-    """Outcomes that the server has not confirmed."""
 
 
 class Consumer:

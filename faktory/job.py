@@ -18,7 +18,7 @@ from os import urandom  # secrets would import hashlib, random and more
 from typing import Any, Final, Self
 
 from .errors import ConfigurationError, InvalidJob
-from .moments import aware, moment, rfc3339, shown, time_of
+from .protocol.moments import aware, moment, rfc3339, shown, time_of
 
 MAX_EXACT_INT: Final = 2**53
 """Largest magnitude of an integer that survives the server, which turns every number into a float64."""

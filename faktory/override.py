@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from .address import Address
+from .protocol.address import Address
 
 T = TypeVar("T")
 

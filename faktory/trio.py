@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import trio
 
+from .aio.backend import Cut, Event, Group, Scope, Stream, more_time
 from .aio.client import Batch
 from .aio.client import Client as AnyClient
 from .aio.connection import Connection as AnyConnection
 from .aio.consumer import Consumer as AnyConsumer
-from .aio.kit import Cut, Event, Group, Scope, Stream, more_time
-from .dialling import tune
-from .stream import is_readable
+from .network.sockets import is_readable, tune
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -35,9 +35,8 @@ from urllib.parse import urlsplit
 
 from faktory import Client, ConnectFailed, ConnectionLost, Job, JobFilter, PushOutcomeUnknown
 from faktory.server import Server
-
-from .proxy import Proxy
-from .real_server import RealServer
+from tests.proxy import Proxy
+from tests.real_server import RealServer
 
 PRODUCERS = 4
 WORKERS = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faktory.wire import NEED_DATA, CommandParser
+from faktory.protocol.wire import NEED_DATA, CommandParser
 
 
 def next_command(parser: CommandParser) -> tuple[str, bytes] | None:

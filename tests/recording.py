@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-from faktory.wire import NEED_DATA, CommandParser, Reply, ReplyParser
+from faktory.protocol.wire import NEED_DATA, CommandParser, Reply, ReplyParser
 from tests.lines import next_command
 from tests.proxy import Proxy
 

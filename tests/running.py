@@ -11,9 +11,9 @@ from faktory import (
     ConsumerBuilder,
     Job,
 )
-from faktory.queues import order_of
+from faktory.core.queues import order_of
+from faktory.core.shift import Shift
 from faktory.server import Server
-from faktory.shift import Shift
 
 
 class Persistent:

@@ -15,13 +15,12 @@ import time
 from pathlib import Path
 
 from faktory import Client, ConsumerBuilder, Job, JobFilter
-from faktory.memory import resident_kb
-from faktory.queues import order_of
-from faktory.shift import Shift
-
-from .programs import Program
-from .proxy import Proxy
-from .real_server import RealServer
+from faktory.core.queues import order_of
+from faktory.core.shift import Shift
+from faktory.runtime.memory import resident_kb
+from tests.programs import Program
+from tests.proxy import Proxy
+from tests.real_server import RealServer
 
 STEP = 100_000
 

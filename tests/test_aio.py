@@ -25,18 +25,17 @@ from faktory import (
     PushOutcomeUnknown,
     current_job,
 )
+from faktory.blocking.connection import Connection
 from faktory.commands import Fetch, Info
-from faktory.connection import Connection
-from faktory.handshake import Identity
-from faktory.queues import order_of
+from faktory.core.queues import order_of
+from faktory.core.shift import Shift
+from faktory.protocol.handshake import Identity
 from faktory.server import Server
-from faktory.shift import Shift
 from tests.certificates import Certificates
+from tests.loops import LOOPS, Loop
 from tests.places import black_hole, closed_port, sockets, targets
-
-from .loops import LOOPS, Loop
-from .proxy import Proxy
-from .scripted import Firewall, Peer, ScriptedServer
+from tests.proxy import Proxy
+from tests.scripted import Firewall, Peer, ScriptedServer
 
 
 @pytest.fixture(params=LOOPS, ids=lambda loop: loop.name)

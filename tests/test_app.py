@@ -34,9 +34,9 @@ from faktory import (
     Retry,
     ServerError,
     TypedJob,
-    settling,
 )
-from faktory.callables import is_async
+from faktory.core import settling
+from faktory.core.callables import is_async
 from faktory.server import Server
 from faktory.testing import Worker, serve
 

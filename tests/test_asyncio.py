@@ -11,8 +11,7 @@ import faktory.asyncio
 from faktory import Client, ConsumerBuilder, Job
 from faktory.asyncio import KIT
 from faktory.server import Server
-
-from .loops import run_asyncio
+from tests.loops import run_asyncio
 
 
 def test_a_consumer_in_a_task_group_is_cancelled_with_it(server: Server, client: Client) -> None:

@@ -28,13 +28,12 @@ from faktory import (
     PushOutcomeUnknown,
     ServerError,
 )
-from faktory.hand import in_hand
+from faktory.core.hand import in_hand
 from faktory.server import Server
 from tests.certificates import Certificates
+from tests.real_server import RealServer, needs_own_server
+from tests.scripted import HI, OK, Firewall, Peer, ScriptedServer
 from tests.waiting import until
-
-from .real_server import RealServer, needs_own_server
-from .scripted import HI, OK, Firewall, Peer, ScriptedServer
 
 
 def test_push_stores_a_job_and_returns_its_jid(server: Server, client: Client) -> None:
@@ -671,8 +670,8 @@ def test_the_retry_of_another_producer_never_leaks_into_ours() -> None:
             thread.start()
         for thread in threads:
             thread.join()
+        from faktory.blocking.connection import Connection
         from faktory.commands import Fetch
-        from faktory.connection import Connection
 
         with Connection(real.url) as connection:
             for _ in range(600):

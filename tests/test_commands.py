@@ -40,9 +40,8 @@ from faktory.commands import (
 )
 from faktory.errors import ConfigurationError, EnterpriseRequired, InvalidJob, ProtocolError, ServerError
 from faktory.job import Job
-from faktory.wire import CommandParser
-
-from .lines import next_command
+from faktory.protocol.wire import CommandParser
+from tests.lines import next_command
 
 JID = "jid-0123456789"
 JOB = Job("resize", ["cat.png", 640], jid=JID, queue="images", retry=5)

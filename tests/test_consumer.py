@@ -25,8 +25,8 @@ from faktory import (
     Job,
     Summary,
 )
+from faktory.runtime.ticking import boottime
 from faktory.server import Server
-from faktory.ticking import boottime
 from tests.running import InThread, end
 from tests.waiting import until
 
@@ -140,7 +140,7 @@ def test_two_round_trips_are_one(server: Server, client: Client) -> None:
             consumer.terminate()
 
     consumer = build(server, work)
-    from faktory.connection import Connection
+    from faktory.blocking.connection import Connection
 
     original = Connection.send
 
@@ -323,7 +323,7 @@ def test_a_failure_after_the_reservation_is_not_reported(
     server: Server, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """J7, fact 7: the FAIL could hit the run of another worker."""
-    from faktory import crew
+    from faktory.blocking import state as crew
 
     def work(job: Job) -> None:
         now = boottime()
@@ -343,7 +343,7 @@ def test_a_success_after_the_reservation_is_still_acknowledged(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """J7."""
-    from faktory import crew
+    from faktory.blocking import state as crew
 
     def work(job: Job) -> None:
         now = boottime()
@@ -492,8 +492,8 @@ def test_a_summary_counts() -> None:
 
 
 def test_a_shift_forgets_orders_it_has_seen_too_many_of() -> None:
-    from faktory.queues import order_of
-    from faktory.shift import Shift
+    from faktory.core.queues import order_of
+    from faktory.core.shift import Shift
 
     shift = Shift(order_of({f"q{n}": 1.0 for n in range(8)}), is_persistent=False, until_empty=False)
     for _ in range(3000):

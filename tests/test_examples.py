@@ -28,7 +28,9 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("FAKTORY")}
+    # Unbuffered, a line and its end are two writes, between which another process may write.
+    ours = ("FAKTORY", "PYTHONUNBUFFERED")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def run_example(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

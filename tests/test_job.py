@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from faktory.commands import encode_job
 from faktory.errors import ConfigurationError, InvalidJob
 from faktory.job import MAX_DEPTH, Failure, Job, check_queue_name
-from faktory.moments import moment, rfc3339
+from faktory.protocol.moments import moment, rfc3339
 
 JID = "jid-0123456789"
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from faktory import App, Client, ConfigurationError, Job, override
-from faktory.address import Address
+from faktory.protocol.address import Address
 from faktory.server import Server
 from tests.recording import Recording
 

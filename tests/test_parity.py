@@ -13,15 +13,15 @@ import faktory.aio.client
 import faktory.aio.connection
 import faktory.aio.consumer
 import faktory.asyncio
-import faktory.connection
+import faktory.blocking.connection
 import faktory.trio
 
 CLIENTS = [(faktory.Client, faktory.asyncio.Client), (faktory.Client, faktory.trio.Client)]
 BATCHES = [(faktory.Batch, faktory.asyncio.Batch), (faktory.Batch, faktory.trio.Batch)]
 CONSUMERS = [(faktory.Consumer, faktory.asyncio.Consumer), (faktory.Consumer, faktory.trio.Consumer)]
 CONNECTIONS = [
-    (faktory.connection.Connection, faktory.asyncio.Connection),
-    (faktory.connection.Connection, faktory.trio.Connection),
+    (faktory.blocking.connection.Connection, faktory.asyncio.Connection),
+    (faktory.blocking.connection.Connection, faktory.trio.Connection),
 ]
 TWINS: list[tuple[type[Any], type[Any]]] = [*CLIENTS, *BATCHES, *CONSUMERS, *CONNECTIONS]
 

@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from .. import override
-from ..address import Address
-from ..client import PushAttempts, check_job, check_settings, chunks_of, drawn_from
 from ..commands import (
     BatchCommit,
     BatchNew,
@@ -30,8 +28,8 @@ from ..commands import (
     TrackSet,
     encode_job,
 )
-from ..connection import prepare
-from ..edition import QUESTION, Edition, demanding
+from ..core.edition import QUESTION, Edition, demanding
+from ..core.pushes import PushAttempts, check_job, check_settings, chunks_of, drawn_from
 from ..errors import (
     ConfigurationError,
     ConnectionLost,
@@ -40,11 +38,13 @@ from ..errors import (
     ServerError,
 )
 from ..job import Job
-from ..moments import moment, rfc3339
+from ..network.opening import prepare
 from ..options import CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
-from ..signalled import was_signalled
+from ..protocol.address import Address
+from ..protocol.moments import moment, rfc3339
+from ..runtime.signalled import was_signalled
+from .backend import Kit
 from .connection import Connection
-from .kit import Kit
 from .pool import Pool
 
 if TYPE_CHECKING:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
 
-from ..address import Address
-from ..blotting import keep_secret
 from ..commands import END, Command
-from ..connection import local_hostname, warn_of_password
-from ..diagnosis import no_handshake, no_server, no_tls, reason, unusable
-from ..dialling import ATTEMPT_DELAY, default_context, in_turn, is_ip, resolve
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
-from ..handshake import Greeting, Identity, accept, hello
+from ..network.names import ATTEMPT_DELAY, in_turn, is_ip, local_hostname, resolve
+from ..network.opening import default_context, warn_of_password
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
-from ..ticking import monotonic
-from ..wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+from ..protocol.address import Address
+from ..protocol.blotting import keep_secret
+from ..protocol.diagnosis import no_handshake, no_server, no_tls, reason, unusable
+from ..protocol.handshake import Greeting, Identity, accept, hello
+from ..protocol.wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+from ..runtime.ticking import monotonic
+from .backend import Bell, Kit, Stream
 from .home import Home
-from .kit import Bell, Kit, Stream
-from .threads import aside
+from .thread_pool import aside
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -190,7 +190,7 @@ class Connection:
         return stream
 
     async def _reach(self, hosts: list[str], reasons: list[str], limit: float) -> Stream | None:
-        """Connect to the first address that answers, as `faktory.dialling` does; else add why none did."""
+        """Connect to the first address that answers, as `faktory.blocking.dialling` does; else add why none did."""
         kit, bell = self._kit, Bell(self._kit)
         reached: list[Stream] = []
 

@@ -10,41 +10,41 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
-from ..address import Address
-from ..connection import Connection as BlockingConnection
-from ..consumer import Health, Queues, Summary
+from ..blocking.connection import Connection as BlockingConnection
+from ..blocking.heartbeat import Heart
+from ..core.failure import cut_off
+from ..core.hooks import Hooks
+from ..core.lifecycle import State, StoppedBy
+from ..core.managed import Managed
+from ..core.queues import Queues, order_of
+from ..core.registry import Registry
+from ..core.shift import Shift, as_lost, log_end, log_unserved, raise_for
+from ..core.standing import Health, Summary
 from ..errors import ConfigurationError, ConsumerTerminated
-from ..failure import cut_off
-from ..handshake import Identity
-from ..heart import Heart
-from ..hooks import Hooks
-from ..lifecycle import State, StoppedBy
-from ..memory import resident_kb
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
-from ..queues import order_of
-from ..registry import Registry
-from ..shift import Shift, as_lost, log_end, log_unserved, raise_for
-from ..signals import Signals, Wish, taking
-from ..ticking import monotonic
-from ..values import Managed
+from ..protocol.address import Address
+from ..protocol.handshake import Identity
+from ..runtime.memory import resident_kb
+from ..runtime.signals import Signals, Wish, taking
+from ..runtime.ticking import monotonic
+from .backend import Kit
 from .connection import Connection
-from .crew import Crew
-from .dialler import Dialler
 from .fetcher import Fetcher
 from .guard import Guard
 from .home import Home
-from .kit import Kit
+from .job_runner import Runner, run_hooks, run_startup, tell_of_failure
+from .job_task import in_children, on_loop_or_in_threads
+from .managed import Values
+from .reconnector import Dialler
 from .reporter import Reporter
-from .runner import Runner, run_hooks, run_startup, tell_of_failure
 from .stacks import dump_stacks
-from .threads import Threads, aside
-from .values import Values
-from .work import in_children, on_loop_or_in_threads
+from .state import Crew
+from .thread_pool import Threads, aside
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from ..isolation.parent import Nursery
+    from ..isolation.fork_client import Nursery
     from ..isolation.shared import Children
 
 T = TypeVar("T")

@@ -6,23 +6,23 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..backoff import Backoff
 from ..commands import Fetch
+from ..core.backoff import Backoff
+from ..core.fetched import Refused, read_fetched
+from ..core.outbox import Outcome
+from ..core.shift import Shift
+from ..core.slot import Step
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
-from ..fetched import Refused, read_fetched
 from ..job import Job
-from ..outbox import Outcome
-from ..shift import Shift
-from ..slot import Step
-from ..ticking import boottime, monotonic
-from ..wire import Reply
+from ..protocol.wire import Reply
+from ..runtime.ticking import boottime, monotonic
+from .backend import Event
 from .connection import Connection
-from .crew import Crew
-from .dialler import Dialler
-from .kit import Event
+from .job_runner import Runner
+from .reconnector import Dialler
 from .reporter import exchange_reports
-from .runner import Runner
-from .threads import aside
+from .state import Crew
+from .thread_pool import aside
 
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner

@@ -14,13 +14,13 @@ import threading
 from contextlib import suppress
 
 from ..commands import Fail
+from ..core.failure import CUT_OFF
+from ..core.outbox import Outcome
 from ..errors import FaktoryError, JobCancelled
-from ..failure import CUT_OFF
 from ..options import FORCED_EXIT, WIND_DOWN
-from ..outbox import Outcome
-from ..signals import Signals, Wish
-from ..ticking import boottime, monotonic
-from .crew import Crew
+from ..runtime.signals import Signals, Wish
+from ..runtime.ticking import boottime, monotonic
+from .state import Crew
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ConfigurationError
-from .kit import Kit
+from .backend import Kit
 
 
 class Home:

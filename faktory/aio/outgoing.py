@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from ..core.outbox import Outbox, Outcome, Verdict
 from ..options import REPORT_BATCH, REPORT_BYTES
-from ..outbox import Outbox, Outcome, Verdict
 
 
 class Outgoing:

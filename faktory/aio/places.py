@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..ticking import monotonic
-from .kit import Event, Kit, more_time
+from ..runtime.ticking import monotonic
+from .backend import Event, Kit, more_time
 
 
 class Places:

@@ -1,4 +1,4 @@
-"""Async twin of `faktory.pool`: connections lent to one task at a time, first come, first served.
+"""Async twin of `faktory.blocking.pool`: connections lent to one task at a time, first come, first served.
 
 Each event loop has connections of its own, as many as `size`: nothing of a loop outlives it. A place that is given back
 goes to the one who has waited longest, and never past it to the task that gave it back.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from ..edition import Edition
+from ..core.edition import Edition
+from ..core.lending import LendingPolicy
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
-from ..lending import LendingPolicy
 from ..options import POOL_TIMEOUT
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
+from .backend import Kit
 from .connection import Connection
 from .home import Home
-from .kit import Kit
 from .places import Places
 
 

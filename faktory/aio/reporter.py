@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from ..core.outbox import Outcome
+from ..core.shift import Shift
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
-from ..outbox import Outcome
-from ..shift import Shift
-from ..ticking import boottime
+from ..runtime.ticking import boottime
+from .backend import Bell
 from .connection import Connection
-from .crew import Crew
-from .dialler import Dialler
-from .kit import Bell
+from .reconnector import Dialler
+from .state import Crew
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 

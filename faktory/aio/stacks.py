@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable
 
-from .work import Work
+from .job_task import Work
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 

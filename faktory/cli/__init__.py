@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
+from ..core.settings import nearest, read_settings
 from ..errors import (
     ConfigurationError,
     ConnectFailed,
@@ -22,7 +23,6 @@ from ..errors import (
     InvalidJob,
     ProtocolError,
 )
-from ..settings import nearest, read_settings
 from .config import fill
 from .output import FAILED, INTERRUPTED, MISUSED, NO_SERVER, OK, PIPE_CLOSED, Output, OutputFailed, PipeClosed
 from .parsing import Parser, TargetError, Usage, split

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..signature import Signature
+from ..typed.signature import Signature
 from .output import escaped
 
 _SHOWN: Final = 12

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from ..core.settings import KEYS, Settings
 from ..errors import ConfigurationError
-from ..settings import KEYS, Settings
 from .parsing import Usage
 
 _YES: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

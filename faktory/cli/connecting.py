@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..address import Address
 from ..client import Client
+from ..protocol.address import Address
 from .parsing import Usage
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..blotting import blot
-from ..callables import is_awaitable
-from ..failure import describe, place_of
+from ..core.callables import is_awaitable
+from ..core.failure import describe, place_of
 from ..job import Job
-from ..ticking import monotonic
+from ..protocol.blotting import blot
+from ..runtime.ticking import monotonic
 from .output import Output, escaped
 
 JOBS: Final = "faktory.jobs"

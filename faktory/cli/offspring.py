@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from ..options import WIND_DOWN
-from ..signals import Signals, Wish, taking
-from ..ticking import monotonic
+from ..runtime.signals import Signals, Wish, taking
+from ..runtime.ticking import monotonic
 from .course import NEVER, Act, Course, Then
 from .output import Output
 

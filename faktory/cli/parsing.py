@@ -12,7 +12,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Final, NoReturn
 
-from ..settings import nearest
+from ..core.settings import nearest
 
 COMMON: Final = {
     "--url": True,

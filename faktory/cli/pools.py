@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import __version__
-from ..address import Address
 from ..builder import ConsumerBuilder
 from ..client import Client
-from ..consumer import Summary
+from ..core.lifecycle import State
+from ..core.standing import Summary
 from ..errors import ConnectFailed, ConnectionLost, FaktoryError, ServerError
-from ..lifecycle import State
-from ..ticking import monotonic
+from ..protocol.address import Address
+from ..runtime.ticking import monotonic
 from . import joblog
 from .banner import Facts, pool_text, queues_text
 from .output import OK, Output

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from ..core.settings import nearest
 from ..errors import FaktoryError, InvalidJob, ProtocolError, PushOutcomeUnknown
 from ..job import Job
-from ..settings import nearest
 from .connecting import connect
 from .output import FAILED, INTERRUPTED, OK, UNKNOWN, UNREPORTED, Output, OutputFailed
 from .parsing import Parser, Usage, moment, readable, seconds, whole_number

@@ -9,8 +9,8 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
+from ..core.queues import order_of
 from ..errors import ConfigurationError
-from ..queues import order_of
 from .parsing import Usage
 
 Queues = Sequence[str] | Mapping[str, float]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 from .course import Course, Then
 from .offspring import Supervisor, worker_words
 from .output import FAILED, MISUSED, OK, Output

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 from .course import Course, Policy, Then
 from .offspring import Supervisor, worker_words
 from .output import FAILED, MISUSED, NO_SERVER, OK, Output

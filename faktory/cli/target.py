@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from ..app import App
 from ..builder import ConsumerBuilder
-from ..loading import load as import_module
-from ..settings import nearest
+from ..core.settings import nearest
+from ..runtime.loading import load as import_module
+from ..runtime.package import FOLDER
 from .parsing import TargetError
 
-_PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _FACTORIES: Final = ("create_app", "make_app", "create_consumer", "make_consumer")
 Target = App | ConsumerBuilder
 
@@ -147,7 +147,7 @@ def _user_frames(exc: BaseException) -> list[traceback.FrameSummary]:
 
 
 def _is_users(filename: str) -> bool:
-    return not filename.startswith((_PACKAGE, "<frozen importlib")) and "/importlib/" not in filename
+    return not filename.startswith((FOLDER, "<frozen importlib")) and "/importlib/" not in filename
 
 
 def _last_place(exc: BaseException) -> str:

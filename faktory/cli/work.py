@@ -14,10 +14,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..address import Address
 from ..app import App
 from ..builder import ConsumerBuilder
-from ..callables import is_async
+from ..core.callables import is_async
+from ..protocol.address import Address
 from . import banner, joblog, pools
 from .output import OK, Output
 from .parsing import Usage

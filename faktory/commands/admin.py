@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from ..errors import ConfigurationError, ProtocolError
 from ..job import check_queue_name
-from ..wire import Reply
+from ..protocol.wire import Reply
 from .base import Acknowledged, Object, document_of, encode, several
 
 Target = Literal["retries", "scheduled", "dead"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import ConfigurationError, ProtocolError, ServerError
-from ..wire import Reply, shown
+from ..protocol.wire import Reply, shown
 
 T_co = TypeVar("T_co", covariant=True)
 

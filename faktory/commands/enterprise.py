@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 from ..job import Job
-from ..wire import Reply
+from ..protocol.wire import Reply
 from .base import Acknowledged, Object, encode, unexpected
 
 _ID: Final = re.compile(r"[!-~]+")

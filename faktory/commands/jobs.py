@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from ..errors import ConfigurationError, InvalidJob, ServerError
 from ..job import Job, check_queue_name
 from ..options import MAX_BACKTRACE, MAX_ERRTYPE, MAX_MESSAGE
-from ..wire import MAX_BULK, Reply, refusal
+from ..protocol.wire import MAX_BULK, Reply, refusal
 from .base import Acknowledged, document_of, encode, encoder, several, unexpected
 
 State = Literal["quiet", "terminate"]

@@ -20,18 +20,18 @@ from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any, NoReturn
 
-from ..again import Drop, wish_of
-from ..chain import Skipped, check_ran, check_result
-from ..context import NO_FACTS, Run, facts_of, running
+from ..core.again import Drop, wish_of
+from ..core.chain import Skipped, check_ran, check_result
+from ..core.failure import CUT_OFF, Report, describe, report_on
+from ..core.hooks import named
+from ..core.hooks import run as run_hooks
+from ..core.registry import handler_of
+from ..core.run import NO_FACTS, Run, facts_of, running
 from ..errors import JobCancelled, JobTimeout
-from ..failure import CUT_OFF, Report, describe, report_on
-from ..hooks import named
-from ..hooks import run as run_hooks
 from ..job import Job
-from ..memory import resident_kb
 from ..options import CHILD_STOP_LIMIT, STRIKE_AGAIN
-from ..registry import handler_of
-from ..ticking import monotonic
+from ..runtime.memory import resident_kb
+from ..runtime.ticking import monotonic
 from .frames import CUT_OFF_SIGNAL, DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
 from .harm import may_raise_at
 from .program import Program

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from ..runtime.package import FOLDER
+
 
 def may_raise_at(frame: FrameType | None, *, is_logging: bool = False) -> bool:
     """Tell whether an exception may be raised at a frame, the innermost of its thread, just now and here.
@@ -65,7 +67,7 @@ def is_blocked(code: CodeType, instruction: int) -> bool:
 
 def is_at_work(code: CodeType, instruction: int) -> bool:
     """Tell whether an exception does harm in a function that is the innermost."""
-    if code.co_filename in _ROOMS or code.co_filename.startswith(_PACKAGE):
+    if code.co_filename in _ROOMS or code.co_filename.startswith(FOLDER):
         return True
     return code.co_name == "__exit__" and instruction == entry_of(code)
 
@@ -109,7 +111,6 @@ def _waits_at(code: CodeType | None) -> frozenset[int]:
     return frozenset(found)
 
 
-_PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH100, PTH118, PTH120
 _IMPORT: Final = "<frozen importlib."
 _NEVER_WITHIN: Final = (_IMPORT, os.path.join(os.path.dirname(_file_of(logging.getLogger)), ""))  # noqa: PTH118, PTH120
 _GUARDED: Final[tuple[Callable[..., Any], ...]] = (

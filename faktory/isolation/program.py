@@ -10,12 +10,12 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 from .. import override
-from ..address import Address
+from ..core.hooks import FailureHook, Hook, Hooks
+from ..core.managed import Managed
+from ..core.registry import Handler, Registry
 from ..errors import ConfigurationError
-from ..hooks import FailureHook, Hook, Hooks
 from ..options import ChildLimits
-from ..registry import Handler, Registry
-from ..values import Managed
+from ..protocol.address import Address
 from .references import main_of_program, reference_to, resolve
 
 MAIN: Final = "__mp_main__"

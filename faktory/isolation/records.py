@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
-from ..failure import describe
+from ..core.failure import describe
 from .program import MAIN
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

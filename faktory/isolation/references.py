@@ -9,7 +9,7 @@ from importlib import import_module
 from types import MethodType
 from typing import Any
 
-from ..callables import place_of
+from ..core.callables import place_of
 from ..errors import ConfigurationError
 
 

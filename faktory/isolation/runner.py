@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import threading
 from contextlib import suppress
 from typing import Final
 
-from ..chain import Skipped
+from ..core.chain import Skipped
+from ..core.failure import CUT_OFF, Report, ReportedFailure
 from ..errors import ChildStartFailed, ConfigurationError, Discard, JobCancelled, JobCrashed, JobTimeout, Retry
-from ..failure import CUT_OFF, Report, ReportedFailure
 from ..options import CHILD_START_LIMIT, KILL_GRACE, KILL_PATIENCE, STACK_PATIENCE
-from ..ticking import monotonic
+from ..runtime.package import FOLDER
+from ..runtime.ticking import monotonic
+from .fork_client import ChildProcess, Nursery
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer, pauses
-from .parent import ChildProcess, Nursery
 from .records import as_main
 
 log: logging.Logger = logging.getLogger("faktory.isolation")
 
 
-_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-_OURS: Final = (f'  File "{_PACKAGE}', '  File "<string>"')
+_OURS: Final = (f'  File "{FOLDER}', '  File "<string>"')
 _STACK: Final = ("  File ", "Current thread ", "Thread 0x")
 """How lines of faulthandler's stacks begin."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import threading
 
-from ..chain import Skipped
+from ..core.chain import Skipped
 from ..errors import ChildStartFailed, JobCancelled
 from ..job import Job
-from ..ticking import monotonic
-from .parent import Nursery
+from ..runtime.ticking import monotonic
+from .fork_client import Nursery
 from .runner import ChildRunner
 
 

@@ -8,12 +8,11 @@ import socket
 import subprocess
 import sys
 from fcntl import F_DUPFD_CLOEXEC, fcntl
-from typing import Any, Final
+from typing import Any
 
 from ..errors import ConfigurationError
 from ..options import CHILD_START_LIMIT
-
-_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+from ..runtime.package import PARENT
 
 
 def spawn(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -43,7 +42,8 @@ def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
     descriptor = fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, 3)  # above those of stdin, stdout and stderr
     try:
         program = (
-            f"import sys; sys.path.insert(0, {_ROOT!r}); from faktory.isolation.nursery import main; main({descriptor})"
+            f"import sys; sys.path.insert(0, {PARENT!r}); "
+            f"from faktory.isolation.fork_server import main; main({descriptor})"
         )
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         return subprocess.Popen(  # noqa: S603  # this Python

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from ..backoff import Backoff
+from ..core.backoff import Backoff
 from ..errors import ChildStartFailed
 from ..options import CHILD_START_TRIES
 

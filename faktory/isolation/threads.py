@@ -23,9 +23,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
-from ..launch import launch
-from ..logs import LateLog
-from ..ticking import monotonic
+from ..runtime.launch import launch
+from ..runtime.logs import LateLog
+from ..runtime.ticking import monotonic
 
 if TYPE_CHECKING:
     from .strike import Place, Target

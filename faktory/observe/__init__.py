@@ -12,7 +12,7 @@ Nothing here is on by default, and nothing needs a library. Each name is importe
 
 from typing import TYPE_CHECKING, Any
 
-from ..loading import load as _load
+from ..runtime.loading import load as _load
 
 if TYPE_CHECKING:
     from .collecting import collector

@@ -12,7 +12,7 @@ from enum import Enum
 from math import inf
 from typing import Any, Final, Protocol
 
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 
 TICK_LIMIT: Final = 30.0
 """Seconds without a tick after which the main loop hangs."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from ..errors import ConfigurationError, ThreadStartFailed
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 
 log: logging.Logger = logging.getLogger("faktory.observe")
 

@@ -9,8 +9,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..again import runs_before
-from ..hand import in_hand
+from ..core.again import runs_before
+from ..core.hand import in_hand
 
 _USUAL: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 """What every record has; all else came as `extra=`."""

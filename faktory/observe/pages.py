@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 from .collecting import Subject, page_of
 from .exposition import CONTENT_TYPE, text_of
 from .health import TICK_EVERY, document_of, reason_not_live, reason_not_ready

@@ -11,7 +11,7 @@ from math import inf
 from typing import Final
 
 from ..errors import ThreadStartFailed
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 from .collecting import Subject
 from .health import Healthy, document_of, reason_not_live
 from .healthfile import EVERY, HealthFile

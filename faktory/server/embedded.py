@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 from ..errors import ConfigurationError, FaktoryError
-from ..wire import MAX_COMMAND
+from ..protocol.wire import MAX_COMMAND
 from .broker import FETCH_WAIT, MAX_CONNECTIONS, Broker
 from .changes import Changes
 from .clock import Clock

@@ -17,7 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProtocolError
-from ..wire import NEED_DATA, encode_error
+from ..protocol.wire import NEED_DATA, encode_error
 from .broker import Broker
 from .clock import Clock, monotonic
 from .faults import Faults, Kind

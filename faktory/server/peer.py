@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..wire import CommandParser
+from ..protocol.wire import CommandParser
 from .faults import Fault
 from .session import Session
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable
 from typing import ClassVar, Final, TypeGuard
 
-from ..wire import NIL, OK, encode_bulk, encode_error, encode_status
+from ..protocol.wire import NIL, OK, encode_bulk, encode_error, encode_status
 from .broker import Broker
 from .documents import JobDocument
 from .gojson import DocumentError, encode, is_object, parse, read_fields, read_list

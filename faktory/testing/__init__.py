@@ -15,7 +15,7 @@ run jobs, and each name is imported when it is first used.
 
 from typing import TYPE_CHECKING, Any
 
-from ..loading import load
+from ..runtime.loading import load
 
 if TYPE_CHECKING:
     from .asserting import assert_enqueued, refute_enqueued

@@ -11,8 +11,8 @@ from .. import override
 from ..commands.base import encode
 from ..errors import ConfigurationError
 from ..job import Job
-from ..moments import moment
-from ..typed import TypedJob
+from ..protocol.moments import moment
+from ..typed.job import TypedJob
 from .capturing import Taking
 from .jobs import Jobs, Which, jobtype_of, listed
 from .serving import Serving

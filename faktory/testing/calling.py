@@ -9,12 +9,13 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from .. import override
 from ..commands import encode_job
-from ..context import JobContext, Run
+from ..core.managed import Managed
+from ..core.run import Run
+from ..core.slot import time_limit
 from ..job import Job
-from ..slot import time_limit
-from ..ticking import monotonic
-from ..typed import TypedJob
-from ..values import Managed
+from ..runtime.ticking import monotonic
+from ..typed.context import JobContext
+from ..typed.job import TypedJob
 from .capturing import capture
 from .force import Borrowed, Ending
 from .performing import performed

@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .. import foreground
-from ..address import Address
 from ..commands import Command, Push, PushBulk, TrackSet
 from ..errors import ConfigurationError
 from ..job import Job
 from ..override import Runner
+from ..protocol.address import Address
+from ..typed import foreground
 from .force import Ending, Kept, in_force
 from .jobs import Jobs, listed
 from .limits import at_most

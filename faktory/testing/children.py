@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import override
-from ..address import Address
 from ..errors import FaktoryError
 from ..job import Job
+from ..protocol.address import Address
 from .force import Kept
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .. import override
-from ..values import Managed
+from ..core.managed import Managed
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..job import Job
-from ..typed import TypedJob
+from ..typed.job import TypedJob
 
 Which = TypedJob[..., Any] | str
 """A typed job, or the job type of any other."""

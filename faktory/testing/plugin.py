@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..app import App
     from ..builder import ConsumerBuilder
     from ..client import Client
-    from ..consumer import Queues
+    from ..core.queues import Queues
     from ..server import Server
     from .capturing import Captured
     from .working import Worker

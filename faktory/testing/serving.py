@@ -12,8 +12,8 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..address import Address
 from ..errors import ConfigurationError
+from ..protocol.address import Address
 from ..server import Clock, Server, is_embedded
 from .children import Failures
 from .force import Kept, in_force

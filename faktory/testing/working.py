@@ -15,8 +15,10 @@ from typing import Any, Final, Self
 from .. import override
 from ..app import App
 from ..builder import ConsumerBuilder
-from ..callables import is_async
-from ..consumer import Consumer, Queues, Summary
+from ..consumer import Consumer
+from ..core.callables import is_async
+from ..core.queues import Queues
+from ..core.standing import Summary
 from ..errors import ConfigurationError
 from .children import note_failure
 from .jobs import described

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from faktory import Client, Job
-from faktory.aio.kit import more_time
+from faktory.aio.backend import more_time
 from faktory.server import Server
 from tests.programs import Program
 from tests.waiting import until

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job, JobCancelled, JobTimeout
-from faktory.aio.work import AsyncHandler, Work
-from faktory.context import Run
-from faktory.registry import Handler
+from faktory.aio.job_task import AsyncHandler, Work
+from faktory.core.managed import Managed
+from faktory.core.registry import Handler
+from faktory.core.run import Run
+from faktory.core.slot import Slot
 from faktory.server import Server
-from faktory.slot import Slot
-from faktory.values import Managed
 from tests.loops import Loop
 
 LIMITS = int(os.environ.get("FAKTORY_TEST_LIMITS", "100"))

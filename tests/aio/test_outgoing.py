@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faktory.aio.outgoing import Outgoing
 from faktory.commands import Ack, Fail
-from faktory.outbox import Outcome, Verdict
+from faktory.core.outbox import Outcome, Verdict
 
 JID = "jid-of-{:06}"
 

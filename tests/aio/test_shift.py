@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConfigurationError, ConnectFailed, ConnectionLost, ConsumerBuilder, Job
-from faktory.aio.crew import Crew
-from faktory.aio.dialler import Dialler
+from faktory.aio.backend import Bell
 from faktory.aio.fetcher import Fetcher
-from faktory.aio.kit import Bell
-from faktory.aio.runner import Runner
+from faktory.aio.job_runner import Runner
+from faktory.aio.reconnector import Dialler
+from faktory.aio.state import Crew
 from faktory.commands import Ack
-from faktory.hooks import Hooks
+from faktory.core.hooks import Hooks
+from faktory.core.managed import Managed
+from faktory.core.outage import Outage
+from faktory.core.outbox import Outcome
+from faktory.core.queues import order_of
+from faktory.core.shift import Shift
 from faktory.options import ConsumerOptions
-from faktory.outage import Outage
-from faktory.outbox import Outcome
-from faktory.queues import order_of
 from faktory.server import Server
 from faktory.server.faults import Fault
-from faktory.shift import Shift
-from faktory.values import Managed
 from tests.loops import Loop, run_asyncio
 
 

@@ -18,12 +18,11 @@ from secrets import token_hex
 from typing import Any
 
 from faktory.server import Server
+from tests.bench.bare import fill, push_steadily
+from tests.bench.table import Figure, compare, plot, table
 from tests.programs import ROOT, Program
 from tests.real_server import BINARY, RealServer
 from tests.scripted import Peer, ScriptedServer
-
-from .bare import fill, push_steadily
-from .table import Figure, compare, plot, table
 
 Result = dict[str, float]
 

@@ -62,7 +62,7 @@ def drain(url: str, queue: str, count: int, threads: int) -> Result:
 
 
 def bare_drain(url: str, queue: str, count: int, threads: int) -> Result:
-    from .bare import consume
+    from tests.bench.bare import consume
 
     meter = Meter(count)
     consume(url, queue, threads, meter, meter.enough)
@@ -128,7 +128,7 @@ def push(url: str, queue: str, count: int) -> Result:
 
 
 def bare_push(url: str, queue: str, count: int) -> Result:
-    from .bare import Bare, document
+    from tests.bench.bare import Bare, document
 
     bare = Bare(url)
 
@@ -152,7 +152,7 @@ def bulk(url: str, queue: str, count: int) -> Result:
 
 
 def bare_bulk(url: str, queue: str, count: int) -> Result:
-    from .bare import Bare, document
+    from tests.bench.bare import Bare, document
 
     bare = Bare(url)
     before, started, cpu = resident_mb(), time.monotonic(), time.process_time()
@@ -210,7 +210,7 @@ def latency(url: str, queue: str, count: int, threads: int) -> Result:
 
 
 def bare_latency(url: str, queue: str, count: int, threads: int) -> Result:
-    from .bare import consume
+    from tests.bench.bare import consume
 
     clock = Clock(count)
     threading.Timer(0.3, _ready).start()
@@ -234,7 +234,7 @@ def idle(url: str, queue: str, threads: int) -> Result:
 def bare_idle(url: str, queue: str, threads: int) -> Result:
     import logging  # noqa: F401  # a worker has it
 
-    from .bare import consume
+    from tests.bench.bare import consume
 
     enough = threading.Event()
     runner = threading.Thread(target=consume, args=[url, queue, threads, nothing, enough])
@@ -266,7 +266,7 @@ def imports(url: str, queue: str) -> Result:
 
 
 def parser(url: str, queue: str, count: int) -> Result:
-    from faktory.wire import NEED_DATA, ReplyParser
+    from faktory.protocol.wire import NEED_DATA, ReplyParser
 
     job = b'{"jid":"0123456789ab","queue":"default","jobtype":"nop","args":[1],"retry":25}'
     data = (b"+OK\r\n$%d\r\n%b\r\n" % (len(job), job)) * 20

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from faktory import App, Job, JobContext
-from faktory.context import Run, running
+from faktory.core.run import Run, running
 
 app = App("tcp://localhost:1", mode="queue")
 wrapped = App("tcp://localhost:1", mode="queue")

@@ -10,8 +10,8 @@ import pytest
 from faktory.cli.config import fill
 from faktory.cli.parsing import Usage
 from faktory.cli.queues import concurrency_of
+from faktory.core.settings import Settings
 from faktory.errors import ConfigurationError
-from faktory.settings import Settings
 
 NAMES = ("url", "app", "queues", "concurrency", "pool", "burst", "wait-server", "max-jobs")
 

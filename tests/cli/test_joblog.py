@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from faktory import Job, blotting
+from faktory import Job
 from faktory.cli import joblog
 from faktory.cli.joblog import JsonLines, Terminal, duration, failed, fate_of, handler_for, ran, words_of
 from faktory.cli.output import Output
+from faktory.protocol import blotting
 
 
 def fetched(attempt: int = 1, retry: int = 25, **fields: Any) -> Job:

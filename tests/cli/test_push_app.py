@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from faktory.server import Server
-
-from .conftest import Project
+from tests.cli.conftest import Project
 
 
 def test_a_push_is_checked_against_the_app(project: Project, server: Server) -> None:

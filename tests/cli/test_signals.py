@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from faktory import Client, Job
+from tests.cli.conftest import ROOT, Project, read_until
 from tests.real_server import RealServer, needs_own_server
-
-from .conftest import ROOT, Project, read_until
 
 pytestmark = [pytest.mark.slow]
 

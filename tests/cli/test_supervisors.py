@@ -14,9 +14,8 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
+from tests.cli.conftest import Project, read_until
 from tests.waiting import until
-
-from .conftest import Project, read_until
 
 pytestmark = pytest.mark.slow
 

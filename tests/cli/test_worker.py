@@ -14,8 +14,7 @@ import pytest
 from faktory import Client, Job
 from faktory.cli import main
 from faktory.server import Server
-
-from .conftest import ASYNC, Project, read_until
+from tests.cli.conftest import ASYNC, Project, read_until
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,9 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
+from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
 from tests.real_server import BINARY, REASON, URL, RealServer
 from tests.waiting import until
-
-from .fronts import AsyncioFront, Front, ThreadFront, TrioFront
 
 
 class Backend:

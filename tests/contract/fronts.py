@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 
 from faktory import Consumer, ConsumerBuilder, Summary
-from faktory.consumer import Queues
+from faktory.core.queues import Queues
 from tests.loops import run_asyncio
 
 T = TypeVar("T")

@@ -16,13 +16,12 @@ import pytest
 import trio
 
 from faktory import App, Client, ConfigurationError, ConsumerBuilder, Job, JobContext, JobTimeout, PushDropped, Summary
-from faktory.callables import place_of
-from faktory.consumer import Queues
+from faktory.core.callables import place_of
+from faktory.core.queues import Queues
 from faktory.server import Server
 from faktory.testing import serve
-
-from . import shapes
-from .fronts import AsyncioFront, Front, ThreadFront, TrioFront
+from tests.contract import shapes
+from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
 
 
 class ChildFront(ThreadFront):

@@ -8,11 +8,10 @@ import time
 import pytest
 
 from faktory import Client, Job
+from tests.contract.conftest import Backend
 from tests.contract.restarting import Restartable, end_of, restartable
 from tests.programs import Program
 from tests.waiting import until
-
-from .conftest import Backend
 
 __all__ = ["restartable"]
 

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from faktory import App, ConsumerBuilder, ConsumerTerminated, Job, JobFilter, JobTimeout, current_job
+from faktory.blocking.connection import Connection
 from faktory.commands import Ack, Beat, Fetch
-from faktory.connection import Connection
-from faktory.context import running
+from faktory.core.run import running
+from tests.contract.conftest import Backend
+from tests.contract.fronts import PATIENCE, Front
 from tests.recording import Recording
-
-from .conftest import Backend
-from .fronts import PATIENCE, Front
 
 
 class Recorder:

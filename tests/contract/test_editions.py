@@ -13,9 +13,8 @@ import faktory.asyncio
 import faktory.trio
 from faktory import App, Client, ConsumerBuilder, EnterpriseRequired, InvalidJob, Job, JobContext, NotUnique, Retry
 from faktory.server import Server
+from tests.contract.conftest import Backend
 from tests.recording import Recording
-
-from .conftest import Backend
 
 Push = Callable[[str, list[Job]], Any]
 

@@ -12,10 +12,9 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job, ServerError
 from faktory.server import Server
+from tests.contract.conftest import Backend
+from tests.contract.fronts import PATIENCE, Front, ThreadFront
 from tests.recording import Exchange, Recording
-
-from .conftest import Backend
-from .fronts import PATIENCE, Front, ThreadFront
 
 AT_ONCE = 3.0
 """Seconds: far less than a beat (15 s), which would repair what is forgotten, and enough for a busy machine."""

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from faktory import ConsumerBuilder, Job, JobCancelled, JobTimeout, current_job
-from faktory.context import running
+from faktory.core.run import running
+from tests.contract.conftest import Backend
+from tests.contract.fronts import PATIENCE, Front, ThreadFront
 from tests.loops import pause
-
-from .conftest import Backend
-from .fronts import PATIENCE, Front, ThreadFront
 
 TIMED_OUT = "the job ran past its time limit of 0.05 s"
 CUT_OFF = "the worker had to stop before the job was done"

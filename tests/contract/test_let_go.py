@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from faktory import ConsumerBuilder, Job
-
-from .conftest import Backend
-from .fronts import Front
+from tests.contract.conftest import Backend
+from tests.contract.fronts import Front
 
 pytestmark = pytest.mark.slow
 

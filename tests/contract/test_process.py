@@ -9,14 +9,13 @@ import time
 import pytest
 
 from faktory import Client, Job
+from faktory.blocking.connection import Connection
 from faktory.commands import Beat
-from faktory.connection import Connection
 from faktory.server import Server
+from tests.contract.conftest import Backend
 from tests.contract.restarting import Restartable, end_of
 from tests.programs import Program
 from tests.waiting import until
-
-from .conftest import Backend
 
 WORKER = "tests.programs.worker"
 

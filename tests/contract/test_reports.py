@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from faktory import Client, ConsumerBuilder, Job, crew
-from faktory.aio import crew as aio_crew
-from faktory.context import running
+from faktory import Client, ConsumerBuilder, Job
+from faktory.aio import state as aio_crew
+from faktory.blocking import state as crew
+from faktory.core.run import running
+from faktory.runtime.ticking import boottime, monotonic
 from faktory.server import Server
-from faktory.ticking import boottime, monotonic
+from tests.contract.fronts import PATIENCE, Front
 from tests.programs import Program
 from tests.waiting import until
-
-from .fronts import PATIENCE, Front
 
 
 @pytest.fixture

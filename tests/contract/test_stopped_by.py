@@ -7,14 +7,13 @@ import signal
 import pytest
 
 from faktory import ConnectionLost, ConsumerBuilder
+from faktory.blocking.connection import Connection
 from faktory.commands import Beat
-from faktory.connection import Connection
 from faktory.server import Server
+from tests.contract.conftest import Backend
+from tests.contract.fronts import Front
 from tests.programs import Program
 from tests.waiting import until
-
-from .conftest import Backend
-from .fronts import Front
 
 
 def builder() -> ConsumerBuilder:

@@ -16,8 +16,7 @@ from uuid import UUID
 import pytest
 
 from faktory import App, JobContext, Retry, current_job
-
-from .conftest import Backend
+from tests.contract.conftest import Backend
 
 ANY_UUID = UUID(int=1)
 

@@ -19,9 +19,9 @@ import pytest
 
 from faktory.commands import Ack, Beat, Command, Fail, Fetch, Flush, Info, PushBulk, QueueLatency
 from faktory.errors import FaktoryError, HandshakeError, InvalidJob, ProtocolError, ServerError
-from faktory.handshake import Greeting, Identity, accept, hello
 from faktory.job import Job
-from faktory.wire import NEED_DATA, Reply, ReplyParser, encode_bulk, shown
+from faktory.protocol.handshake import Greeting, Identity, accept, hello
+from faktory.protocol.wire import NEED_DATA, Reply, ReplyParser, encode_bulk, shown
 
 COUNT = int(os.environ.get("FAKTORY_TEST_FUZZ", "20000"))
 MAX_LINE, MAX_BULK = 512, 2048

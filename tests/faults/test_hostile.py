@@ -39,10 +39,10 @@ from faktory import (
     VersionMismatch,
 )
 from faktory import builder as builder_module
-from faktory import heart as heart_module
-from faktory import worker as worker_module
-from faktory.address import Address
-from faktory.wire import MAX_BULK, MAX_LINE
+from faktory.blocking import heartbeat as heart_module
+from faktory.blocking import worker as worker_module
+from faktory.protocol.address import Address
+from faktory.protocol.wire import MAX_BULK, MAX_LINE
 from tests.scripted import HI, OK, Peer, ScriptedServer
 from tests.waiting import until
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ids import proofs_by_id, rows
+from tests.faults.ids import proofs_by_id, rows
 
 
 def test_every_row_has_a_test_or_is_shown_by_hand() -> None:

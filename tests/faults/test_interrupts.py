@@ -22,7 +22,7 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job, JobContext
 from faktory.client import Client as BlockingClient
-from faktory.context import running
+from faktory.core.run import running
 from faktory.server import Server
 
 JOBS = int(os.environ.get("FAKTORY_STRESS", "400"))

@@ -10,10 +10,10 @@ import pytest
 
 from faktory import Client, ConnectFailed, ConnectionLost, Job
 from faktory import builder as builder_module
-from faktory import worker as worker_module
+from faktory.blocking import worker as worker_module
+from faktory.blocking.connection import Connection
 from faktory.commands import Fetch
-from faktory.connection import Connection
-from faktory.handshake import Identity
+from faktory.protocol.handshake import Identity
 from faktory.server import Server
 from tests.proxy import Proxy
 from tests.running import Persistent

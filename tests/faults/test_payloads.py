@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConfigurationError, InvalidJob, Job, JobFilter, ServerError
+from faktory.blocking.connection import Connection
 from faktory.commands import Ack, Beat, Fail, Fetch
-from faktory.connection import Connection
 from faktory.errors import EnterpriseRequired
-from faktory.handshake import Greeting, Identity, hello
+from faktory.protocol.handshake import Greeting, Identity, hello
 from faktory.server import Server
 from tests.real_server import BINARY, REASON, RealServer
 

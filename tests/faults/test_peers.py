@@ -27,10 +27,10 @@ from faktory import (
     ProtocolError,
     ServerError,
 )
-from faktory import worker as worker_module
-from faktory.address import Address
+from faktory.blocking import worker as worker_module
+from faktory.blocking.connection import Connection
 from faktory.commands import Info
-from faktory.connection import Connection
+from faktory.protocol.address import Address
 from faktory.server import Server
 from tests.certificates import Certificates
 from tests.odd_server import DEEP, GOOD, OddServer

@@ -174,8 +174,8 @@ def test_j8_j9_a_job_that_comes_twice_runs_twice_and_tells_so(server: Server, cl
 
 def test_j7_a_second_delivery_names_the_expired_reservation(server: Server, client: Client) -> None:
     """J7, W2 of section 3: what a handler can see after its worker died."""
+    from faktory.blocking.connection import Connection
     from faktory.commands import Fetch
-    from faktory.connection import Connection
 
     client.push(Job("work", retry=3, reserve_for=60))
     with Connection(server.url) as dead:

@@ -10,8 +10,8 @@ import traceback
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job
-from faktory.address import Address
-from faktory.connection import Connection
+from faktory.blocking.connection import Connection
+from faktory.protocol.address import Address
 from faktory.server import Server
 from tests.scripted import Peer, ScriptedServer
 from tests.waiting import until

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConnectFailed, ConnectionLost, Job
+from faktory.blocking.connection import Connection
 from faktory.commands import Fetch, Flush
-from faktory.connection import Connection
-from faktory.handshake import Identity
+from faktory.protocol.handshake import Identity
 from faktory.server import Server
 from tests.certificates import Certificates
 from tests.scripted import Peer, ScriptedServer

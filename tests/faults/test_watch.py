@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job
-from faktory.consumer import Health
+from faktory.core.standing import Health
 from faktory.options import ConsumerOptions
 from faktory.server import Server
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from faktory.backoff import Backoff
+from faktory.core.backoff import Backoff
 from faktory.isolation import starts
 from tests.waiting import until
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from faktory import Job, JobCancelled, JobTimeout, current_job
-from faktory.context import Run, running
+from faktory.core.run import Run, running
 
 log = logging.getLogger("tests.jobs")
 _lock = threading.Lock()

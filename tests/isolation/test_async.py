@@ -10,10 +10,9 @@ import pytest
 from faktory import ChildStartFailed, Client, ConfigurationError, ConsumerBuilder, Failure, Job, Summary
 from faktory.isolation import runner
 from faktory.server import Server
+from tests.isolation import jobs
+from tests.isolation.conftest import Journal, is_alive
 from tests.loops import LOOPS, Loop
-
-from . import jobs
-from .conftest import Journal, is_alive
 
 
 @pytest.fixture

@@ -26,18 +26,18 @@ from faktory import (
     JobLogFilter,
     Summary,
 )
-from faktory.isolation import parent, runner
-from faktory.isolation.parent import ChildProcess
+from faktory.core.queues import order_of
+from faktory.core.shift import Shift
+from faktory.isolation import fork_client as parent
+from faktory.isolation import runner
+from faktory.isolation.fork_client import ChildProcess
 from faktory.isolation.runner import ChildRunner
-from faktory.memory import resident_kb
-from faktory.queues import order_of
+from faktory.runtime.memory import resident_kb
 from faktory.server import Server
-from faktory.shift import Shift
+from tests.isolation import jobs, typed_jobs
+from tests.isolation.conftest import Journal, is_alive
+from tests.isolation.jobs import note
 from tests.waiting import until
-
-from . import jobs, typed_jobs
-from .conftest import Journal, is_alive
-from .jobs import note
 
 
 @pytest.fixture
@@ -720,7 +720,7 @@ def test_what_a_consumer_of_an_app_manages_is_there_in_children(server: Server, 
 
 def describing(builder: ConsumerBuilder, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what the children of a builder would be told."""
-    from faktory.isolation import parent
+    from faktory.isolation import fork_client as parent
 
     told: list[dict[str, Any]] = []
 

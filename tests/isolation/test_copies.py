@@ -8,9 +8,8 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job, Summary
 from faktory.server import Server
-
-from . import jobs
-from .conftest import Journal
+from tests.isolation import jobs
+from tests.isolation.conftest import Journal
 
 
 @pytest.fixture

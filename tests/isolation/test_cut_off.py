@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from faktory import Client, Consumer, ConsumerBuilder, Failure, Job
-from faktory.isolation import parent
+from faktory.isolation import fork_client as parent
+from faktory.isolation.fork_server import cut_off_plan
 from faktory.isolation.frames import CUT_OFF_SIGNAL, DUMP, SOFT_LIMIT, pauses
-from faktory.isolation.nursery import cut_off_plan
 from faktory.server import Server
+from tests.isolation import jobs
+from tests.isolation.conftest import Journal, is_alive
 from tests.loops import LOOPS, Loop
 from tests.waiting import until
-
-from . import jobs
-from .conftest import Journal, is_alive
 
 TEXT = "the worker had to stop before the job was done"
 

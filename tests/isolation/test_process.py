@@ -13,10 +13,9 @@ import pytest
 
 from faktory import Client, Job
 from faktory.server import Server
+from tests.isolation.conftest import is_alive
 from tests.programs import ROOT, Program
 from tests.waiting import until
-
-from .conftest import is_alive
 
 WORKER = "tests.programs.isolated"
 

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from faktory.isolation.records import as_main, document_of, record_of
-
-from .jobs import OddError, deeper
+from tests.isolation.jobs import OddError, deeper
 
 
 def record(message: object, *args: object, exc: BaseException | None = None, extra: Any = None) -> logging.LogRecord:

@@ -10,8 +10,7 @@ import pytest
 
 from faktory import ConfigurationError, Job
 from faktory.isolation.references import reference_to, resolve
-
-from . import jobs
+from tests.isolation import jobs
 
 
 class Handlers:

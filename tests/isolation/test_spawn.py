@@ -16,11 +16,10 @@ import pytest
 from faktory import Client, ConfigurationError, ConsumerBuilder, Job, ThreadStartFailed
 from faktory.isolation import spawn
 from faktory.server import Server
+from tests.isolation import jobs
+from tests.isolation.conftest import Journal, descendants, is_alive
 from tests.programs import ROOT
 from tests.waiting import until
-
-from . import jobs
-from .conftest import Journal, descendants, is_alive
 
 PROGRAM = """
 import os, sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faktory.backoff import Backoff
+from faktory.core.backoff import Backoff
 from faktory.isolation.starts import Starts
 from faktory.options import CHILD_START_TRIES
 

@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 
 from faktory import App, JobContext
-
-from .jobs import note
+from tests.isolation.jobs import note
 
 app = App()
 

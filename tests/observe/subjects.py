@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from faktory.consumer import Health
-from faktory.lifecycle import State
+from faktory.core.lifecycle import State
+from faktory.core.standing import Health
 from faktory.observe.collecting import Subject
 from faktory.observe.health import Pulse
 from faktory.observe.metrics import Metrics

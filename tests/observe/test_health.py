@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from faktory.lifecycle import State
+from faktory.core.lifecycle import State
 from faktory.observe import health
 from faktory.observe.health import Ages, Pulse, document_of, reason_not_live, reason_not_ready, text_of
 from tests.observe.subjects import FakeConsumer

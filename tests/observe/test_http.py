@@ -14,7 +14,7 @@ import pytest
 from faktory import ConfigurationError, ThreadStartFailed
 from faktory.observe import http as ours
 from faktory.observe.http import Answer, Server, place_of
-from faktory.ticking import monotonic
+from faktory.runtime.ticking import monotonic
 
 
 def page(query: str) -> Answer:

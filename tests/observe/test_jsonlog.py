@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from faktory import Job
-from faktory.context import Run, running
+from faktory.core.managed import Managed
+from faktory.core.run import Run, running
 from faktory.observe import JsonFormatter
-from faktory.values import Managed
 
 
 def record_of(message: str = "hello %s", *args: object, **extra: Any) -> logging.LogRecord:

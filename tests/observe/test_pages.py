@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from urllib.request import urlopen
 
-from faktory.lifecycle import State
+from faktory.core.lifecycle import State
 from faktory.observe.exposition import CONTENT_TYPE
 from faktory.observe.pages import pages_of, serve
 from tests.observe.subjects import FakeConsumer

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from faktory import ThreadStartFailed
-from faktory.lifecycle import State
+from faktory.core.lifecycle import State
 from faktory.observe.healthfile import HealthFile
 from faktory.observe.notify import Notifier
 from faktory.observe.telling import Teller
-from faktory.ticking import monotonic
+from faktory.runtime.ticking import monotonic
 from tests.observe.subjects import FakeConsumer
 from tests.observe.test_notify import heard
 from tests.waiting import until

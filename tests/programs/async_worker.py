@@ -16,9 +16,8 @@ from typing import Any
 
 import faktory
 from faktory import Job
-from faktory.context import running
-
-from .worker import say, start_slowly
+from faktory.core.run import running
+from tests.programs.worker import say, start_slowly
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ import zlib
 from typing import Any
 
 from faktory import ConsumerBuilder, Job
-from faktory.aio.crew import Crew as AsyncCrew
-from faktory.crew import Crew
-from faktory.outbox import Outcome
+from faktory.aio.state import Crew as AsyncCrew
+from faktory.blocking.state import Crew
+from faktory.core.outbox import Outcome
 
 
 class Journal:

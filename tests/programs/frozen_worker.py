@@ -11,8 +11,7 @@ from typing import Any
 import faktory
 import faktory.aio.consumer as shell
 from faktory import Job
-
-from .worker import say
+from tests.programs.worker import say
 
 
 def main() -> None:

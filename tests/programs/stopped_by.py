@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from faktory import ConsumerBuilder
-
-from .worker import say
+from tests.programs.worker import say
 
 
 def main() -> None:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from faktory.server import Server
-
-from .raw_client import RawClient
+from tests.server.raw_client import RawClient
 
 
 @pytest.fixture

@@ -24,10 +24,9 @@ from hypothesis.stateful import (
 
 from faktory.server import Server
 from tests.real_server import URL, RealServer, needs_own_server, needs_real_server
-
-from . import strategies as wild
-from .masking import masked
-from .raw_client import RawClient
+from tests.server import strategies as wild
+from tests.server.masking import masked
+from tests.server.raw_client import RawClient
 
 SHRINK = "FAKTORY_TEST_SHRINK" in os.environ  # to look for the shortest difference takes minutes
 EXAMPLES = int(os.environ.get("FAKTORY_TEST_EXAMPLES", "20"))

@@ -11,9 +11,8 @@ import pytest
 from faktory.server import Server
 from faktory.server.broker import Broker
 from faktory.server.timestamps import timestamp
+from tests.server.raw_client import RawClient
 from tests.server.talking import NOW, Talk, ack, answer, fail, fetch, new_batch, push, status
-
-from .raw_client import RawClient
 
 
 @pytest.fixture

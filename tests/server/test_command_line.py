@@ -13,8 +13,7 @@ from faktory.cli import main
 from faktory.cli.output import Output, PipeClosed
 from faktory.server import Server, listener
 from faktory.server.broker import Broker
-
-from .raw_client import RawClient
+from tests.server.raw_client import RawClient
 
 
 @pytest.mark.slow

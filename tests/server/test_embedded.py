@@ -16,9 +16,8 @@ import pytest
 
 from faktory.errors import ConfigurationError, FaktoryError
 from faktory.server import Clock, Server, peer
+from tests.server.raw_client import RawClient
 from tests.waiting import until
-
-from .raw_client import RawClient
 
 Connect = Callable[..., RawClient]
 

@@ -10,8 +10,7 @@ import pytest
 
 from faktory.errors import ConfigurationError
 from faktory.server import Faults, Server
-
-from .raw_client import RawClient
+from tests.server.raw_client import RawClient
 
 Connect = Callable[..., RawClient]
 

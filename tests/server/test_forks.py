@@ -21,8 +21,7 @@ import pytest
 from faktory import Client, Job
 from faktory.errors import FaktoryError
 from faktory.server import Clock, Server
-
-from .raw_client import RawClient
+from tests.server.raw_client import RawClient
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

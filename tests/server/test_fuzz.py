@@ -13,9 +13,8 @@ from collections.abc import Callable
 from faktory.server import Server
 from faktory.server.broker import Broker
 from faktory.server.session import Session
-
-from . import strategies as wild
-from .raw_client import RawClient
+from tests.server import strategies as wild
+from tests.server.raw_client import RawClient
 
 LINES = int(os.environ.get("FAKTORY_TEST_FUZZ", "5000"))
 NOW = 1_000_000_000.0

@@ -14,9 +14,8 @@ import pytest
 import trustme
 
 from faktory.server import Server
+from tests.server.raw_client import RawClient
 from tests.waiting import until
-
-from .raw_client import RawClient
 
 Connect = Callable[..., RawClient]
 

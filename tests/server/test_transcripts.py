@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from faktory.server import Server
-
-from .masking import masked, masked_recording
-from .raw_client import RawClient
+from tests.server.masking import masked, masked_recording
+from tests.server.raw_client import RawClient
 
 RECORDED = Path(__file__).parent / "transcripts" / "faktory-1.10.0.jsonl"
 CASES: list[dict[str, Any]] = [json.loads(line) for line in RECORDED.read_text("utf-8").splitlines()]

@@ -1,0 +1,156 @@
+"""Runs jobs, each in a task of its own, and the user's callbacks around them, which may be async."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..commands import Ack
+from ..core.callables import is_awaitable
+from ..core.chain import check_ran
+from ..core.failure import account_of, cut_off
+from ..core.hooks import Hooks, log_raised, named
+from ..core.registry import Handler
+from ..core.run import running
+from ..core.settling import asked_by
+from ..core.shift import Shift, log_failed, log_skipped
+from ..job import Job
+from ..runtime.forks import end_copy
+from .backend import Group
+from .job_task import AsyncHandler, Work
+from .state import Crew
+from .thread_pool import aside
+
+if TYPE_CHECKING:
+    from ..isolation.runner import ChildRunner
+    from .fetcher import Fetcher
+
+log: logging.Logger = logging.getLogger("faktory.consumer")
+
+
+class Runner:
+    """Starts the jobs of one shift in a group of tasks."""
+
+    def __init__(self, crew: Crew, shift: Shift, hooks: Hooks, group: Group) -> None:
+        self._crew = crew
+        self._shift = shift
+        self._hooks = hooks
+        self._group = group
+        self._pid = os.getpid()
+
+    def end_copy(self, error: BaseException | None = None) -> None:
+        """End this process if a job has forked it, and it goes on in here with all that it has copied."""
+        if os.getpid() != self._pid:
+            end_copy(error)
+
+    def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None) -> None:
+        """Start a job that a handler is registered for; `child` is ready to run it, if children do."""
+        handler = self._crew.handlers[job.jobtype]
+        work, is_in_time = self._crew.begin(fetcher, job, handler.handler.timeout)
+        work.child = child
+        self._group.start(self._run, work, handler, is_in_time)
+
+    async def ask_to_stop(self) -> None:
+        """Ask the `stop_when` predicates; one that raises does not count."""
+        for predicate in self._hooks.stop_when:
+            try:
+                answer = await _result_of("stop_when", predicate)
+                if answer:
+                    self._crew.terminate("predicate")
+                    return
+            except BaseException:
+                log_raised("stop_when", predicate)
+
+    async def tell_of_refused(self, work: Work, error: BaseException) -> None:
+        """Tell of a job that is failed without being run."""
+        running.set(work.run)
+        await tell_of_failure(self._hooks, work.job, error)
+        running.set(None)
+
+    async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
+        """Run a job and have it reported. The task's outermost line: nothing is raised."""
+        crew, job = self._crew, work.job
+        running.set(work.run)  # for the hooks, too; the task is the job's own
+        error = await work.call(handler, is_in_time=is_in_time)
+        self.end_copy(error)
+        told: BaseException | None = None
+        try:
+            if error is not None:
+                error = await self._settle(work, handler.handler, error)
+            told = self._finish(work, error)
+            if told is not None:
+                await tell_of_failure(self._hooks, job, told)
+        except Exception:
+            log.exception("the end of job %a could not be told", job.jid)
+        finally:
+            if work.child is not None and crew.children is not None:
+                crew.children.give_back(work.child)
+            crew.release(work)
+            error = told = None  # whose traceback leads here: a cycle would keep all that the job had in hand
+        running.set(None)
+        if self._hooks.stop_when:
+            await self.ask_to_stop()
+
+    async def _settle(self, work: Work, handler: Handler, error: BaseException) -> BaseException | None:
+        """Do what an exception asks for. Returns it when it is a failure, or what doing so has raised."""
+        asked, settle = asked_by(error), handler.settle
+        if asked is None or settle is None or work.slot.is_cancelled:
+            return error
+        try:
+            is_settled = await aside(self._crew.kit, lambda: settle(work.job, asked))  # it may push
+        except Exception as exc:
+            return exc
+        return None if is_settled else error
+
+    def _finish(self, work: Work, error: BaseException | None) -> BaseException | None:
+        """Have a job's outcome reported. Returns what the hooks are to be told, if anything."""
+        crew, job, slot = self._crew, work.job, work.slot
+        told = None
+        if error is None:
+            crew.finish(self._shift, work, Ack(job.jid))
+            if work.skipped is not None:
+                log_skipped(job, work.skipped)
+        else:
+            report, told = account_of(job, error)
+            if crew.finish(self._shift, work, report.command(job.jid)):
+                log_failed(job, report, error)
+        if slot.is_cancelled:
+            told, slot.is_told = None if slot.is_told else cut_off(), True
+        return told
+
+
+async def tell_of_failure(hooks: Hooks, job: Job, error: BaseException) -> None:
+    """Tell of a failed job, and of its death when no retry is left."""
+    await run_hooks("on_failure", hooks.failure, job, error)
+    if job.is_last_attempt:
+        await run_hooks("on_death", hooks.death, job, error)
+
+
+async def run_startup(callbacks: Sequence[Any]) -> None:
+    """Async twin of `hooks.start`."""
+    for callback in callbacks:
+        await _result_of("on_startup", callback)
+
+
+async def run_hooks(what: str, callbacks: Sequence[Any], *args: object) -> None:
+    """Call each callback, and await what is awaitable, whatever the ones before did."""
+    pid = os.getpid()
+    for callback in callbacks:
+        try:
+            await _result_of(what, callback, *args)
+            if os.getpid() != pid:
+                end_copy()
+        except BaseException as exc:  # also SystemExit: a hook must not end the consumer
+            if os.getpid() != pid:
+                end_copy(exc)
+            log_raised(what, callback)
+
+
+async def _result_of(what: str, callback: Any, *args: object) -> Any:
+    result = callback(*args)
+    if is_awaitable(result):
+        result = await result
+    check_ran(named(what, callback), result)
+    return result

@@ -1,0 +1,1 @@
+"""The shell for threads: carries out what `core` decides, over blocking sockets."""

@@ -1,0 +1,149 @@
+"""One call of `run`, `drain` or `run_to_completion`, and what is said of its jobs and its end in every front end."""
+
+from __future__ import annotations
+
+import logging
+
+from ..commands import Fetch
+from ..errors import ConnectionLost
+from ..job import Job
+from ..options import ConsumerOptions
+from ..runtime.logs import LateLog
+from .chain import Skipped
+from .failure import Report, traceback_of
+from .outbox import Outcome
+from .queues import Order, unserved
+from .slot import Alarm
+
+log: logging.Logger = logging.getLogger("faktory.consumer")
+late: LateLog = LateLog("faktory.consumer")  # for what the heartbeat's thread has to say: it must not wait
+
+
+class Shift:
+    """One call of `run`, `drain` or `run_to_completion`: what its threads work on, and how it ends."""
+
+    def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
+        self._order = order
+        self._fetches: dict[tuple[str, ...], Fetch] = {}
+        self.is_persistent = is_persistent
+        """True to reconnect for ever, False to end with the first lost connection."""
+        self.until_empty = until_empty
+        self.is_stopping = False
+        """True once its threads should end after what they have in hand."""
+        self.error: Exception | None = None
+        self.succeeded = 0
+        self.failed = 0
+        self.skipped = 0
+        self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
+
+    @property
+    def total(self) -> int:
+        """Jobs done so far, whatever became of them."""
+        return self.succeeded + self.failed + self.skipped
+
+    def next_fetch(self) -> Fetch:
+        """Return the next FETCH; the few different ones are made once."""
+        names = self._order.next_names()
+        fetch = self._fetches.get(names)
+        if fetch is None:
+            if len(self._fetches) > 1_000:  # orders of many weighted queues
+                self._fetches.clear()
+            fetch = self._fetches[names] = Fetch(names)
+        return fetch
+
+
+def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
+    """Say that the server does not take an outcome."""
+    if is_final:
+        log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
+    else:
+        log.warning("the server refuses outcomes for now, that of job %a first: %.500a", outcome.jid, str(error))
+
+
+def log_given_up(outcome: Outcome) -> None:
+    """Say which outcome could not be reported in time, so that the server will have that job run again."""
+    late.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+
+
+def log_unserved(options: ConsumerOptions, fetch: Fetch) -> None:
+    """Say which queues of the app's jobs are not fetched from."""
+    warning = unserved(options.homes, fetch.line.decode().split()[1:])
+    if warning is not None:
+        log.warning("%s", warning)
+
+
+def log_end(shift: Shift, cut_off: int) -> None:
+    """Say what a shift has done."""
+    counts = (shift.succeeded, shift.failed, shift.skipped, cut_off)
+    log.info("ended: %d jobs succeeded, %d failed, %d were skipped, %d were cut off", *counts)
+
+
+def log_skipped(job: Job, skipped: Skipped) -> None:
+    """Say which middleware ended a job on purpose, unrun."""
+    log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, skipped.by)
+
+
+class Shortened:
+    """Says of each job type, once, that its jobs' reservations end before their handler's time limit."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, job: Job, timeout: float | None) -> None:
+        """Say so of a job's type, unless that is known."""
+        if job.jobtype in self._told:
+            return
+        self._told.add(job.jobtype)
+        log.warning(
+            "jobs %a have a time limit of %g s and come with reservations of %d s: the reservation limits them; push "
+            "them with a longer reserve_for",
+            job.jobtype,
+            timeout,
+            job.reservation,
+        )
+
+
+def log_failed(job: Job, report: Report, error: BaseException) -> None:
+    """Say which job has failed; with the whole traceback for who debugs."""
+    exc_info = (type(error), error, traceback_of(error)) if log.isEnabledFor(logging.DEBUG) else None
+    facts = (job.jid, job.jobtype, " for the last time" if job.is_last_attempt else "", report.errtype)
+    level = logging.ERROR if job.is_last_attempt else logging.WARNING
+    line = "job %a (%a) failed%s: %s: %a%s"
+    try:
+        log.log(level, line, *facts, report.message[:500], report.place, exc_info=exc_info)
+    except BaseException:  # what the exception's own methods do, or a handler of logging
+        log.log(level, line, *facts, report.message[:500], report.place)
+
+
+def log_too_late(jid: str) -> None:
+    """Say which job's failure is not reported, as it could hit another worker's run."""
+    late.warning("job %a failed after its reservation had ended; the server has taken it back, so no report", jid)
+
+
+def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
+    """Say which job has run for long."""
+    if alarm is Alarm.LIMIT:
+        late.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
+    else:
+        late.warning(
+            "job %a (%a) has run for %.0f s of the %d s of its reservation",
+            job.jid,
+            job.jobtype,
+            seconds,
+            job.reservation,
+        )
+
+
+def as_lost(error: Exception) -> ConnectionLost:
+    """Return `error` as the one that `run` promises for a broken or unopened connection."""
+    if isinstance(error, ConnectionLost):
+        return error
+    lost = ConnectionLost(str(error), maybe_executed=False)
+    lost.__cause__ = error
+    return lost
+
+
+def raise_for(shift: Shift) -> None:
+    """Raise what ended a shift early, as the error that `run` and `drain` promise."""
+    if shift.error is not None:
+        raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error

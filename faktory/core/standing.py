@@ -1,0 +1,46 @@
+"""What a consumer tells of itself: how it is just now, and what a drain has done. In every front end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .lifecycle import State
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `drain` has done: jobs that succeeded and failed, and how long it took in seconds."""
+
+    succeeded: int
+    failed: int
+    seconds: float
+    skipped: int = 0
+    """Jobs that middleware has ended on purpose, without running them: acknowledged, too."""
+    unreported: int = 0
+    """Jobs whose outcome the server has not confirmed: it has them run again, unless it says why in the log."""
+
+    @property
+    def total(self) -> int:
+        """Jobs done, whatever became of them."""
+        return self.succeeded + self.failed + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a consumer is just now. Ages are in seconds; None before the first time."""
+
+    state: State
+    is_ready: bool
+    """True while it takes jobs: running, at work, and fetching (or with every worker busy)."""
+    workers: int
+    busy: int
+    """Workers that run a job."""
+    last_fetch_age: float | None
+    """Since a FETCH was answered; it grows while every worker is busy."""
+    last_beat_age: float | None
+    last_report_age: float | None
+    """Since the server confirmed an outcome."""
+    reconnects: int
+    """Connections lost so far."""
+    unreported: int
+    """Outcomes that the server has not confirmed."""

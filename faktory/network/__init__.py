@@ -1,0 +1,1 @@
+"""What both connections, blocking and async, need around a socket."""

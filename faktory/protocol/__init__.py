@@ -1,0 +1,1 @@
+"""Bytes to values and back: lines, replies, greeting, addresses. Pure."""

@@ -1,0 +1,1 @@
+"""The process and the Python that the package runs in: clocks, threads, forks, imports, signals, log lines."""

@@ -1,0 +1,113 @@
+"""Beats: on time, on a connection of their own, and never the end of a worker."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from faktory import Client, ConsumerBuilder, Job
+from faktory.server import Server
+from tests.running import InThread, end
+from tests.waiting import until
+
+
+def beating(server: Server, interval: float = 0.02) -> InThread:
+    return InThread(
+        ConsumerBuilder()
+        .register("work", lambda job: None)
+        .heartbeat_interval(interval)
+        .wid("wid-heart-1")
+        .connect(server.url)
+    )
+
+
+def test_the_server_learns_that_we_live_and_how_large_we_are(server: Server) -> None:
+    run = beating(server)
+    until(lambda: server.workers and server.workers[0].rss_kb > 1000)
+    first = server.workers[0].last_beat
+    until(lambda: server.workers[0].last_beat > first)
+    end(server, run)
+
+
+def test_the_server_is_told_of_quiet(server: Server) -> None:
+    run = beating(server, interval=15)
+    until(lambda: server.waiting)
+    run.consumer.quiet()
+    until(lambda: server.workers[0].state == "quiet")
+    end(server, run)
+
+
+def test_beats_go_on_until_the_last_job_has_ended(server: Server, client: Client) -> None:
+    """P15."""
+    go_on, started = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        started.set()
+        go_on.wait(20)
+
+    consumer = ConsumerBuilder().register("work", work).heartbeat_interval(0.02).connect(server.url)
+    client.push(Job("work"))
+    run = InThread(consumer)
+    assert started.wait(10)
+    consumer.terminate()
+    until(lambda: server.workers[0].state == "terminate")
+    seen = server.workers[0].last_beat
+    until(lambda: server.workers[0].last_beat > seen)
+    go_on.set()
+    run.join()
+    assert run.busy == 0
+    until(lambda: server.workers == [])
+
+
+def test_a_worker_the_server_has_forgotten_says_hello_again(server: Server, client: Client) -> None:
+    """J10, J11: reaped after 60 s of silence, all its connections cut."""
+    done: list[str] = []
+    consumer = (
+        ConsumerBuilder()
+        .register("work", lambda job: done.append(job.jid))
+        .heartbeat_interval(0.05)
+        .connect(server.url)
+    )
+    # What `run_to_completion` does, without the end of the process.
+    from faktory.core.queues import order_of
+    from faktory.core.shift import Shift
+
+    shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+    thread = threading.Thread(target=consumer._work, args=[shift])
+    thread.start()
+    until(lambda: server.waiting == 1)
+    server.clock.advance(75)
+    until(lambda: [worker.wid for worker in server.workers] == [consumer.wid] and server.waiting == 1)
+    client.push(Job("work"))
+    until(lambda: done)
+    consumer.terminate()
+    server.clock.advance(2.1)
+    thread.join(20)
+    consumer.close()
+
+
+@pytest.mark.parametrize("reply", ["unknown worker wid-heart-1", "Unknown worker wid-heart-1"])
+def test_unknown_worker_is_healed_at_once(server: Server, reply: str) -> None:
+    """J10: however it is spelled."""
+    run = beating(server, interval=0.05)
+    until(lambda: server.waiting == 1)
+    connected = server.workers[0].connections
+    fault = server.faults.refuse("BEAT", text=reply)
+    until(lambda: fault.struck == 1)
+    until(lambda: server.workers and server.workers[0].connections == connected)
+    end(server, run)
+    assert run.error is None
+
+
+def test_other_errors_and_odd_states_are_survived(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """H10."""
+    run = beating(server)
+    server.faults.refuse("BEAT", text="context deadline exceeded")
+    until(lambda: "BEAT was answered with an error" in caplog.text)
+    run.consumer._crew.server_says("confused")
+    until(lambda: "unknown state 'confused'" in caplog.text)
+    assert run.consumer.state == "running"
+    server.faults.garble("BEAT")
+    until(lambda: server.workers)
+    end(server, run)

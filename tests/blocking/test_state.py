@@ -1,0 +1,190 @@
+"""What the threads share: outcomes that belong to nobody, and the end of what runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job, JobTimeout
+from faktory.blocking import state as module
+from faktory.blocking.connection import Connection
+from faktory.blocking.worker import Worker
+from faktory.commands import Ack, Fail
+from faktory.core.outbox import Outcome
+from faktory.core.queues import order_of
+from faktory.core.shift import Shift
+from faktory.runtime.ticking import boottime
+from faktory.server import Server
+from tests.running import Persistent
+from tests.waiting import until
+
+
+def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client: Client) -> None:
+    """J3: first the outbox, then FETCH."""
+    jid = client.push(Job("work"))
+    with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
+        from faktory.commands import Fetch
+
+        with Connection(server.url) as connection:
+            connection.call(Fetch(["default"]))
+            assert server.working.jids == [jid]
+            consumer._crew.outbox.add(Outcome(Ack(jid), time.monotonic() + 100))
+            assert [outcome.jid for outcome in consumer._crew.orphans()] == [jid]
+            assert not consumer.run_one(["nothing"])
+            assert len(server.working) == 0
+            assert len(consumer._crew.outbox) == 0
+
+
+def test_a_late_failure_of_nobody_is_given_up(server: Server, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Fact 7."""
+    with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
+        consumer._crew.outbox.add(Outcome(Fail("job-late-1", "E", "m"), time.monotonic() - 1))
+        consumer._heart.report_orphans()
+        assert len(consumer._crew.outbox) == 0
+    assert "could not report job 'job-late-1'" in caplog.text
+
+
+def test_a_refused_orphan_is_kept_until_it_is_refused_for_good(
+    server: Server, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J5."""
+    server.faults.refuse("ACK", times=2)
+    with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
+        outbox = consumer._crew.outbox
+        outbox.add(Outcome(Ack("job-odd-12"), time.monotonic() + 100))
+        consumer._heart.report_orphans()
+        assert len(outbox) == 1
+        consumer._heart.report_orphans(only_due=True)  # too early
+        consumer._heart.report_orphans()
+        assert caplog.text.count("the server refuses outcomes for now, that of job 'job-odd-12'") == 1
+        server.faults.refuse("ACK", text="invalid ACK job-odd-12")
+        consumer._heart.report_orphans()
+        assert (len(outbox), outbox.given_up) == (0, 1)
+    assert "gave up reporting job 'job-odd-12'" in caplog.text
+
+
+def test_a_job_that_comes_after_the_end_is_failed_without_being_run(server: Server, client: Client) -> None:
+    """P5: what a FETCH in flight brings when no time is left."""
+    ran: list[str] = []
+    client.push(Job("work", retry=3))
+    builder = ConsumerBuilder().register("work", lambda job: ran.append(job.jid)).shutdown_timeout(0)
+    with builder.connect(server.url) as consumer:
+        shift = Shift(order_of(["default"]), is_persistent=False, until_empty=False)
+        worker = Worker(consumer._crew, shift, consumer._dialler)
+        consumer._crew.workers = [worker]
+        worker._connection = consumer._crew.connect(10)
+        consumer._crew.terminate()
+        assert worker.run_one()
+        worker.close()
+    assert ran == []
+    (job,) = server.retries
+    assert job.failure is not None
+    assert job.failure.errtype == "JobCancelled"
+    assert "no time left" in job.failure.message
+
+
+def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
+    server: Server, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J3: until OK, or the end of the reservation."""
+    client.push(Job("work", reserve_for=60))
+    with ConsumerBuilder().register("work", lambda job: server.kill()).connect(server.url) as consumer:
+        with pytest.raises(ConnectionLost):
+            consumer.run_one(["default"])
+        assert len(consumer._crew.outbox) == 1
+        now = boottime()
+        monkeypatch.setattr(module, "boottime", lambda: now + 61)
+        with pytest.raises(ConnectionLost):
+            consumer.run_one(["default"])
+        monkeypatch.setattr(module, "boottime", boottime)
+        worker = consumer._single
+        assert worker is not None
+        consumer._crew.lost(worker, ConnectionLost("again"))
+        server.start()
+
+
+def test_a_failure_that_could_not_be_reported_in_time_is_not_sent_late(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """J7, fact 7: 600 s late it would hit another worker's run."""
+    run = Persistent(server, workers=1)
+    until(lambda: server.waiting == 1)
+
+    def work(job: Job) -> None:
+        server.kill()
+        raise ValueError("no good")
+
+    run.handler = work
+    client.push(Job("work", reserve_for=60, retry=3))
+    until(lambda: "lost the server" in caplog.text)
+    now = boottime()
+    monkeypatch.setattr(module, "boottime", lambda: now + 600)
+    server.start()
+    until(lambda: "could not report job" in caplog.text)
+    monkeypatch.setattr(module, "boottime", boottime)
+    assert len(server.retries) == 0
+    assert len(server.working) == 1
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+
+
+def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P13: one worker is refused for ever, the other's connection is fine."""
+    run = Persistent(server, workers=2)
+    until(lambda: server.waiting == 1)
+    both = threading.Barrier(2)
+    run.handler = lambda job: both.wait(10)
+    client.push_bulk(Job("work") for _ in range(20))
+    until(lambda: len(run.done) == 20)
+    run.handler = None
+    server.clock.advance(2.1)
+    until(lambda: server.waiting == 1)
+    crew = run.consumer._crew
+    assert all(worker.is_connected for worker in crew.workers)
+    connect = crew.connect
+
+    def refuse(timeout: float) -> Connection:
+        if threading.current_thread().name.startswith("faktory-worker"):
+            raise ConnectFailed("no more connections", retry_after=30)
+        return connect(timeout)
+
+    monkeypatch.setattr(crew, "connect", refuse)
+    (lookout,) = (worker for worker in crew.workers if worker.slot.is_fetching)
+    lookout.interrupt()
+    server.clock.advance(2.1)  # its FETCH is over
+    started = time.monotonic()
+    jids = [client.push(Job("work")) for _ in range(50)]
+    until(lambda: set(run.done) >= set(jids))
+    assert time.monotonic() - started < 10
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+
+
+def test_an_interrupt_while_the_lock_is_taken_never_keeps_it(server: Server, client: Client) -> None:
+    """The limit strikes just when the handler has ended and waits for the crew's lock."""
+    run = Persistent(server, workers=1)
+    crew = run.consumer._crew
+    until(lambda: server.waiting == 1)
+    ending = threading.Event()
+    run.handler = lambda job: ending.set()
+    for _ in range(20):
+        ending.clear()
+        with crew.lock:
+            pass
+        jid = client.push(Job("work", retry=0))
+        assert ending.wait(10)
+        with crew.lock:
+            if crew.workers[0].slot.job is not None:
+                time.sleep(0.001)  # the handler ends, and its thread waits for the lock
+                crew._interrupt(crew.workers[0], JobTimeout("late"))
+        until(lambda: len(server.working) == 0)
+        assert jid
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()

@@ -1,0 +1,192 @@
+"""Bytes within time limits, and what a broken line is called."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from faktory.blocking import stream as module
+from faktory.blocking.stream import Broken, PlainStream
+from faktory.network.sockets import close_socket, is_readable, shut_down, writable
+
+
+@pytest.fixture(params=["poll", "select"])
+def pair(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[PlainStream, socket.socket]]:
+    """A stream, with poll() and where there is none, and its peer."""
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        ours = socket.create_connection(listener.getsockname())
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        theirs, _ = listener.accept()
+    stream = PlainStream(ours)
+    yield stream, theirs
+    stream.close()
+    theirs.close()
+
+
+def test_bytes_go_both_ways(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, peer = pair
+    stream.send(b"ping", 1)
+    assert peer.recv(10) == b"ping"
+    assert not stream.is_readable()
+    peer.sendall(b"pong")
+    assert stream.receive(10, 1) == b"pong"
+    peer.close()
+    assert stream.receive(10, 1) == b""
+    assert stream.is_readable()
+
+
+def test_nothing_within_the_limit_is_late(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, _ = pair
+    started = time.monotonic()
+    with pytest.raises(Broken, match="timed out") as caught:
+        stream.receive(10, 0.05)
+    assert caught.value.is_late
+    assert 0.04 < time.monotonic() - started < 3
+
+
+def test_more_than_the_kernel_takes_at_once_is_sent_as_the_peer_reads(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, peer = pair
+    size = 20_000_000
+    received = 0
+
+    def read() -> None:
+        nonlocal received
+        while received < size:
+            received += len(peer.recv(1_000_000))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    stream.send(b"x" * size, 5)
+    thread.join()
+    assert received == size
+    with pytest.raises(Broken, match="timed out") as caught:
+        stream.send(b"x" * size, 0.05)
+    assert caught.value.is_late
+    with pytest.raises(Broken, match="timed out"):
+        for _ in range(100):  # in the end there is no room even for the first byte
+            stream.send(b"x" * 100_000, 0.05)
+
+
+@pytest.mark.parametrize("size", [1, 20_000_000])
+def test_a_reset_is_no_delay(pair: tuple[PlainStream, socket.socket], size: int) -> None:
+    stream, peer = pair
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    stream.send(b"x", 1)
+    peer.close()
+    for use in (lambda: stream.receive(10, 1), lambda: stream.send(b"x" * size, 1)):
+        with pytest.raises(Broken) as caught:
+            use()
+        assert not caught.value.is_late
+        assert "reset" in str(caught.value) or "Broken pipe" in str(caught.value)
+
+
+def test_a_descriptor_closed_under_us_is_a_broken_line(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, _ = pair
+    os.close(stream._socket.fileno())
+    with pytest.raises(Broken, match="Bad file descriptor"):
+        stream.send(b"x", 1)
+    if hasattr(select, "poll"):
+        with pytest.raises(Broken, match="Bad file descriptor"):
+            stream.receive(10, 1)
+        assert stream.is_readable()
+    stream.interrupt()
+    stream.close()
+    stream.close()
+
+
+def test_a_peer_that_stops_reading_and_resets_breaks_the_rest(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, peer = pair
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    timer = threading.Timer(0.05, peer.close)
+    timer.start()
+    with pytest.raises(Broken, match=r"reset|pipe"):
+        stream.send(b"x" * 50_000_000, 5)
+    timer.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels are not asked to wait for more")
+def test_several_replies_are_waited_for_at_once_and_then_singly(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, peer = pair
+    stream.send(b"two", 1, replies=2)
+    peer.sendall(b"+OK\r\n")
+    if hasattr(select, "poll"):
+        with pytest.raises(Broken, match="timed out"):
+            stream.receive(100, 0.05)
+    peer.sendall(b"$-1\r\n")
+    assert stream.receive(100, 1) == b"+OK\r\n$-1\r\n"
+    peer.sendall(b"+\r\n")  # a rest may be shorter than a reply is
+    assert stream.receive(100, 1) == b"+\r\n"
+    stream.send(b"two", 1, replies=2)
+    peer.sendall(b"+\r\n")
+    time.sleep(0.01)
+    assert stream.is_readable()
+
+
+def test_a_kernel_that_knows_of_no_low_water_mark_is_one_that_does_without(
+    pair: tuple[PlainStream, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, peer = pair
+    monkeypatch.setattr(socket, "SO_RCVLOWAT", 9_999)
+    stream.send(b"two", 1, replies=2)
+    peer.sendall(b"+OK\r\n")
+    assert stream.receive(100, 1) == b"+OK\r\n"
+    stream.send(b"two", 1, replies=2)
+
+
+def test_readiness_that_was_none_is_waited_out(
+    pair: tuple[PlainStream, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, peer = pair
+    waits = 0
+    original = stream._poll
+
+    def poll(milliseconds: float) -> object:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            return True
+        peer.sendall(b"x")
+        return original(milliseconds)
+
+    monkeypatch.setattr(stream, "_poll", poll, raising=False)
+    assert stream.receive(10, 1) == b"x"
+    assert waits == 2
+
+
+def test_an_interrupt_ends_a_wait(pair: tuple[PlainStream, socket.socket]) -> None:
+    stream, _ = pair
+    timer = threading.Timer(0.05, stream.interrupt)
+    timer.start()
+    started = time.monotonic()
+    assert stream.receive(10, 5) == b""
+    assert time.monotonic() - started < 2
+    timer.join()
+
+
+def test_descriptors_and_sockets_are_asked_and_closed_whatever_they_are(
+    pair: tuple[PlainStream, socket.socket],
+) -> None:
+    stream, peer = pair
+    assert writable([peer], 1) == [peer]
+    assert not is_readable(peer.fileno())
+    stream.send(b"x", 1)
+    assert module._is_writable(peer, 1)
+    deadline = time.monotonic() + 5
+    while not is_readable(peer.fileno()):
+        assert time.monotonic() < deadline
+    shut_down(peer)
+    shut_down(peer)
+    close_socket(peer)
+    shut_down(peer)

@@ -1,0 +1,132 @@
+"""A worker's thread: what it does with jobs that are none, and with replies that are none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from faktory import Client, Consumer, ConsumerBuilder, Job
+from faktory.server import Server
+from tests.odd_server import DEEP, GOOD, OddServer
+from tests.running import Persistent
+from tests.scripted import ScriptedServer
+from tests.waiting import until
+
+
+def drain(server: OddServer, handler: Callable[[Job], Any] = lambda job: None) -> None:
+    builder = ConsumerBuilder().register("work", handler)
+    with ScriptedServer(server.script) as scripted, builder.connect(scripted.url) as consumer:
+        consumer.drain(["default"])
+
+
+@pytest.mark.parametrize(
+    ("job", "jid"),
+    [
+        (DEEP, "deep-12345"),
+        (b'{"jid":"half-12345","jobtype":"work","args":[', "half-12345"),
+        (b'{"jid":"utf8-12345","jobtype":"work","args":["\xff\xfe"]}', "utf8-12345"),
+        (b'{"jid":"args-12345","jobtype":"work","args":{}}', "args-12345"),
+        (b'{"jid":"type-12345","args":[]}', "type-12345"),
+        (b'{"jid":"rtry-12345","jobtype":"work","args":[],"retry":"5"}', "rtry-12345"),
+    ],
+)
+def test_a_job_that_cannot_be_read_is_failed_and_the_worker_goes_on(
+    job: bytes, jid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H8, H9: the frame is intact, so the connection is."""
+    server = OddServer(job, GOOD)
+    drain(server)
+    (verb, failed), acknowledged = server.reports
+    assert (verb, failed["jid"], failed["errtype"]) == ("FAIL", jid, "MalformedJob")
+    assert acknowledged == ("ACK", {"jid": "good-12345"})
+    assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("job", [b"", b"nonsense", b"[]", b'{"jobtype":"work","args":[]}', b'{"jid":5}', b"\x00" * 50])
+def test_a_job_without_even_a_jid_is_logged_and_left_to_its_reservation(
+    job: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H8, H9."""
+    server = OddServer(job, GOOD)
+    drain(server)
+    assert server.reports == [("ACK", {"jid": "good-12345"})]
+    assert "without a jid to fail it by" in caplog.text
+
+
+def test_an_entry_that_the_server_cannot_read_costs_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """D8: it is gone; asking again at once is right."""
+    server = OddServer(b"-ERR cannot unmarshal job payload: \x1b[31mno\r\n", GOOD)
+    drain(server)
+    assert server.reports == [("ACK", {"jid": "good-12345"})]
+    assert "cannot unmarshal" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+def test_a_queue_full_of_unknown_types_is_failed_without_a_storm(
+    server: Server, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """W8: each is failed, the log has one line a minute, and no loop runs hot."""
+    client.push_bulk(Job("unheard-of", retry=3) for _ in range(5))
+    client.push(Job("toString", retry=3))  # a name that is something elsewhere
+    client.push(Job("__class__", retry=3))
+    done: list[str] = []
+    with ConsumerBuilder().register("work", lambda job: done.append(job.jid)).connect(server.url) as consumer:
+        summary = consumer.drain(["default"])
+    assert (summary.failed, len(server.retries), done) == (7, 7, [])
+    assert caplog.text.count("'unheard-of'") == 1
+    assert summary.seconds > 0.5
+
+
+def test_a_connection_that_idled_too_long_is_replaced_before_use(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N14: parked threads wake up to sockets that a firewall may have forgotten."""
+    done: list[str] = []
+    with ConsumerBuilder().register("work", lambda job: done.append(job.jid)).connect(server.url) as consumer:
+        client.push(Job("work"))
+        assert consumer.run_one(["default"])
+        worker = consumer._single
+        assert worker is not None
+        first = worker._connection
+        assert first is not None
+        first.last_used -= 61
+        client.push(Job("work"))
+        assert consumer.run_one(["default"])
+        assert worker._connection is not first
+        assert not first.is_open
+
+
+def test_a_bug_of_ours_ends_the_shift_with_it_and_not_in_silence(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P13: never alive but not consuming."""
+    consumer: Consumer = ConsumerBuilder().register("work", print).connect(server.url)
+
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(consumer._crew, "next_step", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        consumer.run(["default"])
+    assert "ended unexpectedly" in caplog.text
+    consumer.close()
+
+
+def test_jobs_flow_through_cuts_at_every_moment(server: Server, client: Client) -> None:
+    """J1, J2, J3: each job is done, and nothing stays reserved but what cuts took."""
+    run = Persistent(server, workers=4)
+    jids = [client.push(Job("work")) for _ in range(200)]
+    for _ in range(20):
+        server.disconnect_all()
+        time.sleep(0.02)
+    until(lambda: len(server.queue("default")) == 0 and server.waiting == 1)
+    server.clock.advance(1801, beating=True)  # what a cut FETCH has taken comes back
+    server.clock.advance(60, beating=True)
+    until(lambda: set(run.done) == set(jids))
+    run.consumer.terminate()
+    server.clock.advance(2.1)
+    run.join()
+    assert len(server.working) == 0

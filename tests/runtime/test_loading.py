@@ -1,0 +1,102 @@
+"""A fork waits for an import, and a child can import whatever its parent was importing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faktory.protocol.address import Address
+from faktory.runtime.loading import load
+from faktory.server import Server
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
+
+FORKS = """
+import os, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+import faktory
+import faktory.server
+%(before)s
+def push(): %(push)s
+status = []
+for delay in (0, 0.001, 0.003, 0.008, 0.02):
+    pid = os.fork()  # each round in a process that has imported nothing yet
+    if pid == 0:
+        thread = threading.Thread(target=push)
+        thread.start()
+        time.sleep(delay)
+        inner = os.fork()
+        if inner == 0:
+            push()
+            os._exit(0)
+        deadline = time.monotonic() + 10
+        while True:
+            done, code = os.waitpid(inner, os.WNOHANG)
+            if done: break
+            if time.monotonic() > deadline:
+                os.kill(inner, 9)
+                os.waitpid(inner, 0)
+                code = 1
+                break
+            time.sleep(0.002)
+        thread.join()
+        os._exit(1 if code else 0)
+    status.append(os.waitpid(pid, 0)[1])
+print(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "push"),
+    [
+        ("client = faktory.Client(sys.argv[1])", "client.push(faktory.Job('work'))"),
+        ("", "faktory.Client(sys.argv[1]).push(faktory.Job('work'))"),
+    ],
+    ids=["a client made before", "no name touched before"],
+)
+def test_a_child_forked_during_another_threads_first_push_can_push(before: str, push: str) -> None:
+    """P20: with a password and a host name, whose modules are imported late."""
+    program = FORKS % {"before": before, "push": push}
+    with Server(password="s3cret") as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        done = subprocess.run(
+            [sys.executable, "-c", program, url], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+        )
+        assert done.stdout == "[0, 0, 0, 0, 0]\n", done.stderr
+        assert len(server.queue("default")) == 10
+
+
+NOTHING_LATER = """
+import sys
+from faktory import Client, Job
+client = Client(sys.argv[1])
+before = set(sys.modules)
+client.push(Job("work", [1]))
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_nothing_is_imported_by_a_push(host: str) -> None:
+    """P20: what a push needs has been imported when there is a client."""
+    with Server(password="s3cret") as server:
+        url = server.url.replace("127.0.0.1", host)
+        done = subprocess.run(
+            [sys.executable, "-c", NOTHING_LATER, url],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_module_is_loaded_by_its_name() -> None:
+    assert load("faktory.protocol.address").Address is Address
+    assert load(".protocol.address", "faktory").Address is Address
