@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..errors import ConfigurationError, JobCancelled, JobTimeout
@@ -31,12 +32,24 @@ _NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 _INTERRUPTS: Final = (JobTimeout, JobCancelled, KeyboardInterrupt)
 
 
-class Pushing(list[Job]):
-    """The jobs of one exchange. `refused` has, once the exchange is over, those the server refused: jid to reason."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an observer sees what happens: the server, and the worker's id, None where there is no worker."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    host: str
+    port: int
+    wid: str | None = None
+
+
+class Pushing(list[Job]):
+    """The jobs of one exchange."""
+
+    def __init__(self, jobs: Iterable[Job], place: Place | None = None) -> None:
         super().__init__(jobs)
+        self.place: Place | None = place
+        """Where they are pushed to; None for a server that stands in for it in a test."""
         self.refused: dict[str, str] = {}
+        """Once the exchange is over, those the server refused: jid to reason."""
 
 
 class Observer:
@@ -51,9 +64,12 @@ class Observer:
 
         builder.observer(Slow())
 
-    With child processes `working` is called in the child, for an observer that is made there by its class; see
-    `for_children`. All else is called in the worker process.
+    With child processes `working` is called in the child, for an observer that is made there: see `for_children`. All
+    else is called in the worker process.
     """
+
+    def attached(self, place: Place) -> None:
+        """Note the worker that is going to be observed; also called in its child processes."""
 
     def pushing(self, jobs: Pushing) -> AbstractContextManager[object]:  # noqa: ARG002
         """Return a context manager, entered around the exchange that pushes these jobs.
@@ -82,14 +98,17 @@ class Observer:
     def connection(self, event: ConnectionEvent) -> None:
         """Note that a consumer has a connection to the server, or has lost one."""
 
-    def for_children(self) -> Callable[[], Observer] | None:
-        """Return what makes this observer in each child process: a class or function at the top of a module.
+    def flush(self) -> None:
+        """Send what is kept back: this process, a worker or a child of one, is about to end. It has 2 s."""
 
-        None keeps it out of children. This one returns the class itself when it overrides `working`, which then has to
-        do without arguments.
+    def for_children(self) -> tuple[Callable[..., Observer], dict[str, Any]] | None:
+        """Return what makes this observer in each child process, and keyword arguments that JSON can carry.
+
+        What makes it is a class or function at the top of a module. None keeps it out of children. This one returns the
+        class itself, without arguments, when it overrides `working`.
         """
         kind = type(self)
-        return kind if kind.working is not Observer.working else None
+        return (kind, {}) if kind.working is not Observer.working else None
 
 
 class Watch(Observer):
@@ -108,6 +127,22 @@ class Watch(Observer):
     def observers(self) -> tuple[Observer, ...]:
         """All of them, the outermost first."""
         return self._observers
+
+    def attached(self, place: Place) -> None:
+        """Tell each observer of the worker."""
+        for observer in self._observers:
+            try:
+                observer.attached(place)
+            except BaseException:
+                log_raised(observer, "attached")
+
+    def flush(self) -> None:
+        """Have each observer send what it keeps back."""
+        for observer in self._observers:
+            try:
+                observer.flush()
+            except BaseException:
+                log_raised(observer, "flush")
 
     def pushing(self, jobs: Pushing) -> AbstractContextManager[object]:
         """Enter each observer's context around an exchange."""
@@ -134,6 +169,30 @@ class Watch(Observer):
                 observer.connection(event)
             except BaseException:
                 log_raised(observer, "connection")
+
+
+_everywhere: list[Observer] = []
+
+
+def install(observer: Observer) -> None:
+    """Have all clients and consumers that are made from now on be observed. Raises `ConfigurationError`."""
+    _everywhere.append(checked(observer, _everywhere))
+
+
+def uninstall(observer: Observer) -> None:
+    """Take an observer back; what was made meanwhile keeps it."""
+    _everywhere[:] = [other for other in _everywhere if other is not observer]
+
+
+def installed() -> tuple[Observer, ...]:
+    """Return the observers of all that is made."""
+    return tuple(_everywhere)
+
+
+def watch_of(observers: Iterable[Observer]) -> Watch | None:
+    """Return a watch over the installed observers and others; None when there are none."""
+    found = [*_everywhere, *(observer for observer in observers if observer not in _everywhere)]
+    return Watch(found) if found else None
 
 
 def checked(observer: object, others: Iterable[Observer] = ()) -> Observer:

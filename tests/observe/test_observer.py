@@ -10,7 +10,7 @@ import pytest
 
 from faktory import ConfigurationError, Job, JobTimeout
 from faktory.observe import Observer, Outcome, Pushing
-from faktory.observe.observer import ConnectionEvent, Watch, checked
+from faktory.observe.observer import ConnectionEvent, Place, Watch, checked, install, uninstall, watch_of
 
 JOB = Job("resize")
 
@@ -70,6 +70,12 @@ class Bad(Observer):
     def connection(self, event: ConnectionEvent) -> None:
         raise self.error
 
+    def attached(self, place: Place) -> None:
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
 
 class BadInside(Observer):
     """Raises when its contexts are entered, or left."""
@@ -101,6 +107,8 @@ def test_an_observer_that_overrides_nothing_sees_nothing_and_harms_nothing() -> 
         pass
     watch.settled(JOB, "succeeded", 1.0, None, None)
     watch.connection("lost")
+    watch.attached(Place("localhost", 7419, "0123456789abcdef"))
+    watch.flush()
 
 
 def test_the_first_observer_is_the_outermost() -> None:
@@ -137,6 +145,8 @@ def test_an_observer_that_raises_is_logged_and_the_others_are_told(
     calls: list[Callable[[], object]] = [
         lambda: watch.settled(JOB, "dead", 1.0, None, None),
         lambda: watch.connection("connected"),
+        lambda: watch.attached(Place("localhost", 7419)),
+        watch.flush,
         lambda: watch.working(JOB).__enter__(),
         lambda: watch.pushing(Pushing([JOB])).__enter__(),
     ]
@@ -147,7 +157,7 @@ def test_an_observer_that_raises_is_logged_and_the_others_are_told(
         *("a pushing 1", "b pushing 1"),
     ]
     assert [record.getMessage() for record in caplog.records] == [
-        f"the observer Bad raised in {name}" for name in ("settled", "connection", "working", "pushing")
+        f"the observer Bad raised in {name}" for name in ("settled", "connection", "attached", "flush", "working", "pushing")
     ]
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
 
@@ -197,4 +207,19 @@ def test_what_is_no_observer_is_refused() -> None:
 
 def test_only_what_works_goes_to_children() -> None:
     assert Observer().for_children() is None
-    assert Swallowing().for_children() is Swallowing
+    assert Swallowing().for_children() == (Swallowing, {})
+
+
+def test_an_installed_observer_sees_all_that_is_made_later() -> None:
+    mine, other = Observer(), Observer()
+    assert watch_of([]) is None
+    install(mine)
+    try:
+        with pytest.raises(ConfigurationError, match="there already"):
+            install(mine)
+        watch = watch_of([other, mine])
+        assert watch is not None
+        assert watch.observers == (mine, other)
+    finally:
+        uninstall(mine)
+    assert watch_of([]) is None
