@@ -149,6 +149,8 @@ ROOMS: list[Room] = [
         for name in ("collecting", "healthfile", "http", "notify", "probe", "process", "telling")
     ),
     Room("observe/__init__", ("tests/observe",)),
+    *(Room(f"contrib/{name}", (f"tests/contrib/test_{name}.py",)) for name in ("opentelemetry", "sentry")),
+    Room("contrib/__init__", ("tests/contrib",)),
     Room("testing", ("tests/testing",)),
     Room("cli", ("tests/cli", "tests/test_cli.py", "tests/server")),
     *(Room(f"cli/{name}", (f"tests/cli/test_{name}.py",), is_pure=True) for name in ("course", "queues")),

@@ -8,8 +8,8 @@ or for some of them: `Client(observers=[OpenTelemetryObserver()])`, `builder.obs
 
 A push is a PRODUCER span `send NAME`, a run a CONSUMER span `process NAME`: its parent is the push, to which it has a
 link, too. The context travels in the job's `custom`, as `traceparent`, `tracestate` and `baggage`; one that is there
-already is kept. With child processes make the provider in `on_child_start`: its threads would not survive the fork. What
-it has kept back is sent when a child ends. Metrics are counted in the worker process, whatever runs the jobs.
+already is kept. With child processes make the provider in `on_child_start`: its threads would not survive the fork.
+What it has kept back is sent when a child ends. Metrics are counted in the worker process, whatever runs the jobs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from ..again import Drop, runs_before, wish_of
+from ..core.again import Drop, runs_before, wish_of
 from ..errors import ServerError
 from ..job import Job
 from ..observe.observer import Observer, Outcome, Place, Pushing, install, uninstall
-from ..ticking import monotonic
+from ..runtime.ticking import monotonic
 
 try:
     from opentelemetry import context as contexts
@@ -135,7 +135,9 @@ class OpenTelemetryObserver(Observer):
                     if wish is None:
                         _fail(span, _type_of(exc), exc)
                     else:
-                        span.set_attribute("messaging.faktory.outcome", _DISCARDED if isinstance(wish, Drop) else _RETRIED)
+                        span.set_attribute(
+                            "messaging.faktory.outcome", _DISCARDED if isinstance(wish, Drop) else _RETRIED
+                        )
                     raise
         finally:
             contexts.detach(token)
@@ -167,10 +169,6 @@ class OpenTelemetryObserver(Observer):
             send = getattr(provider, "force_flush", None)  # a proxy, where there is no provider, has none
             if send is not None:
                 send(_PATIENCE_MS)
-
-
-_DISCARDED: Final = "discarded"
-_RETRIED: Final = "retried"
 
 
 class FaktoryInstrumentor:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 
-from ..again import runs_before, wish_of
+from ..core.again import runs_before, wish_of
 from ..errors import ConfigurationError, JobCancelled, JobCrashed, JobTimeout
 from ..job import Job
 from ..observe.observer import Observer, Outcome, Pushing, install, installed

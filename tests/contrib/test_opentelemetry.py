@@ -167,7 +167,11 @@ def test_a_push_of_many_is_one_span() -> None:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(ValueError("no"), "ValueError"), (ServerError("ERR", "no"), "ERR"), (ConnectFailed("no"), "faktory.errors.ConnectFailed")],
+    [
+        (ValueError("no"), "ValueError"),
+        (ServerError("ERR", "no"), "ERR"),
+        (ConnectFailed("no"), "faktory.errors.ConnectFailed"),
+    ],
 )
 def test_a_push_that_fails_says_so(error: Exception, kind: str) -> None:
     telemetry = Telemetry()
@@ -216,7 +220,7 @@ def test_jobs_are_counted_where_they_settle() -> None:
 def test_what_is_kept_back_is_sent_when_the_process_ends() -> None:
     telemetry = Telemetry()
     flushed: list[int] = []
-    telemetry.provider.force_flush = flushed.append  # type: ignore[assignment, method-assign]
+    telemetry.provider.force_flush = flushed.append  # type: ignore[assignment,method-assign,unused-ignore]
     telemetry.watch.flush()
     assert flushed == [2_000]
     OpenTelemetryObserver().flush()  # of no provider

@@ -17,11 +17,11 @@ from sentry_sdk.transport import Transport
 
 from faktory import ConfigurationError, Discard, Job, JobCancelled, JobCrashed, Retry
 from faktory.contrib.sentry import FaktoryIntegration, SentryObserver
-from faktory.failure import Report, ReportedFailure
+from faktory.core.failure import Report, ReportedFailure
 from faktory.observe.observer import Pushing, Watch, install, installed, uninstall
 
 
-class Kept(Transport):
+class Kept(Transport):  # type: ignore[misc,unused-ignore]
     """Keeps what is sent."""
 
     def __init__(self) -> None:

@@ -157,7 +157,8 @@ def test_an_observer_that_raises_is_logged_and_the_others_are_told(
         *("a pushing 1", "b pushing 1"),
     ]
     assert [record.getMessage() for record in caplog.records] == [
-        f"the observer Bad raised in {name}" for name in ("settled", "connection", "attached", "flush", "working", "pushing")
+        f"the observer Bad raised in {name}"
+        for name in ("settled", "connection", "attached", "flush", "working", "pushing")
     ]
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
 
