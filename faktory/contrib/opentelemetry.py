@@ -135,9 +135,8 @@ class OpenTelemetryObserver(Observer):
                     if wish is None:
                         _fail(span, _type_of(exc), exc)
                     else:
-                        span.set_attribute(
-                            "messaging.faktory.outcome", _DISCARDED if isinstance(wish, Drop) else _RETRIED
-                        )
+                        outcome = "discarded" if isinstance(wish, Drop) else "retried"
+                        span.set_attribute("messaging.faktory.outcome", outcome)
                     raise
         finally:
             contexts.detach(token)
