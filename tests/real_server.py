@@ -43,7 +43,7 @@ def needs_own_server(test: Any) -> Any:
 class RealServer:
     """A Faktory process on 127.0.0.1, started when made; a context manager that ends it and deletes its data.
 
-    With a `certificate` and `key` (PEM files) the server speaks TLS.
+    With a `certificate` and `key` (PEM files) the server speaks TLS. With `web` it has its Web UI, at `web_url`.
     """
 
     def __init__(
@@ -53,10 +53,12 @@ class RealServer:
         certificate: Path | None = None,
         key: Path | None = None,
         port: int | None = None,
+        web: bool = False,
     ) -> None:
         if BINARY is None:
             pytest.skip(REASON)
         self.port = _free_port() if port is None else port
+        self.web_port = _free_port() if web else None
         self.password = password
         self.tls = certificate is not None and key is not None
         # Redis listens on a socket in this directory, and the path of a socket is short (108 bytes).
@@ -78,6 +80,11 @@ class RealServer:
         """Where clients connect, with the password."""
         secret = f":{self.password}@" if self.password else ""
         return f"{'tcp+tls' if self.tls else 'tcp'}://{secret}127.0.0.1:{self.port}"
+
+    @property
+    def web_url(self) -> str:
+        """Where the Web UI is, without the password."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.web_port}"
 
     @property
     def pid(self) -> int:
@@ -109,7 +116,7 @@ class RealServer:
                 [
                     BINARY or "faktory",
                     *("-b", f"127.0.0.1:{self.port}"),
-                    *("-w", ":0"),
+                    *("-w", ":0" if self.web_port is None else f"127.0.0.1:{self.web_port}"),
                     *("-d", str(self.directory / "db")),
                     *("-c", str(self.directory / "cfg")),
                     *("-e", "development"),
@@ -179,7 +186,8 @@ class RealServer:
             if not self.is_running:
                 raise RuntimeError(f"the real server ended at once:\n{self.log[-2000:]}")
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                for port in filter(None, (self.port, self.web_port)):
+                    socket.create_connection(("127.0.0.1", port), 1.0).close()
             except OSError:
                 time.sleep(0.01)
             else:

@@ -56,6 +56,8 @@ _THREADS = (
 _LOOPS = ("tests/test_aio.py", "tests/aio", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} -k asyncio or trio")
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
+_PURE_CLI = ("course", "queues", "matching", "goliteral", "entries", "webpages")
+
 ROOMS: list[Room] = [
     *_pure(
         "override",
@@ -153,7 +155,7 @@ ROOMS: list[Room] = [
     Room("contrib/__init__", ("tests/contrib",)),
     Room("testing", ("tests/testing",)),
     Room("cli", ("tests/cli", "tests/test_cli.py", "tests/server")),
-    *(Room(f"cli/{name}", (f"tests/cli/test_{name}.py",), is_pure=True) for name in ("course", "queues")),
+    *(Room(f"cli/{name}", (f"tests/cli/test_{name}.py",), is_pure=True) for name in _PURE_CLI),
     Room("errors", ("tests/test_errors.py", "tests/test_client.py")),
     Room("runtime/forks", ("tests/runtime/test_forks.py",)),
     Room("runtime/logs", ("tests/runtime/test_logs.py",)),

@@ -89,7 +89,8 @@ ORDER: dict[str, str] = {
     "blocking": "stream dialling connection state reconnector worker heartbeat pool",
     "cli": (
         "parsing config output banner connecting course watch offspring supervise reload queues joblog pools "
-        "target work worker dev info push server "
+        "target work worker dev info asking matching entries goliteral webpages webui looking sets queue_admin flush "
+        "push server "
     ),
     "commands": "base admin jobs enterprise",
     "contrib": "opentelemetry sentry",
@@ -108,7 +109,7 @@ ORDER: dict[str, str] = {
     "protocol": "address moments wire blotting diagnosis handshake",
     "runtime": "loading forks launch package logs ticking memory signalled signals greenlets",
     "server": (
-        "views timestamps forks clock workers sorted_set goquote gosyntax gojson documents rules store mutate "
+        "views timestamps forks clock workers sorted_set goquote gosyntax gojson documents rules store mutate peek "
         "waiters tracking batches enterprise broker session faults peer listener changes embedded "
     ),
     "testing": "jobs force children serving working performing limits capturing calling asserting unit remote plugin",

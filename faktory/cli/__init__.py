@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from ..core.settings import nearest, read_settings
@@ -32,9 +33,16 @@ COMMANDS: Final = {
     "worker": "import an app and run its jobs",
     "info": "show a server's queues and sets",
     "push": "push one job, or many from a file",
+    "queues": "list, pause, resume and empty queues",
+    "dead": "look at dead jobs, requeue or delete them",
+    "retries": "look at failed jobs that run again, requeue, kill or delete them",
+    "scheduled": "look at jobs that wait for their time, requeue, kill or delete them",
+    "flush": "delete every job of a server",
     "server": "run a Faktory server in memory, for development and tests",
 }
 """Each command's module in this package, and what `--help` says of it."""
+_MODULES: Final = {"queues": "queue_admin", "dead": "sets", "retries": "sets", "scheduled": "sets"}
+"""The modules of commands that are called otherwise."""
 
 STATUSES: Final = """\
 exit status:
@@ -56,10 +64,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
         before, command, after = split(words)
         if command not in COMMANDS or "--version" in before:
             return _without_command(output, before + after, command)
-        module = import_module(f".{command}", __name__)
+        module = module_of(command)
         parser = Parser(f"{prog} {command}", COMMANDS[command], words=module.WORDS, epilog=module.EPILOG)
         module.describe(parser)
         arguments = parser.read(before + after)
+        arguments.command = command
         output.color = arguments.color
         if arguments.help:
             output.result(parser.format_help().rstrip())
@@ -90,6 +99,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
         return INTERRUPTED
 
 
+def module_of(command: str) -> ModuleType:
+    """Import what carries out a command."""
+    return import_module(f".{_MODULES.get(command, command)}", __name__)
+
+
 def status_of(error: FaktoryError) -> int:
     """Return the exit status for an error."""
     if isinstance(error, (ConfigurationError, InvalidJob)):
@@ -116,7 +130,8 @@ def _without_command(output: Output, words: Sequence[str], command: str | None) 
 
 
 def _help(prog: str) -> str:
-    commands = "\n".join(f"  {name:<8} {purpose}" for name, purpose in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {purpose}" for name, purpose in COMMANDS.items())
     return (
         f"usage: {prog} [--version] COMMAND [options]\n\nFaktory for Python.\n\ncommands:\n{commands}\n\n"
         f"`{prog} COMMAND --help` tells more. --url, --ca, --json and --color may stand before the command, too.\n\n"

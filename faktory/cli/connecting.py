@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 def connect(arguments: argparse.Namespace) -> Client:
     """Return a client of the server that `--url` or the environment names."""
     address = Address.resolve(arguments.url)
-    return Client(address, ssl_context=_context(arguments.ca, address))
+    return Client(address, ssl_context=context_of(arguments.ca, address))
 
 
-def _context(ca: str | None, address: Address) -> SSLContext | None:
+def context_of(ca: str | None, address: Address) -> SSLContext | None:
+    """Return the TLS settings that `--ca` asks for; None without it. Raises `Usage`."""
     if ca is None:
         return None
     if not address.tls:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ..client import Client
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the server's figures."""
     with connect(arguments) as client:
         info = client.info()
-        latencies = _latencies(client, _object(_object(info.get("faktory")).get("queues")))
+        latencies = latencies_of(client, _object(_object(info.get("faktory")).get("queues")))
         if arguments.json:
             output.result(json.dumps({**info, "queue_latency": latencies}, indent=2))
         else:
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return OK
 
 
-def _latencies(client: Client, queues: dict[str, Any]) -> dict[str, float]:
+def latencies_of(client: Client, queues: Iterable[str]) -> dict[str, float]:
     """Return how long the oldest job of each queue has waited, for those where the server can tell."""
     names = [name for name in queues if _NAME.fullmatch(name)]
     if not names:

@@ -13,6 +13,7 @@ from ..core.settings import nearest
 from ..errors import FaktoryError, InvalidJob, ProtocolError, PushOutcomeUnknown
 from ..job import Job
 from .connecting import connect
+from .entries import ARRIVES
 from .output import FAILED, INTERRUPTED, OK, UNKNOWN, UNREPORTED, Output, OutputFailed
 from .parsing import Parser, Usage, moment, readable, seconds, whole_number
 
@@ -21,7 +22,8 @@ WORDS: Final = "JOBTYPE [ARG ...]"
 EPILOG: Final = """\
 The environment can say --queue as FAKTORY_PUSH_QUEUE, and so on: --url, --ca, --retry, --reserve-for, --app-dir.
 Each ARG is JSON where it is JSON (5, true, '[1]', '"5"'), else text. Words that begin with a dash go after --.
-With --from each line is a JSON object with the fields of a job: jobtype, args, queue, and so on.
+With --from each line is a JSON object with the fields of a job: jobtype, args, queue, and so on. What the server adds
+(created_at, enqueued_at, failure) is left out, so that what `faktoryctl dead show JID --json` prints can be pushed.
 
 exit status:
   0    stored
@@ -166,7 +168,7 @@ def value_of(text: str, what: str) -> Any:
 
 def _push_file(arguments: argparse.Namespace, output: Output) -> int:
     for name, value in vars(arguments).items():
-        if value and name not in ("file", "url", "ca", "json", "color"):
+        if value and name not in ("file", "url", "ca", "json", "color", "command"):
             raise Usage("--from takes no JOBTYPE and no options of a job: each line says its own")
     lines = _Lines(output)
     try:
@@ -247,6 +249,8 @@ class _Lines:
             raise Usage(f"{what}: expected UTF-8, got other bytes") from None
         if not isinstance(found, dict):
             raise Usage(f"{what}: expected a JSON object with a jobtype, and perhaps args, queue and so on")
+        for name in ARRIVES:
+            found.pop(name, None)
         unknown = sorted(found.keys() - _FIELDS)
         if unknown or "jobtype" not in found:
             names = ", ".join(sorted(_FIELDS))

@@ -22,7 +22,8 @@ It answers what Faktory 1.10.0 answers, except for this:
 * a restart keeps all jobs, and what FLUSH left in memory as well;
 * MUTATE requeue of several jobs keeps the order of their time; the real server's is arbitrary: do not rely on either;
 * a job over which a mistake of ours stumbles is logged and put among the dead;
-* there is no web page, no `cron`, no configuration file.
+* there is no web page, no `cron`, no configuration file; what the web pages show, `PEEK` tells (`server/peek.py`), a
+  command of this server alone, which `faktoryctl dead list` and the like use.
 
 Enterprise features follow what is documented and what others' tests have seen; their refusals' wording is ours. Where
 the documentation is silent:

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from .forks import elsewhere, remember
 
 VERBS: Final = frozenset(
-    {"HI", "HELLO", "PUSH", "PUSHB", "FETCH", "ACK", "FAIL", "BEAT", "INFO", "FLUSH", "END", "MUTATE", "QUEUE"}
+    {"HI", "HELLO", "PUSH", "PUSHB", "FETCH", "ACK", "FAIL", "BEAT", "INFO", "FLUSH", "END", "MUTATE", "PEEK", "QUEUE"}
     | {"BATCH", "TRACK"}
 )
 """What a rule can be made for; one for anything else would never strike, and its test prove nothing."""

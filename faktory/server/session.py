@@ -22,6 +22,7 @@ from .broker import Broker
 from .documents import JobDocument
 from .gojson import DocumentError, encode, is_object, parse, read_fields, read_list
 from .mutate import mutate
+from .peek import peek
 from .rules import Refusal
 from .workers import Worker, WorkerState
 
@@ -225,6 +226,14 @@ class Session:
             raise Refusal(str(exc)) from None
         return OK
 
+    def _peek(self, payload: bytes | None, _now: float) -> bytes:
+        if payload is None:
+            return _INTERNAL
+        try:
+            return encode_bulk(peek(self._broker.store, payload).encode())
+        except DocumentError as exc:
+            raise Refusal(f"invalid JSON: {exc}") from None
+
     def _queue(self, payload: bytes | None, now: float) -> bytes:
         if payload is None:
             return _INTERNAL
@@ -283,6 +292,7 @@ class Session:
         b"FLUSH": _flush,
         b"MUTATE": _mutate,
         b"QUEUE": _queue,
+        b"PEEK": _peek,  # ours
         b"BATCH": _batch,
         b"TRACK": _track,
     }

@@ -23,7 +23,11 @@ class SortedSet:
 
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over a copy, lowest score first."""
-        return iter([text for _, text in sorted((score, text) for text, score in self._scores.items())])
+        return iter([text for _, text in self.scored()])
+
+    def scored(self) -> list[tuple[float, bytes]]:
+        """Return each text with its score, lowest score first."""
+        return sorted((score, text) for text, score in self._scores.items())
 
     def add(self, text: bytes, score: float) -> None:
         """Put `text` in, or move it to `score`."""
