@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -18,6 +19,7 @@ from faktory.blocking.connection import Connection
 from faktory.blocking.dialling import dial
 from faktory.commands import Info
 from faktory.network.names import ATTEMPT_DELAY, in_turn, is_ip, resolve
+from faktory.network.sockets import tune
 from faktory.protocol.address import Address
 from faktory.server import Server
 from tests.places import black_hole, closed_port, targets
@@ -183,6 +185,43 @@ def test_without_threads_names_are_looked_up_all_the_same(server: Server, monkey
             Connection("tcp://" + "a" * 70 + ".example")
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
     Connection(f"tcp://localhost:{server.port}").close()
+
+
+def test_a_look_up_that_hangs_is_left_at_once_when_the_deadline_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: go_on.wait(20))
+    started = time.monotonic()
+    with pytest.raises(ConnectFailed, match="in time"):
+        resolve(Address("name.invalid"), started - 1)
+    assert time.monotonic() - started < 0.8
+    go_on.set()
+
+
+def test_a_connection_is_tuned() -> None:
+    """N16: no delay of small writes, and a peer that has vanished is noticed within half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as sock:
+        tune(sock)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            idle, interval, count = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+            assert [sock.getsockopt(socket.IPPROTO_TCP, each) for each in (idle, interval, count)] == [15, 5, 3]
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+
+
+def test_a_socket_is_closed_when_tls_cannot_even_begin(server: Server) -> None:
+    taken: list[socket.socket] = []
+
+    class Context:
+        def wrap_socket(self, sock: socket.socket, **options: object) -> None:
+            taken.append(sock)
+            raise MemoryError
+
+    address = Address("127.0.0.1", server.port, tls=True)
+    with pytest.raises(MemoryError):
+        dial(address, Context(), time.monotonic() + 5)  # type: ignore[arg-type]
+    assert [sock.fileno() for sock in taken] == [-1]
 
 
 def test_an_error_in_a_look_up_that_is_none_of_the_networks_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
