@@ -67,6 +67,8 @@ class ConsumerBuilder:
         self._limits = ChildLimits()
         self._child_start: list[Hook] = []
         self._child_stop: list[Hook] = []
+        self._child_setup: list[Hook] = []  # before a child imports anything of the application
+        self._queues: list[str] | dict[str, int] | None = None  # what `faktoryctl worker` fetches from, unless told
         self._shutdown_timeout = 25.0
         self._heartbeat_interval = 15.0
 
@@ -394,11 +396,11 @@ class ConsumerBuilder:
         from .isolation.fork_client import Nursery
         from .isolation.program import describe
 
-        start, stop = tuple(self._child_start), tuple(self._child_stop)
+        start, stop, setup = tuple(self._child_start), tuple(self._child_stop), tuple(self._child_setup)
         limits = self._limits
         if (most := _count_from("FAKTORY_MAX_JOBS_PER_CHILD", 0)) > 0:
             limits = replace(limits, max_jobs=most)
-        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, limits, address))
+        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, limits, address, setup))
 
 
 def _count_from(name: str, otherwise: int) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from ..core.settings import nearest, read_settings
 from ..errors import (
@@ -55,8 +55,18 @@ exit status:
 Commands with more of them list theirs."""
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
-    """Run one command and return the exit status: see `STATUSES`."""
+def main(
+    argv: Sequence[str] | None = None,
+    prog: str = "faktoryctl",
+    *,
+    target: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> int:
+    """Run one command and return the exit status: see `STATUSES`.
+
+    A program that has these commands for a project of its own gives the `target`, which commands that take a TARGET
+    then leave out, and by `defaults` what options are worth that nobody has set.
+    """
     words = sys.argv[1:] if argv is None else list(argv)
     output = Output(prog, words)
     command: str | None = None
@@ -65,8 +75,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
         if command not in COMMANDS or "--version" in before:
             return _without_command(output, before + after, command)
         module = module_of(command)
-        parser = Parser(f"{prog} {command}", COMMANDS[command], words=module.WORDS, epilog=module.EPILOG)
-        module.describe(parser)
+        is_fixed = target is not None and "TARGET" in (module.WORDS or "")
+        parser = parser_of(module, f"{prog} {command}", COMMANDS[command], is_fixed=is_fixed)
         arguments = parser.read(before + after)
         arguments.command = command
         output.color = arguments.color
@@ -77,6 +87,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
             environment = getattr(arguments, "env", None) or os.environ.get("FAKTORY_ENV") or None
             settings = read_settings(getattr(arguments, "app_dir", None), environment)
             fill(arguments, parser, command, module.SETTINGS, os.environ, settings)
+        if is_fixed:
+            arguments.words = [target]
+        for name, value in (defaults or {}).items():
+            if name in arguments and getattr(arguments, name) in (None, False):
+                setattr(arguments, name, value)
         return int(module.run(arguments, output))
     except Usage as exc:
         output.error(str(exc), command if command in COMMANDS else None)
@@ -102,6 +117,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "faktoryctl") -> int:
 def module_of(command: str) -> ModuleType:
     """Import what carries out a command."""
     return import_module(f".{_MODULES.get(command, command)}", __name__)
+
+
+def parser_of(module: ModuleType, prog: str, purpose: str, *, is_fixed: bool) -> Parser:
+    """Return the parser of a command; where its TARGET is fixed it takes no words, and its help does not name it."""
+    if not is_fixed:
+        parser = Parser(prog, purpose, words=module.WORDS, epilog=module.EPILOG)
+    else:
+        parts = [part for part in module.EPILOG.split("\n\n") if not part.startswith("TARGET is ")]
+        parser = Parser(prog, purpose, epilog="\n\n".join(parts).replace("TARGET", "the project"))
+    module.describe(parser)
+    return parser
 
 
 def status_of(error: FaktoryError) -> int:

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,25 +70,32 @@ class Told:
 
     jobs: tuple[str, ...]
     used: dict[str, list[str]]
-    """Each queue, with the jobs that are pushed to it; empty for a builder, which does not say."""
+    """Each queue, with the jobs that are pushed to it; empty for a builder that does not know."""
+    wanted: Queues | None = None
+    """What the builder says to fetch from."""
 
     @property
-    def queues(self) -> list[str]:
+    def queues(self) -> Queues:
         """What to fetch from when nothing else is said."""
-        return list(self.used) or ["default"]
+        return self.wanted or list(self.used) or ["default"]
 
     @classmethod
     def of(cls, target: App | ConsumerBuilder) -> Told:
         """Look at a target."""
         if isinstance(target, ConsumerBuilder):
-            return cls(tuple(f"{jobtype}(job)" for jobtype, _, _ in target._registry.entries()), {})
-        used: dict[str, list[str]] = {}
-        for jobtype, typed in target.jobs.items():
-            used.setdefault(typed.options.queue, []).append(jobtype)
+            jobs = [f"{jobtype}(job)" for jobtype, _, _ in target._registry.entries()]
+            return cls(tuple(jobs), _by_queue(target._homes()), target._queues)
         jobs = [
             banner.signature_text(jobtype, typed.function, typed.signature) for jobtype, typed in target.jobs.items()
         ]
-        return cls(tuple(jobs), used)
+        return cls(tuple(jobs), _by_queue((typed.options.queue, jobtype) for jobtype, typed in target.jobs.items()))
+
+
+def _by_queue(homes: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    used: dict[str, list[str]] = {}
+    for queue, jobtype in homes:
+        used.setdefault(queue, []).append(jobtype)
+    return used
 
 
 def _planned(arguments: argparse.Namespace, found: App | ConsumerBuilder, queues: Queues) -> Plan:

@@ -44,8 +44,12 @@ def describe(
     stop: tuple[Hook, ...],
     limits: ChildLimits,
     server: Address | None = None,
+    setup: tuple[Hook, ...] = (),
 ) -> dict[str, Any]:
-    """Return what `load` needs to know, as JSON. Raises `ConfigurationError` for what no child could import."""
+    """Return what `load` needs to know, as JSON. Raises `ConfigurationError` for what no child could import.
+
+    `setup` is called before anything else of the application is imported.
+    """
     references: list[str] = []
 
     def refer(thing: object, what: str) -> str:
@@ -66,6 +70,7 @@ def describe(
         ],
         "start": [refer(fn, "the on_child_start hook") for fn in start],
         "stop": [refer(fn, "the on_child_stop hook") for fn in stop],
+        "setup": [refer(fn, "the function that sets a child up") for fn in setup],
         "max_jobs": limits.max_jobs,
         "max_rss_mb": limits.max_rss_mb,
         "path": sys.path,
@@ -89,6 +94,8 @@ def load(document: dict[str, Any]) -> Program:
     sys.argv[:] = document["argv"]
     if document["override"] is not None:
         resolve(document["override"]["adopt"])(document["override"])
+    for fn in map(resolve, document["setup"]):
+        fn()
     if document["main"] is not None:
         _run_main(*document["main"])
     registry = Registry()

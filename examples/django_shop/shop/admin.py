@@ -1,0 +1,7 @@
+"""The admin's page for orders."""
+
+from django.contrib import admin
+
+from .models import Order
+
+admin.site.register(Order)

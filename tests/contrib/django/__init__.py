@@ -1,0 +1,1 @@
+"""Tests of `faktory.contrib.django`."""

@@ -1,0 +1,1 @@
+"""A Django app with tasks and typed jobs for the tests."""
