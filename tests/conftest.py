@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -35,6 +39,21 @@ def _share_compiled_code(config: pytest.Config) -> None:
         directory = tempfile.TemporaryDirectory(prefix="faktory-tests-")
         os.environ["PYTHONPYCACHEPREFIX"] = directory.name
         config.add_cleanup(directory.cleanup)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have the workers of a whole run share the work of compiling the tests, which each of them imports.
+
+    Each begins elsewhere: those that begin at the same file compile the same files at the same time.
+    """
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    here = Path(__file__).parent
+    if worker is None or [session.config.invocation_params.dir / each for each in session.config.args] != [here]:
+        return
+    files = sorted(here.rglob("test_*.py"))
+    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # pytest will say what is wrong with it
+            importlib.import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
 
 
 @pytest.fixture

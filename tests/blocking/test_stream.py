@@ -110,10 +110,22 @@ def test_a_peer_that_stops_reading_and_resets_breaks_the_rest(pair: tuple[PlainS
     stream, peer = pair
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     timer = threading.Timer(0.05, peer.close)
+    data = b"x" * 50_000_000
     timer.start()
     with pytest.raises(Broken, match=r"reset|pipe"):
-        stream.send(b"x" * 50_000_000, 5)
+        stream.send(data, 5)
     timer.join()
+
+
+def test_asking_for_something_to_read_waits_for_nothing(pair: tuple[PlainStream, socket.socket]) -> None:
+    """It is asked before each command of a producer."""
+    stream, _ = pair
+    fastest = 1.0
+    for _ in range(20):
+        started = time.monotonic()
+        assert not stream.is_readable()
+        fastest = min(fastest, time.monotonic() - started)
+    assert fastest < 0.000_8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels are not asked to wait for more")
