@@ -304,8 +304,8 @@ class _Scope:
             self._task = None
 
 
-class AsyncioKit:
-    """The kit of asyncio."""
+class AsyncioBackend:
+    """The backend of asyncio."""
 
     def __init__(self) -> None:
         self._spawned: set[asyncio.Future[Any]] = set()
@@ -369,7 +369,7 @@ class AsyncioKit:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def give_way(self) -> None:
+    async def checkpoint(self) -> None:
         await asyncio.sleep(0)
 
     def group(self) -> AbstractAsyncContextManager[Group]:
@@ -396,7 +396,7 @@ class AsyncioKit:
         self._spawned.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._spawned.discard)
 
-    def poster(self) -> Callable[..., None]:
+    def bind_call_soon(self) -> Callable[..., None]:
         loop = asyncio.get_running_loop()
 
         def post(function: Callable[..., None], *args: Any) -> None:
@@ -406,24 +406,24 @@ class AsyncioKit:
         return post
 
 
-KIT: Final = AsyncioKit()
+BACKEND: Final = AsyncioBackend()
 
 
 class Connection(AnyConnection):
     """Async twin of `faktory.connection.Connection`, for asyncio."""
 
-    _kit = KIT
+    _backend = BACKEND
 
 
 class Client(AnyClient):
     """Async twin of `faktory.Client`, for asyncio. Each event loop has a pool of its own, as long as it runs."""
 
-    _kit = KIT
+    _backend = BACKEND
     _connection = Connection
 
 
 class Consumer(AnyConsumer):
     """Async twin of `faktory.Consumer`, for asyncio. Made by `ConsumerBuilder.connect_asyncio`."""
 
-    _kit = KIT
+    _backend = BACKEND
     _connection = Connection

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import override
 from .blocking.connection import Connection
-from .blocking.state import Crew
+from .blocking.state import ConsumerState
 from .client import Client
 from .consumer import Consumer
 from .core.callables import is_async, place_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from . import asyncio, trio
     from .aio.consumer import Consumer as AnyConsumer
-    from .isolation.fork_client import Nursery
+    from .isolation.fork_client import ForkServer
 
     C = TypeVar("C", bound=AnyConsumer)
 
@@ -287,12 +287,12 @@ class ConsumerBuilder:
             )
 
         if processes is None:
-            return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection))
-        nursery = self._start_nursery(address)
+            return Consumer(ConsumerState(options, handlers, self._hooks, self._managed, open_connection))
+        fork_server = self._start_fork_server(address)
         try:
-            return Consumer(Crew(options, handlers, self._hooks, self._managed, open_connection, nursery))
+            return Consumer(ConsumerState(options, handlers, self._hooks, self._managed, open_connection, fork_server))
         except BaseException:
-            nursery.close()
+            fork_server.close()
             raise
 
     async def connect_asyncio(
@@ -332,7 +332,7 @@ class ConsumerBuilder:
             self._hooks,
             self._managed,
             context,
-            None if processes is None else partial(self._start_nursery, address),
+            None if processes is None else partial(self._start_fork_server, address),
         )
 
     def _where(self, url: str | Address | None, context: SSLContext | None) -> tuple[Address, SSLContext | None]:
@@ -391,16 +391,16 @@ class ConsumerBuilder:
             return self._processes
         return _count_from("FAKTORY_PROCESSES", 1 if self._workers is None else self._workers)
 
-    def _start_nursery(self, address: Address) -> Nursery:
+    def _start_fork_server(self, address: Address) -> ForkServer:
         check_can_isolate()  # before what only POSIX systems can import
-        from .isolation.fork_client import Nursery
+        from .isolation.fork_client import ForkServer
         from .isolation.program import describe
 
         start, stop, setup = tuple(self._child_start), tuple(self._child_stop), tuple(self._child_setup)
         limits = self._limits
         if (most := _count_from("FAKTORY_MAX_JOBS_PER_CHILD", 0)) > 0:
             limits = replace(limits, max_jobs=most)
-        return Nursery(describe(self._registry, self._hooks, self._factories, start, stop, limits, address, setup))
+        return ForkServer(describe(self._registry, self._hooks, self._factories, start, stop, limits, address, setup))
 
 
 def _count_from(name: str, otherwise: int) -> int:

@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from queue import Empty
 from typing import NoReturn, Self, TypeVar
 
-from .blocking.heartbeat import Heart
-from .blocking.reconnector import Dialler
-from .blocking.state import Crew
+from .blocking.heartbeat import Heartbeat
+from .blocking.reconnector import Reconnector
+from .blocking.state import ConsumerState
 from .blocking.worker import Worker
 from .core.failure import cut_off
 from .core.hooks import run as run_hooks
 from .core.hooks import start as run_startup
 from .core.lifecycle import State, StoppedBy
 from .core.queues import Queues, order_of
-from .core.shift import Shift, as_lost, log_end, log_unserved, raise_for
+from .core.session import Session, as_lost, log_end, log_unserved, raise_for
 from .core.standing import Health, Summary
 from .errors import ConfigurationError, ConsumerTerminated, ThreadStartFailed
 from .isolation import interrupter
@@ -43,17 +43,17 @@ class Consumer:
     thread. A context manager, which closes it.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-        memory = resident_kb if crew.nursery is None else crew.nursery.resident_kb
-        self._heart = Heart(crew, crew, memory)
-        self._dialler = Dialler(crew)
+    def __init__(self, state: ConsumerState) -> None:
+        self._state = state
+        memory = resident_kb if state.fork_server is None else state.fork_server.resident_kb
+        self._heartbeat = Heartbeat(state, state, memory)
+        self._reconnector = Reconnector(state)
         self._at_work = threading.Lock()
         self._single: Worker | None = None
         self._has_started = False
         self._told_quiet = False
         self._signals = Signals()
-        self._heart.connect()
+        self._heartbeat.connect()
 
     # -- working ------------------------------------------------------------------------------------------------
 
@@ -65,10 +65,10 @@ class Consumer:
         `ConsumerTerminated`; without room for its threads, `ThreadStartFailed`, before anything is fetched. Takes no
         signals; a KeyboardInterrupt terminates and is raised at the end.
         """
-        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=False)
+        session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=False)
         with self._working():
-            busy = self._work(shift)
-        raise_for(shift)
+            busy = self._work(session)
+        raise_for(session)
         return busy
 
     def drain(self, queues: Queues | None = None) -> Summary:
@@ -76,13 +76,13 @@ class Consumer:
 
         Jobs that are scheduled, or failed and wait for their retry, are not waited for. Raises what `run` raises.
         """
-        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=True)
-        started, before = monotonic(), self._crew.outbox.given_up
+        session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=True)
+        started, before = monotonic(), self._state.outbox.given_up
         with self._working():
-            self._work(shift)
-        raise_for(shift)
-        unreported = self._crew.outbox.unreported - before
-        return Summary(shift.succeeded, shift.failed, monotonic() - started, shift.skipped, unreported)
+            self._work(session)
+        raise_for(session)
+        unreported = self._state.outbox.unreported - before
+        return Summary(session.succeeded, session.failed, monotonic() - started, session.skipped, unreported)
 
     def run_one(self, queues: Queues | None = None) -> bool:
         """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
@@ -91,19 +91,19 @@ class Consumer:
         reported is reported by the next call. Ctrl-C while a job runs fails the job and is raised afterwards; while it
         waits for one it is raised at once, and the FETCH it leaves behind may take a job for its whole reservation.
         """
-        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=False, until_empty=False)
+        session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=False)
         with self._working():
             self._begin()
             if self.state is not State.RUNNING:
                 return False
             if self._single is None:
-                self._single = Worker(self._crew, shift, self._dialler)
-            self._single.shift = shift
-            self._crew.workers = [self._single]
+                self._single = Worker(self._state, session, self._reconnector)
+            self._single.session = session
+            self._state.workers = [self._single]
             with self._beating():
                 try:
                     has_run = self._single.run_one()
-                    self._crew.wait_reported(self._crew.options.shutdown_timeout)
+                    self._state.wait_reported(self._state.options.shutdown_timeout)
                     return has_run
                 except ConnectionError as exc:
                     raise as_lost(exc) from exc.__cause__
@@ -117,14 +117,14 @@ class Consumer:
         only when called from the main thread. With jobs cut off, or outside of the main thread, the process ends
         without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
-        shift = Shift(order_of(queues, self._crew.options.queues), is_persistent=True, until_empty=False)
+        session = Session(order_of(queues, self._state.options.queues), is_persistent=True, until_empty=False)
         with self._working(), taking(self._note_signal, self._note_waking):
-            busy = self._work(shift)
+            busy = self._work(session)
             self._end()
-        unreported = self._crew.outbox.unreported
+        unreported = self._state.outbox.unreported
         if unreported:
             log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
-        has_failed = bool(self._crew.cut_off or unreported or shift.error)
+        has_failed = bool(self._state.cut_off or unreported or session.error)
         code = 128 + self._signals.forced_by if self._signals.forced_by else int(has_failed)
         if busy or threading.current_thread() is not threading.main_thread():
             # Threads that cannot be stopped must not go on with jobs that the server hands to others now.
@@ -139,7 +139,7 @@ class Consumer:
     @property
     def state(self) -> State:
         """Where the consumer is in its life: running, quiet, terminating or terminated."""
-        return self._crew.lifecycle.state
+        return self._state.lifecycle.state
 
     @property
     def stopped_by(self) -> StoppedBy | None:
@@ -148,57 +148,57 @@ class Consumer:
         "server" (its Web UI), "signal" (or Ctrl-C), "method" (`terminate`, `close`, or the interpreter's end),
         "predicate" (`stop_when`); or "error", of what has ended `run`, until it is called again.
         """
-        return self._crew.lifecycle.stopped_by
+        return self._state.lifecycle.stopped_by
 
     @property
     def wid(self) -> str:
         """The worker's id at the server."""
-        return self._crew.options.wid
+        return self._state.options.wid
 
     def health(self) -> Health:
         """Tell how the consumer is, for a liveness or readiness probe. Thread-safe, and asks nobody."""
-        crew, now = self._crew, monotonic()
+        state, now = self._state, monotonic()
 
         def age(moment: float | None) -> float | None:
             return None if moment is None else max(0.0, now - moment)
 
-        busy = crew.busy()
-        is_full = busy == crew.options.workers
-        is_consuming = crew.is_consuming() and not self._dialler.is_down
+        busy = state.busy()
+        is_full = busy == state.options.workers
+        is_consuming = state.is_consuming() and not self._reconnector.is_down
         return Health(
             state=self.state,
             is_ready=self.state is State.RUNNING and self._at_work.locked() and (is_consuming or is_full),
-            workers=crew.options.workers,
+            workers=state.options.workers,
             busy=busy,
-            last_fetch_age=age(crew.fetched_at),
-            last_beat_age=age(self._heart.beaten_at),
-            last_report_age=age(crew.reported_at),
-            reconnects=self._dialler.reconnects,
-            unreported=len(crew.outbox),
+            last_fetch_age=age(state.fetched_at),
+            last_beat_age=age(self._heartbeat.beaten_at),
+            last_report_age=age(state.reported_at),
+            reconnects=self._reconnector.reconnects,
+            unreported=len(state.outbox),
         )
 
     def quiet(self) -> None:
         """Take no new jobs from now on; there is no way back. `run` goes on until terminated."""
-        self._crew.quiet()
+        self._state.quiet()
 
     def terminate(self) -> None:
         """Take no new jobs, give the running ones `shutdown_timeout` seconds, fail the rest, and end `run`."""
-        self._crew.terminate()
+        self._state.terminate()
 
     def reconnect(self) -> None:
         """Open a new connection under the same wid, after `run` has raised. Raises what `connect` raises."""
         with self._working():
             self._check_alive()
-            self._heart.connect()
+            self._heartbeat.connect()
 
     def get(self, kind: type[T]) -> T:
         """Return the managed value of a type, made by its factory on the first call. Thread-safe."""
-        return self._crew.managed.get(kind)
+        return self._state.managed.get(kind)
 
     def close(self) -> None:
         """Terminate, wait for a `run` in another thread, and close the connections. Can be called twice."""
         if not self._at_work.acquire(blocking=False):
-            self._crew.terminate()
+            self._state.terminate()
             self._at_work.acquire()
         try:
             self._end()
@@ -214,18 +214,18 @@ class Consumer:
     def __repr__(self) -> str:
         return f"<Consumer wid={self.wid!r} {self.state.value}>"
 
-    # -- a shift --------------------------------------------------------------------------------------------------
+    # -- a session --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _working(self) -> Generator[None, None, None]:
         if not self._at_work.acquire(blocking=False):
             raise ConfigurationError("the consumer is at work already; build another one for more threads")
         atexit.register(self._at_exit)  # only now: what is dropped while it is idle must not live on through this
-        self._crew.lifecycle.resume()
+        self._state.lifecycle.resume()
         try:
             yield
         except Exception:
-            self._crew.lifecycle.failed()
+            self._state.lifecycle.failed()
             raise
         finally:
             atexit.unregister(self._at_exit)
@@ -233,129 +233,131 @@ class Consumer:
 
     @contextmanager
     def _beating(self) -> Generator[None, None, None]:
-        is_in_threads = self._crew.nursery is None
+        is_in_threads = self._state.fork_server is None
         if is_in_threads:
             interrupter.start()
         try:
-            self._heart.start()
+            self._heartbeat.start()
             try:
                 yield
             finally:
-                self._heart.stop()
+                self._heartbeat.stop()
         finally:
             if is_in_threads:
                 interrupter.stop()
 
     def _check_alive(self) -> None:
-        if self._crew.lifecycle.is_ending:
+        if self._state.lifecycle.is_ending:
             raise ConsumerTerminated("the consumer was terminated; build and connect a new one")
 
     def _begin(self, *, is_persistent: bool = False) -> None:
         """Make ready to work: a live connection, and nothing left over."""
         self._check_alive()
         try:
-            if not self._heart.is_connected:
-                self._heart.connect()
-            self._heart.report_orphans()
+            if not self._heartbeat.is_connected:
+                self._heartbeat.connect()
+            self._heartbeat.report_orphans()
         except ConnectionError as exc:
-            if not is_persistent:  # else the heart and the workers go on trying
+            if not is_persistent:  # else the heartbeat and the workers go on trying
                 raise as_lost(exc) from exc.__cause__
         if not self._has_started:
             self._start()
 
     def _start(self) -> None:
         """Call the `on_startup` hooks, once. What one raises ends the consumer before anything is fetched."""
-        self._crew.managed.enter(self)
+        self._state.managed.enter(self)
         try:
-            run_startup(self._crew.hooks.startup)
+            run_startup(self._state.hooks.startup)
         except BaseException:
-            self._crew.lifecycle.failed()
+            self._state.lifecycle.failed()
             self._end()
             raise
         self._has_started = True
 
-    def _work(self, shift: Shift) -> int:
-        """Run a shift to its end. Returns the number of workers still busy."""
-        crew, is_first = self._crew, not self._has_started
-        self._begin(is_persistent=shift.is_persistent)
+    def _work(self, session: Session) -> int:
+        """Run a session to its end. Returns the number of workers still busy."""
+        state, is_first = self._state, not self._has_started
+        self._begin(is_persistent=session.is_persistent)
         if is_first:
-            log_unserved(crew.options, shift.next_fetch())
-        crew.fetched_at = monotonic()
-        crew.workers = [Worker(crew, shift, self._dialler) for _ in range(crew.options.workers)]
-        queues = shift.next_fetch().line.decode().split()[1:]
-        what = "threads" if crew.nursery is None else "child processes"
-        log.info("working as %s at %s: %d %s, queues %s", self.wid, self._heart.server, len(crew.workers), what, queues)
+            log_unserved(state.options, session.next_fetch())
+        state.fetched_at = monotonic()
+        state.workers = [Worker(state, session, self._reconnector) for _ in range(state.options.workers)]
+        queues = session.next_fetch().line.decode().split()[1:]
+        what = "threads" if state.fork_server is None else "child processes"
+        log.info(
+            "working as %s at %s: %d %s, queues %s", self.wid, self._heartbeat.server, len(state.workers), what, queues
+        )
         with self._beating():
-            interrupt = self._launch(shift)
+            interrupt = self._launch(session)
             while True:
                 try:
-                    self._wait(shift)
+                    self._wait(session)
                     break
                 except KeyboardInterrupt as exc:
-                    (crew.force if interrupt else crew.terminate)("signal")
+                    (state.force if interrupt else state.terminate)("signal")
                     interrupt = exc
-        busy = crew.busy()
-        log_end(shift, crew.cut_off)
-        if shift.error is not None:
-            crew.lifecycle.failed()
-        if crew.lifecycle.is_ending:
+        busy = state.busy()
+        log_end(session, state.cut_off)
+        if session.error is not None:
+            state.lifecycle.failed()
+        if state.lifecycle.is_ending:
             self._end()
         if interrupt is not None:
             raise interrupt
         return busy
 
-    def _launch(self, shift: Shift) -> KeyboardInterrupt | None:
+    def _launch(self, session: Session) -> KeyboardInterrupt | None:
         """Start the threads, and let them begin when all are there and what came meanwhile has been heard.
 
         Returns the KeyboardInterrupt that struck in here, after which nothing is fetched.
         """
-        crew = self._crew
-        crew.gate = threading.Event()
-        workers, crew.workers = crew.workers, []
+        state = self._state
+        state.gate = threading.Event()
+        workers, state.workers = state.workers, []
         try:
             for number, worker in enumerate(workers, 1):
                 launch(f"faktory-worker-{number}", worker.run)
-                crew.workers.append(worker)
+                state.workers.append(worker)
             while self._take_mail(0.0):
                 pass
         except ThreadStartFailed as exc:
             log.error("%s", exc)
-            crew.stop(shift, exc)
+            state.stop(session, exc)
         except KeyboardInterrupt as exc:
-            crew.terminate("signal")
+            state.terminate("signal")
             return exc
         finally:
-            crew.gate.set()
+            state.gate.set()
         return None
 
-    def _wait(self, shift: Shift) -> None:
+    def _wait(self, session: Session) -> None:
         """Wait for the workers to end; cut them off when their time is up."""
-        crew = self._crew
+        state = self._state
         limit = float("inf")
-        while not crew.is_settled(shift):
+        while not state.is_settled(session):
             now = monotonic()
             if self.state is not State.RUNNING:
                 self._tell_quiet()
-                if shift.until_empty and not shift.is_stopping:
-                    crew.stop(shift)
-            if shift.is_stopping and limit == float("inf"):
-                limit = now + crew.options.shutdown_timeout
-            if crew.lifecycle.is_over(now):
-                jids = crew.cancel_running()
+                if session.until_empty and not session.is_stopping:
+                    state.stop(session)
+            if session.is_stopping and limit == float("inf"):
+                limit = now + state.options.shutdown_timeout
+            if state.lifecycle.is_over(now):
+                jids = state.cancel_running()
                 if jids:
                     log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
-                crew.wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
-                for job in crew.left_behind():
-                    crew.hooks.failed(job, cut_off())
+                state.wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
+                for job in state.left_behind():
+                    state.hooks.failed(job, cut_off())
                 return
             if now >= limit:
-                return  # a lost connection ended the shift; a job that goes on is reported by the next one
-            self._take_mail(min(limit, crew.lifecycle.deadline, now + 3600) - now)
+                return  # a lost connection ended the session; a job that goes on is reported by the next one
+            self._take_mail(min(limit, state.lifecycle.deadline, now + 3600) - now)
 
     def _take_mail(self, seconds: float) -> bool:
         """Wait for a signal, or for something to look at. Returns False when there was none in time."""
         try:
-            mail = self._crew.mailbox.get(timeout=max(0.0, seconds))
+            mail = self._state.mailbox.get(timeout=max(0.0, seconds))
         except Empty:
             return False
         if mail is None:
@@ -364,11 +366,11 @@ class Consumer:
             case Wish.DUMP:
                 self._dump_stacks()
             case Wish.QUIET:
-                self._crew.quiet()
+                self._state.quiet()
             case Wish.FORCE:
-                self._crew.force("signal")
+                self._state.force("signal")
             case Wish.TERMINATE:
-                self._crew.terminate("signal")
+                self._state.terminate("signal")
             case Wish.NOTHING:
                 pass
         return True
@@ -376,45 +378,45 @@ class Consumer:
     def _tell_quiet(self) -> None:
         if not self._told_quiet:
             self._told_quiet = True
-            run_hooks("on_quiet", self._crew.hooks.quiet)
+            run_hooks("on_quiet", self._state.hooks.quiet)
 
     def _end(self) -> None:
         """Close everything, once."""
-        if self._crew.lifecycle.state is State.TERMINATED:
+        if self._state.lifecycle.state is State.TERMINATED:
             return
-        self._crew.lifecycle.finish()
+        self._state.lifecycle.finish()
         if self._single is not None:
             self._single.close()
-        if self._crew.nursery is not None:
-            self._crew.nursery.close()
+        if self._state.fork_server is not None:
+            self._state.fork_server.close()
         if self._has_started:
             self._tell_quiet()
-            run_hooks("on_shutdown", self._crew.hooks.shutdown)
-        self._crew.managed.close(self)
-        self._heart.close()
+            run_hooks("on_shutdown", self._state.hooks.shutdown)
+        self._state.managed.close(self)
+        self._heartbeat.close()
 
     def _at_exit(self) -> None:
         """Drain when the interpreter ends under a consumer that works in a daemon thread."""
-        self._crew.terminate()
-        if self._at_work.acquire(timeout=self._crew.options.shutdown_timeout + WIND_DOWN + 1.0):
+        self._state.terminate()
+        if self._at_work.acquire(timeout=self._state.options.shutdown_timeout + WIND_DOWN + 1.0):
             self._at_work.release()
 
     # -- signals ------------------------------------------------------------------------------------------------
 
     def _note_signal(self, signum: int, at: float) -> None:
-        self._crew.mailbox.put((signum, at))  # a SimpleQueue: safe in a signal handler, whatever was interrupted
+        self._state.mailbox.put((signum, at))  # a SimpleQueue: safe in a signal handler, whatever was interrupted
 
     def _note_waking(self, _signum: int, _at: float) -> None:
-        self._crew.look_again()
+        self._state.look_again()
 
     def _dump_stacks(self) -> None:
         import traceback
 
-        for worker in self._crew.workers:
+        for worker in self._state.workers:
             job, pid = worker.slot.job, worker.dump_child()
             if job is not None and pid:
                 log.warning("child process %d writes its stacks to stderr, job %a (%a)", pid, job.jid, job.jobtype)
-        jobs = {worker.thread_id: worker.slot.job for worker in self._crew.workers}
+        jobs = {worker.thread_id: worker.slot.job for worker in self._state.workers}
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for thread_id, frame in sys._current_frames().items():
             job = jobs.get(thread_id)

@@ -47,11 +47,11 @@ RESERVATION_MARGIN_SHARE: Final = 1 / 3
 """... or so large a part of it, whichever is less."""
 RESERVATION_WARNING: Final = 0.8
 """Part of the reservation after which a running job is warned of."""
-LOOKOUT_PATIENCE: Final = 0.005
+IDLE_FETCH_PATIENCE: Final = 0.005
 """Seconds a FETCH waits before its queues count as empty, so that idle threads stop adding theirs ..."""
-LOOKOUT_ROUND_TRIPS: Final = 4.0
+IDLE_FETCH_ROUND_TRIPS: Final = 4.0
 """... or so many round trips to the server, when that is more ..."""
-LOOKOUT_PATIENCE_LIMIT: Final = 0.5
+IDLE_FETCH_PATIENCE_LIMIT: Final = 0.5
 """... but never more than this."""
 MANY_WORKERS: Final = 200
 """From so many threads on, two idle FETCHes wait at the server instead of one."""
@@ -67,8 +67,8 @@ SECOND_SIGNAL: Final = 1.0
 """Seconds after the first TERM, INT or HUP from which another one counts."""
 LEAVE_PATIENCE: Final = 0.25
 """Seconds after which a task that was cancelled for the last time is left behind."""
-HEART_PATIENCE: Final = 1.0
-"""Seconds to wait for an exchange of the heart when it is stopped."""
+HEARTBEAT_PATIENCE: Final = 1.0
+"""Seconds to wait for an exchange of the heartbeat when it is stopped."""
 REFUSED_REPORT_FIRST: Final = 0.1
 REFUSED_REPORT_LIMIT: Final = 10.0
 """An outcome that the server refuses is sent again after the first delay, twice that, and so on up to the limit."""
@@ -105,7 +105,7 @@ CHILD_TAIL: Final = 50
 
 # -- consuming on an event loop ---------------------------------------------------------------------------------------
 FETCHERS: Final = 8
-"""Connections that fetch, at most; with the heart's and the reporter's that makes ten, however many jobs run."""
+"""Connections that fetch, at most; with the heartbeat's and the reporter's that makes ten, however many jobs run."""
 REPORT_BATCH: Final = 100
 """Outcomes sent in one write, at most ..."""
 REPORT_BYTES: Final = 64 * 1024

@@ -201,8 +201,8 @@ def _nothing() -> None:
     pass
 
 
-class TrioKit:
-    """The kit of trio."""
+class TrioBackend:
+    """The backend of trio."""
 
     def here(self) -> object | None:
         try:
@@ -253,7 +253,7 @@ class TrioKit:
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
-    async def give_way(self) -> None:
+    async def checkpoint(self) -> None:
         # Tasks of one round run in any order: after the second all of the first have run.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
@@ -295,7 +295,7 @@ class TrioKit:
     def spawn(self, call: Callable[[], Awaitable[Any]]) -> None:
         trio.lowlevel.spawn_system_task(call)
 
-    def poster(self) -> Callable[..., None]:
+    def bind_call_soon(self) -> Callable[..., None]:
         token = trio.lowlevel.current_trio_token()
 
         def post(function: Callable[..., None], *args: Any) -> None:
@@ -305,24 +305,24 @@ class TrioKit:
         return post
 
 
-KIT: Final = TrioKit()
+BACKEND: Final = TrioBackend()
 
 
 class Connection(AnyConnection):
     """Async twin of `faktory.connection.Connection`, for trio."""
 
-    _kit = KIT
+    _backend = BACKEND
 
 
 class Client(AnyClient):
     """Async twin of `faktory.Client`, for trio. Each `trio.run` has a pool of its own."""
 
-    _kit = KIT
+    _backend = BACKEND
     _connection = Connection
 
 
 class Consumer(AnyConsumer):
     """Async twin of `faktory.Consumer`, for trio. Made by `ConsumerBuilder.connect_trio`."""
 
-    _kit = KIT
+    _backend = BACKEND
     _connection = Connection

@@ -1,4 +1,4 @@
-"""Do the tests see? `python -m tests.mutants [--rooms crew,pool] [--sample 50] [--seed 1] [--jobs 2]`.
+"""Do the tests see? `python -m tests.mutants [--rooms state,pool] [--sample 50] [--seed 1] [--jobs 2]`.
 
 Makes small mistakes in the code one at a time (a comparison turned, a call left out, a number one higher), runs the
 tests of the room that it is in, and lists the mistakes that no test has noticed. Each runs on a copy of the tree.

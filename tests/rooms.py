@@ -84,7 +84,7 @@ ROOMS: list[Room] = [
     ),
     *_pure(
         "core/overdue",
-        "core/shift",
+        "core/session",
         "runtime/signals",
         "runtime/launch",
         "runtime/memory",

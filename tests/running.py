@@ -12,7 +12,7 @@ from faktory import (
     Job,
 )
 from faktory.core.queues import order_of
-from faktory.core.shift import Shift
+from faktory.core.session import Session
 from faktory.server import Server
 
 
@@ -24,13 +24,13 @@ class Persistent:
         self.handler: Callable[[Job], object] | None = None
         builder = (builder or ConsumerBuilder()).register("work", self._work).workers(workers)
         self.consumer: Consumer = builder.connect(server.url)
-        self._shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+        self._session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         with self.consumer._working():
-            self.consumer._work(self._shift)
+            self.consumer._work(self._session)
 
     def _work(self, job: Job) -> None:
         if self.handler is not None:

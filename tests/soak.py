@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faktory import Client, ConsumerBuilder, Job, JobFilter
 from faktory.core.queues import order_of
-from faktory.core.shift import Shift
+from faktory.core.session import Session
 from faktory.runtime.memory import resident_kb
 from tests.programs import Program
 from tests.proxy import Proxy
@@ -63,8 +63,8 @@ def soak(options: argparse.Namespace, url: str, proxy: Proxy) -> int:
         done += 1  # one bytecode too many to be exact with threads, and near enough here
 
     consumer = ConsumerBuilder().register("noop", count).workers(4).connect(proxy.url)
-    shift = Shift(order_of(["soak"]), is_persistent=True, until_empty=False)
-    worker = threading.Thread(target=consumer._work, args=[shift])
+    session = Session(order_of(["soak"]), is_persistent=True, until_empty=False)
+    worker = threading.Thread(target=consumer._work, args=[session])
     worker.start()
     points: list[tuple[int, float]] = []
     states: list[tuple[int, int]] = []
@@ -73,7 +73,7 @@ def soak(options: argparse.Namespace, url: str, proxy: Proxy) -> int:
     with Client(url) as client:
         for step in range(STEP, options.jobs + STEP, STEP):
             begun = time.monotonic()
-            while (seen := shift.total) < min(step, options.jobs) - 50:
+            while (seen := session.total) < min(step, options.jobs) - 50:
                 if pushed - seen < 5_000 and pushed < options.jobs:
                     client.push_bulk(Job("noop", [1], queue="soak", reserve_for=60) for _ in range(5_000))
                     pushed += 5_000
@@ -88,10 +88,11 @@ def soak(options: argparse.Namespace, url: str, proxy: Proxy) -> int:
             state = (descriptors(), threading.active_count())
             states.append(state)
             memory = (resident_kb() or 0) / 1024
-            points.append((shift.total, memory))
+            points.append((session.total, memory))
             rate = STEP / (time.monotonic() - begun)
             print(
-                f"{shift.total} jobs, {rate:,.0f} jobs/s, {memory:.1f} MB, {state[0]} descriptors, {state[1]} threads, "
+                f"{session.total} jobs, {rate:,.0f} jobs/s, {memory:.1f} MB, {state[0]} descriptors, "
+                f"{state[1]} threads, "
                 f"{cuts} cuts, {consumer.health().reconnects} connections lost",
                 flush=True,
             )

@@ -28,7 +28,7 @@ from faktory import (
 from faktory.blocking.connection import Connection
 from faktory.commands import Fetch, Info
 from faktory.core.queues import order_of
-from faktory.core.shift import Shift
+from faktory.core.session import Session
 from faktory.protocol.handshake import Identity
 from faktory.server import Server
 from tests.certificates import Certificates
@@ -702,19 +702,19 @@ def test_fetchers_stop_waiting_when_the_heartbeat_has_reached_the_server(loop: L
 
     async def main() -> None:
         consumer = await loop.connect(ConsumerBuilder().register("work", work).workers(2), server.url)
-        crew = consumer._crew
-        shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+        state = consumer._state
+        session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
 
         async def break_and_mend() -> None:
             await loop.until(lambda: server.waiting == 1)
             server.kill()
-            crew.outage._backoff._attempt = 8  # waits of 2.6 to 26 s
-            await loop.until(lambda: crew.outage.is_down and crew.outage.not_before > time.monotonic())
-            crew.outage.not_before = time.monotonic() + 600
+            state.outage._backoff._attempt = 8  # waits of 2.6 to 26 s
+            await loop.until(lambda: state.outage.is_down and state.outage.not_before > time.monotonic())
+            state.outage.not_before = time.monotonic() + 600
             server.start()
             started = time.monotonic()
-            crew.lifecycle.beat_at_once(started)
-            crew.heart_wake.set()
+            state.lifecycle.beat_at_once(started)
+            state.heartbeat_wake.set()
             with Client(server.url) as client:
                 client.push(Job("work"))
             await loop.until(lambda: done)
@@ -722,7 +722,7 @@ def test_fetchers_stop_waiting_when_the_heartbeat_has_reached_the_server(loop: L
             consumer.terminate()
             server.clock.advance(2.1)
 
-        await loop.all(lambda: consumer._work(shift), break_and_mend)
+        await loop.all(lambda: consumer._work(session), break_and_mend)
         await consumer.close()
 
     loop.run(main)

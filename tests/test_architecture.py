@@ -100,7 +100,7 @@ ORDER: dict[str, str] = {
         "django.management.commands.faktory django "
     ),
     "core": (
-        "lifecycle standing callables chain hooks failure queues outbox slot shift again managed hand run "
+        "lifecycle standing callables chain hooks failure queues outbox slot session again managed hand run "
         "backoff registry overdue outage fetched settling pushes edition lending settings "
     ),
     "isolation": (
@@ -160,7 +160,7 @@ OWNERS: dict[str, set[str]] = {
         "contrib", "observe",
         "aio.consumer", "aio.fetcher", "aio.guard", "aio.job_runner", "aio.job_task", "aio.reporter", "aio.stacks",
         "aio.thread_pool", "blocking.worker", "cli", "consumer", "core.edition", "core.hooks", "core.managed",
-        "core.outage", "core.run", "core.settling", "core.shift", "isolation", "network.opening",
+        "core.outage", "core.run", "core.settling", "core.session", "isolation", "network.opening",
         "protocol.blotting", "runtime.logs", "runtime.signals", "server", "typed.background", "typed.context",
         "typed.delivery", "typed.foreground", "typed.pushing",
     },

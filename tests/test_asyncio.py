@@ -1,4 +1,4 @@
-"""The kit of asyncio: what is peculiar to it. What it shares with trio is in `test_aio` and in the contract suite."""
+"""The backend of asyncio: what is peculiar to it. What it shares with trio is in `test_aio` and the contract suite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import faktory.asyncio
 from faktory import Client, ConsumerBuilder, Job
-from faktory.asyncio import KIT
+from faktory.asyncio import BACKEND
 from faktory.server import Server
 from tests.loops import run_asyncio
 
@@ -91,7 +91,7 @@ def test_a_group_raises_what_a_task_raised() -> None:
         raise ValueError("no good")
 
     async def main() -> None:
-        async with KIT.group() as group:
+        async with BACKEND.group() as group:
             group.start(fail)
 
     with pytest.raises(ValueError, match="no good"):
@@ -108,7 +108,7 @@ def test_what_a_peer_floods_us_with_is_not_kept() -> None:
 
     async def main() -> None:
         async with await asyncio.start_server(flood, "127.0.0.1", 0) as listener:
-            stream: Any = await KIT.open("127.0.0.1", listener.sockets[0].getsockname()[1], 5)
+            stream: Any = await BACKEND.open("127.0.0.1", listener.sockets[0].getsockname()[1], 5)
             assert await stream.receive(5)
             await asyncio.sleep(0.1)
             assert len(stream._unread) < 4 * 1024 * 1024

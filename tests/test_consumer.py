@@ -323,11 +323,11 @@ def test_a_failure_after_the_reservation_is_not_reported(
     server: Server, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """J7, fact 7: the FAIL could hit the run of another worker."""
-    from faktory.blocking import state as crew
+    from faktory.blocking import state as state
 
     def work(job: Job) -> None:
         now = boottime()
-        monkeypatch.setattr(crew, "boottime", lambda: now + 61)
+        monkeypatch.setattr(state, "boottime", lambda: now + 61)
         raise ValueError("no good")
 
     consumer = build(server, work)
@@ -343,11 +343,11 @@ def test_a_success_after_the_reservation_is_still_acknowledged(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """J7."""
-    from faktory.blocking import state as crew
+    from faktory.blocking import state as state
 
     def work(job: Job) -> None:
         now = boottime()
-        monkeypatch.setattr(crew, "boottime", lambda: now + 61)
+        monkeypatch.setattr(state, "boottime", lambda: now + 61)
 
     consumer = build(server, work)
     client.push(Job("work", reserve_for=60, retry=3))
@@ -493,12 +493,12 @@ def test_a_summary_counts() -> None:
 
 def test_a_shift_forgets_orders_it_has_seen_too_many_of() -> None:
     from faktory.core.queues import order_of
-    from faktory.core.shift import Shift
+    from faktory.core.session import Session
 
-    shift = Shift(order_of({f"q{n}": 1.0 for n in range(8)}), is_persistent=False, until_empty=False)
+    session = Session(order_of({f"q{n}": 1.0 for n in range(8)}), is_persistent=False, until_empty=False)
     for _ in range(3000):
-        assert len(shift.next_fetch().line.split()) == 9
-    assert len(shift._fetches) <= 1001
+        assert len(session.next_fetch().line.split()) == 9
+    assert len(session._fetches) <= 1001
 
 
 def test_ctrl_c_while_run_one_runs_a_job_fails_the_job_and_comes_back(server: Server, client: Client) -> None:
@@ -523,7 +523,7 @@ def test_ctrl_c_while_run_one_runs_a_job_fails_the_job_and_comes_back(server: Se
 def test_signal_handlers_may_call_what_any_thread_may(server: Server) -> None:
     """Also when the signal strikes while its own thread is in there."""
     consumer = build(server)
-    with consumer._crew.lock:
+    with consumer._state.lock:
         assert consumer.health().busy == 0
         consumer.quiet()
         consumer.terminate()

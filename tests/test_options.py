@@ -124,12 +124,12 @@ def test_the_time_at_the_end_covers_a_fetch_in_flight() -> None:
 
 def test_the_forced_end_is_within_two_seconds() -> None:
     """P2."""
-    assert options.FORCED_EXIT + options.HEART_PATIENCE <= 2.0
+    assert options.FORCED_EXIT + options.HEARTBEAT_PATIENCE <= 2.0
 
 
 def test_a_lookouts_patience_never_reaches_the_end_of_a_fetch() -> None:
     """Else no slot would ever be told that the queues are empty."""
-    assert 0 < options.LOOKOUT_PATIENCE < options.LOOKOUT_PATIENCE_LIMIT < 2.0
+    assert 0 < options.IDLE_FETCH_PATIENCE < options.IDLE_FETCH_PATIENCE_LIMIT < 2.0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The kit of trio: what is peculiar to it. What it shares with asyncio is in `test_aio` and in the contract suite."""
+"""The backend of trio: what is peculiar to it. What it shares with asyncio is in `test_aio` and the contract suite."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The async shell, written once over a small kit. `faktory.asyncio` and `faktory.trio` bind it."""
+"""The async shell, written once over a small backend. `faktory.asyncio` and `faktory.trio` bind it."""

@@ -1,7 +1,7 @@
-"""All that the async shell may ask of a scheduler: the `Kit` protocol, which `faktory.asyncio` and `faktory.trio` meet.
+"""All that the async shell may ask of a scheduler: the `Backend` protocol of `faktory.asyncio` and `faktory.trio`.
 
 Limits are seconds from the call on; past one a `TimeoutError` is raised. What breaks a stream is raised as `OSError`.
-But for the function that `poster` gives, everything is called in the scheduler's own thread.
+But for the function that `bind_call_soon` gives, everything is called in the scheduler's own thread.
 
 After a freeze (SIGSTOP, a suspended machine, a handler that blocked the loop) a limit fires together with
 what it waits for, and often first. So a stream looks once more before it gives up, for `more_time` seconds.
@@ -98,7 +98,7 @@ class Scope(Protocol):
         ...
 
 
-class Kit(Protocol):
+class Backend(Protocol):
     """A scheduler."""
 
     def here(self) -> object | None:
@@ -125,7 +125,7 @@ class Kit(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
-    async def give_way(self) -> None:
+    async def checkpoint(self) -> None:
         """Let every other task that is ready make a step."""
         ...
 
@@ -144,7 +144,7 @@ class Kit(Protocol):
         """Start a task that outlives its caller, and ends with the scheduler at the latest. It raises nothing."""
         ...
 
-    def poster(self) -> Callable[..., None]:
+    def bind_call_soon(self) -> Callable[..., None]:
         """Return `post(function, *args)`, which any thread may call to have a function run in the scheduler's.
 
         It does nothing when the scheduler has ended.
@@ -155,11 +155,11 @@ class Kit(Protocol):
 class Bell:
     """An event that can be rung again and again; for one waiting task. A ring that nobody hears yet is kept."""
 
-    __slots__ = ("_event", "_kit")
+    __slots__ = ("_backend", "_event")
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._event = kit.event()
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._event = backend.event()
 
     def ring(self) -> None:
         """Wake the waiting task."""
@@ -167,6 +167,6 @@ class Bell:
 
     async def wait(self, seconds: float = float("inf")) -> None:
         """Wait until it rings, or the time is up."""
-        await self._kit.wait(self._event, seconds)
+        await self._backend.wait(self._event, seconds)
         if self._event.is_set():
-            self._event = self._kit.event()
+            self._event = self._backend.event()

@@ -43,7 +43,7 @@ from ..options import CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
 from ..protocol.address import Address
 from ..protocol.moments import moment, rfc3339
 from ..runtime.signalled import was_signalled
-from .backend import Kit
+from .backend import Backend
 from .connection import Connection
 from .pool import Pool
 
@@ -56,7 +56,7 @@ T = TypeVar("T")
 class Client:
     """Async twin of `faktory.Client`. Any await can be cancelled: an interrupted exchange closes its connection."""
 
-    _kit: ClassVar[Kit]
+    _backend: ClassVar[Backend]
     _connection: ClassVar[type[Connection]]
 
     def __init__(
@@ -85,7 +85,7 @@ class Client:
                     address, connect_timeout=connect_timeout, timeout=timeout, ssl_context=context
                 )
 
-            return Pool(self._kit, connect, pool_size)
+            return Pool(self._backend, connect, pool_size)
 
         self._pool_for = pool_for
         self._pool = pool_for(self.address)
@@ -171,7 +171,7 @@ class Client:
             else:
                 attempts.check(result)
                 return result
-            await self._kit.sleep(delay)
+            await self._backend.sleep(delay)
 
     # -- looking --------------------------------------------------------------------------------------------------
 

@@ -20,9 +20,9 @@ from ..protocol.diagnosis import no_handshake, no_server, no_tls, reason, unusab
 from ..protocol.handshake import Greeting, Identity, accept, hello
 from ..protocol.wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
 from ..runtime.ticking import monotonic
-from .backend import Bell, Kit, Stream
+from .backend import Backend, Bell, Stream
 from .home import Home
-from .thread_pool import aside
+from .thread_pool import run_in_thread
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -39,14 +39,14 @@ _of_parents: list[Stream] = []
 class Connection:
     """Async twin of `faktory.connection.Connection`, made by `await Connection.open(...)`. For one task at a time."""
 
-    _kit: ClassVar[Kit]
+    _backend: ClassVar[Backend]
 
     __slots__ = ("_home", "_parser", "_stream", "address", "last_used", "timeout")
 
     def __init__(self, address: Address, timeout: float, max_bulk: int) -> None:
         self.address: Address = address
         self.timeout: float = timeout
-        self._home = Home(self._kit)
+        self._home = Home(self._backend)
         self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
         self._stream: Stream | None = None
         self.last_used: float = monotonic()
@@ -175,7 +175,7 @@ class Connection:
     # -- opening and closing --------------------------------------------------------------------------------------
 
     async def _dial(self, context: SSLContext | None, limit: float) -> Stream:
-        address, kit = self.address, self._kit
+        address, backend = self.address, self._backend
         hosts = await self._resolve(limit)
         reasons: list[str] = []
         stream = await self._reach(hosts, reasons, limit)
@@ -183,7 +183,7 @@ class Connection:
             raise no_server(address, reasons)
         if address.tls:
             try:
-                stream = await kit.wrap(stream, context or default_context(), address.host, _left(limit))
+                stream = await backend.wrap(stream, context or default_context(), address.host, _left(limit))
             except OSError as exc:
                 raise no_tls(address, exc) from exc
         self._stream = stream
@@ -191,12 +191,12 @@ class Connection:
 
     async def _reach(self, hosts: list[str], reasons: list[str], limit: float) -> Stream | None:
         """Connect to the first address that answers, as `faktory.blocking.dialling` does; else add why none did."""
-        kit, bell = self._kit, Bell(self._kit)
+        backend, bell = self._backend, Bell(self._backend)
         reached: list[Stream] = []
 
         async def attempt(host: str) -> None:
             try:
-                reached.append(await kit.open(host, self.address.port, _left(limit)))
+                reached.append(await backend.open(host, self.address.port, _left(limit)))
             except OSError as exc:
                 reasons.append(reason(exc))
             bell.ring()
@@ -206,7 +206,7 @@ class Connection:
             return reached[0] if reached else None
         winner: Stream | None = None
         try:
-            async with kit.group() as group:
+            async with backend.group() as group:
                 for begun, host in enumerate(hosts, 1):
                     group.start(attempt, host)
                     failed, next_at = len(reasons), monotonic() + ATTEMPT_DELAY
@@ -233,7 +233,7 @@ class Connection:
         if is_ip(address.host):
             return [address.host]
         try:
-            found = await aside(self._kit, lambda: resolve(address, limit))
+            found = await run_in_thread(self._backend, lambda: resolve(address, limit))
         except RuntimeError:  # no thread can be started: late is better than never
             found = resolve(address, limit)
         return list(dict.fromkeys(target[4][0] for target in in_turn(found)))

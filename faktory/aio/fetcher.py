@@ -1,4 +1,4 @@
-"""A task that fetches jobs over a connection of its own, whenever the crew has a free slot, and starts them."""
+"""A task that fetches jobs over a connection of its own, whenever a slot is free, and starts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..commands import Fetch
 from ..core.backoff import Backoff
 from ..core.fetched import Refused, read_fetched
 from ..core.outbox import Outcome
-from ..core.shift import Shift
+from ..core.session import Session
 from ..core.slot import Step
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from ..job import Job
@@ -19,10 +19,10 @@ from ..runtime.ticking import boottime, monotonic
 from .backend import Event
 from .connection import Connection
 from .job_runner import Runner
-from .reconnector import Dialler
+from .reconnector import Reconnector
 from .reporter import exchange_reports
-from .state import Crew
-from .thread_pool import aside
+from .state import ConsumerState
+from .thread_pool import run_in_thread
 
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
@@ -36,23 +36,23 @@ class Fetcher:
 
     def __init__(
         self,
-        crew: Crew,
-        shift: Shift,
-        dialler: Dialler,
+        state: ConsumerState,
+        session: Session,
+        reconnector: Reconnector,
         index: int,
         runner: Runner,
         *,
         is_single: bool,
     ) -> None:
         self.index = index
-        self.shift = shift
-        self.wake: Event = crew.kit.event()
+        self.session = session
+        self.wake: Event = state.backend.event()
         self.is_fetching = False
         self.sent_at: float | None = None
         """When the FETCH under way was sent; None before."""
         self.reserved_at: float | None = None
         """The same on the clock of reservations, and kept."""
-        self.is_dialling: bool = False
+        self.is_reconnecting: bool = False
         self.is_woken: bool = False
         """True when the arrival of a job elsewhere allows one FETCH."""
         self.has_just_fetched = False
@@ -60,8 +60,8 @@ class Fetcher:
         self.has_ended = False
         self.waited: float = 0.0
         """How many seconds its last FETCH waited."""
-        self._crew = crew
-        self._dialler = dialler
+        self._state = state
+        self._reconnector = reconnector
         self._runner = runner
         self._is_single = is_single
         self._has_fetched = False
@@ -86,7 +86,7 @@ class Fetcher:
         self.wake.set()
 
     async def run(self) -> None:
-        """Fetch until the crew says END. The task's outermost line."""
+        """Fetch until the consumer's state says END. The task's outermost line."""
         try:
             while await self._step():
                 pass
@@ -94,16 +94,16 @@ class Fetcher:
                 await self._connection.close()
         except Exception as exc:
             log.exception("a fetching task ended unexpectedly")
-            self._crew.stop(self.shift, exc)
+            self._state.stop(self.session, exc)
         finally:
             if self._connection is not None:
                 self._connection.abort()
-            self._crew.fetcher_has_ended(self)
+            self._state.fetcher_has_ended(self)
 
     async def _step(self) -> bool:
-        crew = self._crew
+        state = self._state
         self._runner.end_copy()
-        step = crew.next_step(self)
+        step = state.next_step(self)
         if step is Step.END:
             return False
         if step is Step.PARK:
@@ -111,49 +111,49 @@ class Fetcher:
             return True
         connection = self._usable()
         if connection is None:
-            crew.step_aside(self)
-            return await self._dial()
-        if crew.children is not None:
-            self._child = crew.children.take()
+            state.step_aside(self)
+            return await self._reconnect()
+        if state.children is not None:
+            self._child = state.children.take()
             if self._child is None:
-                return await self._await_child(crew.children)
-        outcomes = crew.take_fresh()
+                return await self._await_child(state.children)
+        outcomes = state.take_fresh()
         try:
             await self._fetch(connection, outcomes)
         except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
             connection.abort()
-            self._dialler.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=self.shift.is_persistent)
-            crew.lost(self, self.shift, exc)
+            self._reconnector.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=self.session.is_persistent)
+            state.lost(self, self.session, exc)
         finally:
-            crew.step_aside(self)
-            crew.unsettled(outcomes)
-            if self._child is not None and crew.children is not None:
-                crew.children.give_back(self._child)
+            state.step_aside(self)
+            state.unsettled(outcomes)
+            if self._child is not None and state.children is not None:
+                state.children.give_back(self._child)
                 self._child = None
         return True
 
     async def _await_child(self, children: Children) -> bool:
         """Wait for a child that can take a job, then ask for the step anew: much may have changed.
 
-        Returns False to end, when children do not start and the shift does not go on for ever.
+        Returns False to end, when children do not start and the session does not go on for ever.
         """
-        crew, shift = self._crew, self.shift
-        self.is_dialling = True
-        crew.leave_lookout(self)
-        crew.leave_to_reporter()
-        crew.mail.ring()
+        state, session = self._state, self.session
+        self.is_reconnecting = True
+        state.leave_lookout(self)
+        state.leave_to_reporter()
+        state.mail.ring()
         try:
             wait = children.start_in()
             if wait > 0:
                 await self._pause_aside(wait, self._is_pointless)
                 return True
-            await aside(crew.kit, children.start)
+            await run_in_thread(state.backend, children.start)
         finally:
-            self.is_dialling = False
-            crew.step_aside(self)
-        trouble = None if shift.is_persistent else children.trouble()
+            self.is_reconnecting = False
+            state.step_aside(self)
+        trouble = None if session.is_persistent else children.trouble()
         if trouble is not None:
-            crew.stop(shift, trouble)
+            state.stop(session, trouble)
         return trouble is None
 
     def _usable(self) -> Connection | None:
@@ -166,39 +166,39 @@ class Fetcher:
             self._connection = None
         return None
 
-    async def _dial(self) -> bool:
+    async def _reconnect(self) -> bool:
         """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""
-        crew, shift = self._crew, self.shift
-        self.is_dialling = True
+        state, session = self._state, self.session
+        self.is_reconnecting = True
         self._is_proven = False
-        crew.leave_to_reporter()
-        crew.mail.ring()
+        state.leave_to_reporter()
+        state.mail.ring()
         try:
-            self._connection = await self._dialler.dial(
-                self._is_pointless, self._pause_aside, is_persistent=shift.is_persistent
+            self._connection = await self._reconnector.reconnect(
+                self._is_pointless, self._pause_aside, is_persistent=session.is_persistent
             )
         except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
-            crew.lost(self, shift, exc)
+            state.lost(self, session, exc)
             return False
         finally:
-            self.is_dialling = False
+            self.is_reconnecting = False
         return True
 
     def _is_pointless(self) -> bool:
-        return self._crew.lifecycle.is_ending or self.shift.is_stopping
+        return self._state.lifecycle.is_ending or self.session.is_stopping
 
     async def _pause_aside(self, seconds: float, is_pointless: Callable[[], bool]) -> None:
-        self._crew.give_place()
-        await self._crew.pause(seconds, is_pointless)
+        self._state.give_place()
+        await self._state.pause(seconds, is_pointless)
 
     # -- exchanges --------------------------------------------------------------------------------------------
 
     async def _fetch(self, connection: Connection, outcomes: list[Outcome]) -> None:
-        fetch = self.shift.next_fetch()
+        fetch = self.session.next_fetch()
         self.sent_at = asked_at = monotonic()
         self.reserved_at = boottime()
         if outcomes:
-            await exchange_reports(self._crew, connection, outcomes, behind=fetch.line)
+            await exchange_reports(self._state, connection, outcomes, behind=fetch.line)
         else:
             await connection.send(fetch.line)
         reply = await connection.receive()
@@ -206,43 +206,43 @@ class Fetcher:
         self._has_fetched = True
         if not self._is_proven:
             self._is_proven = True
-            self._dialler.outage.note_success()
+            self._reconnector.outage.note_success()
         await self._take_job(fetch, reply)
 
     async def _take_job(self, fetch: Fetch, reply: Reply) -> None:
-        fetched = read_fetched(fetch, reply, self._crew.handlers)
+        fetched = read_fetched(fetch, reply, self._state.handlers)
         if isinstance(fetched, Job):
             self._refusals.reset()
             await self._begin(fetched)
         elif fetched is None:
-            self._crew.fetched_nothing(self)
+            self._state.fetched_nothing(self)
             await self._runner.ask_to_stop()
         elif isinstance(fetched, Refused):
             await self._refuse(fetched)
         else:
-            self._crew.fetched_nothing(self, is_empty=False)
-            self._dialler.outage.log_rarely(fetched.kind, "%s", fetched.text)
+            self._state.fetched_nothing(self, is_empty=False)
+            self._reconnector.outage.log_rarely(fetched.kind, "%s", fetched.text)
             if fetched.needs_pause:
-                await self._crew.pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
+                await self._state.pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
 
     async def _begin(self, job: Job) -> None:
-        crew = self._crew
-        crew.expect_outcome(1)
+        state = self._state
+        state.expect_outcome(1)
         try:
             child, self._child = self._child, None
             self._runner.start(self, job, child)
-            await crew.kit.give_way()  # a job that is done at once gets its ACK into the write of the next FETCH
+            await state.backend.checkpoint()  # a job that is done at once gets its ACK into the write of the next FETCH
         finally:
-            crew.expect_outcome(-1)
+            state.expect_outcome(-1)
 
     async def _refuse(self, refused: Refused) -> None:
         """Fail a job that is not run."""
-        work, _ = self._crew.begin(self, refused.job, None)
-        self._crew.finish(self.shift, work, refused.command)
-        self._crew.release(work)
-        self._dialler.outage.log_rarely(refused.kind, "%s", refused.text)
+        work, _ = self._state.begin(self, refused.job, None)
+        self._state.finish(self.session, work, refused.command)
+        self._state.release(work)
+        self._reconnector.outage.log_rarely(refused.kind, "%s", refused.text)
         if refused.error is not None:
             await self._runner.tell_of_refused(work, refused.error)
         if refused.pause:
-            await self._crew.pause(refused.pause, self._is_pointless)
+            await self._state.pause(refused.pause, self._is_pointless)
         await self._runner.ask_to_stop()

@@ -20,7 +20,7 @@ from ..errors import FaktoryError, JobCancelled
 from ..options import FORCED_EXIT, WIND_DOWN
 from ..runtime.signals import Signals, Wish
 from ..runtime.ticking import boottime, monotonic
-from .state import Crew
+from .state import ConsumerState
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -31,8 +31,8 @@ _ASK_AGAIN = 0.25
 class Guard:
     """Watches the loop from the moment in which it is told to end. `signalled` is called by the signals' thread."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, state: ConsumerState) -> None:
+        self._state = state
         self._signals = Signals()  # of its own: it sees them when they come, the loop when it comes to it
         self._news = threading.Event()
         self._is_over = False
@@ -40,7 +40,7 @@ class Guard:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._crew.tell_guard = self._news.set
+        self._state.tell_guard = self._news.set
         self._thread.start()
 
     def close(self) -> None:
@@ -51,16 +51,16 @@ class Guard:
 
     def signalled(self, signum: int, at: float) -> None:
         """Note a signal, and have the loop look at it."""
-        crew = self._crew
-        crew.post(crew.mail.ring)
+        state = self._state
+        state.post(state.mail.ring)
         wish = self._signals.meaning(signum, at)
         if wish is Wish.TERMINATE and not self._is_loop_alive(_ASK_AGAIN):
-            crew.terminate("signal")  # so that the jobs can know of it
+            state.terminate("signal")  # so that the jobs can know of it
         self._news.set()
 
     def _live(self) -> None:
         """Watch until the end. The thread's outermost line."""
-        lifecycle = self._crew.lifecycle
+        lifecycle = self._state.lifecycle
         while True:
             is_forced = self._signals.forced_by != 0
             left = 0.0 if is_forced else lifecycle.deadline - monotonic()
@@ -76,7 +76,7 @@ class Guard:
 
     def _is_loop_alive(self, patience: float) -> bool:
         answer = threading.Event()
-        self._crew.post(answer.set)
+        self._state.post(answer.set)
         return answer.wait(patience)
 
     def _end_process(self, signum: int) -> None:
@@ -90,7 +90,7 @@ class Guard:
         """Report and log, in a thread that can be left: both can take for ever."""
         outcomes = self._outcomes()
         with suppress(FaktoryError, OSError):
-            connection = self._crew.connect(FORCED_EXIT)
+            connection = self._state.connect(FORCED_EXIT)
             for outcome in outcomes:
                 connection.call(outcome.command)
             connection.close()
@@ -103,12 +103,12 @@ class Guard:
         sys.stderr.flush()
 
     def _outcomes(self) -> list[Outcome]:
-        crew, now = self._crew, boottime()
-        with crew.lock:
-            works = list(crew.works)
+        state, now = self._state, boottime()
+        with state.lock:
+            works = list(state.works)
         running = [
             Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
             for work in works
             if work.slot.job is not None and not work.slot.is_cancelled
         ]
-        return [each for each in [*crew.outbox.waiting(), *running] if each.may_be_sent(now)]
+        return [each for each in [*state.outbox.waiting(), *running] if each.may_be_sent(now)]

@@ -14,14 +14,14 @@ from ..core.failure import account_of, cut_off
 from ..core.hooks import Hooks, log_raised, named
 from ..core.registry import Handler
 from ..core.run import running
+from ..core.session import Session, log_failed, log_skipped
 from ..core.settling import asked_by
-from ..core.shift import Shift, log_failed, log_skipped
 from ..job import Job
 from ..runtime.forks import end_copy
 from .backend import Group
 from .job_task import AsyncHandler, Work
-from .state import Crew
-from .thread_pool import aside
+from .state import ConsumerState
+from .thread_pool import run_in_thread
 
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
@@ -31,11 +31,11 @@ log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Runner:
-    """Starts the jobs of one shift in a group of tasks."""
+    """Starts the jobs of one session in a group of tasks."""
 
-    def __init__(self, crew: Crew, shift: Shift, hooks: Hooks, group: Group) -> None:
-        self._crew = crew
-        self._shift = shift
+    def __init__(self, state: ConsumerState, session: Session, hooks: Hooks, group: Group) -> None:
+        self._state = state
+        self._session = session
         self._hooks = hooks
         self._group = group
         self._pid = os.getpid()
@@ -47,8 +47,8 @@ class Runner:
 
     def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None) -> None:
         """Start a job that a handler is registered for; `child` is ready to run it, if children do."""
-        handler = self._crew.handlers[job.jobtype]
-        work, is_in_time = self._crew.begin(fetcher, job, handler.handler.timeout)
+        handler = self._state.handlers[job.jobtype]
+        work, is_in_time = self._state.begin(fetcher, job, handler.handler.timeout)
         work.child = child
         self._group.start(self._run, work, handler, is_in_time)
 
@@ -58,7 +58,7 @@ class Runner:
             try:
                 answer = await _result_of("stop_when", predicate)
                 if answer:
-                    self._crew.terminate("predicate")
+                    self._state.terminate("predicate")
                     return
             except BaseException:
                 log_raised("stop_when", predicate)
@@ -71,7 +71,7 @@ class Runner:
 
     async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
         """Run a job and have it reported. The task's outermost line: nothing is raised."""
-        crew, job = self._crew, work.job
+        state, job = self._state, work.job
         running.set(work.run)  # for the hooks, too; the task is the job's own
         error = await work.call(handler, is_in_time=is_in_time)
         self.end_copy(error)
@@ -85,9 +85,9 @@ class Runner:
         except Exception:
             log.exception("the end of job %a could not be told", job.jid)
         finally:
-            if work.child is not None and crew.children is not None:
-                crew.children.give_back(work.child)
-            crew.release(work)
+            if work.child is not None and state.children is not None:
+                state.children.give_back(work.child)
+            state.release(work)
             error = told = None  # whose traceback leads here: a cycle would keep all that the job had in hand
         running.set(None)
         if self._hooks.stop_when:
@@ -99,22 +99,22 @@ class Runner:
         if asked is None or settle is None or work.slot.is_cancelled:
             return error
         try:
-            is_settled = await aside(self._crew.kit, lambda: settle(work.job, asked))  # it may push
+            is_settled = await run_in_thread(self._state.backend, lambda: settle(work.job, asked))  # it may push
         except Exception as exc:
             return exc
         return None if is_settled else error
 
     def _finish(self, work: Work, error: BaseException | None) -> BaseException | None:
         """Have a job's outcome reported. Returns what the hooks are to be told, if anything."""
-        crew, job, slot = self._crew, work.job, work.slot
+        state, job, slot = self._state, work.job, work.slot
         told = None
         if error is None:
-            crew.finish(self._shift, work, Ack(job.jid))
+            state.finish(self._session, work, Ack(job.jid))
             if work.skipped is not None:
                 log_skipped(job, work.skipped)
         else:
             report, told = account_of(job, error)
-            if crew.finish(self._shift, work, report.command(job.jid)):
+            if state.finish(self._session, work, report.command(job.jid)):
                 log_failed(job, report, error)
         if slot.is_cancelled:
             told, slot.is_told = None if slot.is_told else cut_off(), True

@@ -17,7 +17,7 @@ from ..core.run import Run
 from ..core.slot import Slot
 from ..errors import JobCancelled
 from ..job import Job
-from .backend import Cut, Kit
+from .backend import Backend, Cut
 from .managed import Values
 from .thread_pool import Call, Threads
 
@@ -46,7 +46,7 @@ class Work:
         "slot",
     )
 
-    def __init__(self, kit: Kit, post: Callable[..., None], slot: Slot, run: Run) -> None:
+    def __init__(self, backend: Backend, post: Callable[..., None], slot: Slot, run: Run) -> None:
         self.slot: Slot = slot
         self.run: Run = run
         self.outcome: Outcome | None = None
@@ -56,7 +56,7 @@ class Work:
         self.skipped: Skipped | None = None
         """Told when middleware has ended it on purpose."""
         self._post = post
-        self._scope = kit.scope()
+        self._scope = backend.scope()
         self._call: Call | IsolatedCall | None = None  # in a thread, or in a child process
         self._coroutine: Awaitable[Any] | None = None
         self._is_over = False

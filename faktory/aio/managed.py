@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.callables import is_awaitable
 from ..core.managed import Managed, is_a, log_not_closed, preparing
-from .backend import Event, Kit
+from .backend import Backend, Event
 from .thread_pool import Threads
 
 
@@ -29,8 +29,8 @@ class _Making:
 class Values:
     """The values of one async consumer's jobs."""
 
-    def __init__(self, kit: Kit, managed: Managed, threads: Threads) -> None:
-        self._kit = kit
+    def __init__(self, backend: Backend, managed: Managed, threads: Threads) -> None:
+        self._backend = backend
         self._managed = managed
         self._threads = threads
         self._under_way: dict[type[Any], _Making] = {}
@@ -54,8 +54,8 @@ class Values:
             return None
         making = self._under_way.get(kind)
         if making is None:
-            making = self._under_way[kind] = _Making(self._kit.event())
-            self._kit.spawn(partial(self._live, kind, making))
+            making = self._under_way[kind] = _Making(self._backend.event())
+            self._backend.spawn(partial(self._live, kind, making))
         await making.done.wait()
         return making.error
 
@@ -85,7 +85,7 @@ class Values:
 
     async def _host(self, home: Managed, kind: type[Any], context: Any, making: _Making) -> None:
         """Enter a context manager, and leave it when the value is ended."""
-        may_end, has_ended = self._kit.event(), self._kit.event()
+        may_end, has_ended = self._backend.event(), self._backend.event()
 
         async def leave() -> None:
             may_end.set()

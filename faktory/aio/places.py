@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import deque
 
 from ..runtime.ticking import monotonic
-from .backend import Event, Kit, more_time
+from .backend import Backend, Event, more_time
 
 
 class Places:
     """A place given back goes to the one who has waited longest, never past it to the task that gave it back."""
 
-    __slots__ = ("_free", "_is_closed", "_kit", "_waiting")
+    __slots__ = ("_backend", "_free", "_is_closed", "_waiting")
 
-    def __init__(self, kit: Kit, number: int) -> None:
-        self._kit = kit
+    def __init__(self, backend: Backend, number: int) -> None:
+        self._backend = backend
         self._free = number
         self._waiting: deque[Event] = deque()  # never anybody while a place is free
         self._is_closed = False
@@ -26,13 +26,13 @@ class Places:
         if self._free:
             self._free -= 1
             return True
-        event = self._kit.event()
+        event = self._backend.event()
         self._waiting.append(event)
         limit = monotonic() + seconds
         try:
-            if not await self._kit.wait(event, seconds):
+            if not await self._backend.wait(event, seconds):
                 # After a freeze those who have the places may be able to give them back.
-                await self._kit.wait(event, more_time(monotonic() - limit))
+                await self._backend.wait(event, more_time(monotonic() - limit))
         except BaseException:
             if event.is_set():
                 self.give_back()  # it was ours already, and is another's now

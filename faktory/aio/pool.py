@@ -14,7 +14,7 @@ from ..core.lending import LendingPolicy
 from ..errors import ConfigurationError, ConnectFailed, ConnectionLost
 from ..options import POOL_TIMEOUT
 from ..runtime.ticking import monotonic
-from .backend import Kit
+from .backend import Backend
 from .connection import Connection
 from .home import Home
 from .places import Places
@@ -26,10 +26,10 @@ class Pool:
     A connection goes back only after a whole exchange; one that was interrupted has closed itself.
     """
 
-    def __init__(self, kit: Kit, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
+    def __init__(self, backend: Backend, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
         LendingPolicy(size)  # checks it
         self._size = size
-        self._kit = kit
+        self._backend = backend
         self._connect = connect
         self._shares: dict[object, _Share] = {}  # by event loop; those of a fork's parent stay, and are not touched
         self._closed = False
@@ -56,10 +56,10 @@ class Pool:
         """Return what belongs to the running loop."""
         if self._closed:
             raise _closed()
-        loop = self._kit.here()
+        loop = self._backend.here()
         share = self._shares.get(loop)
         if share is None:
-            share = self._shares[loop] = _Share(self._kit, LendingPolicy(self._size))
+            share = self._shares[loop] = _Share(self._backend, LendingPolicy(self._size))
             self._forget_ended()
             await share.await_the_end()
         elif share.home.is_in_another_process:
@@ -96,10 +96,10 @@ class Pool:
 class _Share:
     """The connections of one event loop, and who waits for them there."""
 
-    def __init__(self, kit: Kit, policy: LendingPolicy) -> None:
-        self.home = Home(kit)
+    def __init__(self, backend: Backend, policy: LendingPolicy) -> None:
+        self.home = Home(backend)
         self._policy = policy
-        self._places = Places(kit, policy.size)
+        self._places = Places(backend, policy.size)
         self._idle: list[Connection] = []
         self._has_ended = False
         self._end_of_loop: AsyncGenerator[None, None] | None = None

@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable
 from ..core.outage import Outage
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from ..runtime.ticking import monotonic
-from .backend import Kit
+from .backend import Backend
 from .connection import Connection
 from .places import Places
 
 
-class Dialler:
+class Reconnector:
     """Opens connections for a consumer's tasks."""
 
-    def __init__(self, kit: Kit, outage: Outage, connect: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, backend: Backend, outage: Outage, connect: Callable[[], Awaitable[Connection]]) -> None:
         self.outage: Outage = outage
         self._connect = connect
-        self._turn = Places(kit, 1)
+        self._turn = Places(backend, 1)
 
-    async def dial(
+    async def reconnect(
         self,
         is_pointless: Callable[[], bool],
         pause: Callable[[float, Callable[[], bool]], Awaitable[None]],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 
 from ..core.outbox import Outcome
-from ..core.shift import Shift
+from ..core.session import Session
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from ..runtime.ticking import boottime
 from .backend import Bell
 from .connection import Connection
-from .reconnector import Dialler
-from .state import Crew
+from .reconnector import Reconnector
+from .state import ConsumerState
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -19,13 +19,13 @@ log: logging.Logger = logging.getLogger("faktory.consumer")
 class Reporter:
     """Sends what waits, whenever its bell rings. Connects when there is something to say."""
 
-    def __init__(self, crew: Crew, shift: Shift, dialler: Dialler) -> None:
-        self.bell: Bell = Bell(crew.kit)
+    def __init__(self, state: ConsumerState, session: Session, reconnector: Reconnector) -> None:
+        self.bell: Bell = Bell(state.backend)
         self.has_given_up: bool = False
-        """True when a shift that does not reconnect has lost the server twice: the next shift reports what is left."""
-        self._crew = crew
-        self._shift = shift
-        self._dialler = dialler
+        """True when a session that does not reconnect has lost the server twice: the next one reports what is left."""
+        self._state = state
+        self._session = session
+        self._reconnector = reconnector
         self._connection: Connection | None = None
         self._is_proven = False
         self._losses = 0
@@ -38,26 +38,26 @@ class Reporter:
 
     async def run(self) -> None:
         """Report until closed. The task's outermost line."""
-        crew = self._crew
+        state = self._state
         try:
             while not self.has_given_up:
-                batch = crew.take_any()
+                batch = state.take_any()
                 if batch:
                     await self._report(batch)
                 elif self._is_closing:
                     break
                 else:
-                    await self.bell.wait(crew.outgoing.next_in(boottime()))
+                    await self.bell.wait(state.outgoing.next_in(boottime()))
             if self._connection is not None:
                 await self._connection.close()
         except Exception as exc:
             log.exception("the reporting task ended unexpectedly")
             self.has_given_up = True
-            crew.stop(self._shift, exc)
+            state.stop(self._session, exc)
         finally:
             if self._connection is not None:
                 self._connection.abort()
-            crew.mail.ring()
+            state.mail.ring()
 
     async def _report(self, batch: list[Outcome]) -> None:
         left = list(batch)
@@ -66,15 +66,15 @@ class Reporter:
             if connection is None:
                 self.has_given_up = True
                 return
-            await exchange_reports(self._crew, connection, left)
+            await exchange_reports(self._state, connection, left)
             if not self._is_proven:
                 self._is_proven = True
-                self._dialler.outage.note_success()
+                self._reconnector.outage.note_success()
             self._losses = 0
         except (ConnectionLost, ConnectFailed, HandshakeError, ProtocolError) as exc:
             self._note_loss(exc)
         finally:
-            self._crew.unsettled(left)
+            self._state.unsettled(left)
 
     async def _usable(self) -> Connection | None:
         connection = self._connection
@@ -84,20 +84,24 @@ class Reporter:
             connection.abort()
         self._is_proven = False
         # Never pointless: what is left when time is up ends this task by cancelling it.
-        return await self._dialler.dial(lambda: False, self._crew.pause, is_persistent=self._shift.is_persistent)
+        return await self._reconnector.reconnect(
+            lambda: False, self._state.pause, is_persistent=self._session.is_persistent
+        )
 
     def _note_loss(self, exc: Exception) -> None:
         if self._connection is not None:
             self._connection.abort()
-        is_persistent = self._shift.is_persistent
-        self._dialler.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=is_persistent)
-        self._crew.lost(None, self._shift, exc)
+        is_persistent = self._session.is_persistent
+        self._reconnector.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=is_persistent)
+        self._state.lost(None, self._session, exc)
         self._losses += 1
         # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
         self.has_given_up = not is_persistent and self._losses > 1
 
 
-async def exchange_reports(crew: Crew, connection: Connection, outcomes: list[Outcome], behind: bytes = b"") -> None:
+async def exchange_reports(
+    state: ConsumerState, connection: Connection, outcomes: list[Outcome], behind: bytes = b""
+) -> None:
     """Send outcomes in one write, and `behind` after them; take them off the list as they are answered."""
     await connection.send(b"".join([outcome.command.line for outcome in outcomes]) + behind)
     while outcomes:
@@ -107,7 +111,7 @@ async def exchange_reports(crew: Crew, connection: Connection, outcomes: list[Ou
             outcome.command.decode(reply)
         except ServerError as exc:
             del outcomes[0]
-            crew.refused(outcome, exc)
+            state.refused(outcome, exc)
         else:
             del outcomes[0]
-            crew.settled(outcome)
+            state.settled(outcome)

@@ -16,14 +16,14 @@ from ..core.outage import Outage
 from ..core.outbox import Outbox, Outcome, Verdict
 from ..core.overdue import FetchWatch
 from ..core.run import Run
-from ..core.shift import Shift, Shortened, log_given_up, log_late, log_refused, log_too_late
+from ..core.session import Session, Shortened, log_given_up, log_late, log_refused, log_too_late
 from ..core.slot import Alarm, Lookouts, Naps, Slot, Step, untold
 from ..errors import JobCancelled, ServerError
 from ..job import Job
 from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
 from ..runtime.logs import LateLog
 from ..runtime.ticking import boottime, monotonic
-from .backend import Bell, Event, Kit
+from .backend import Backend, Bell, Event
 from .job_task import AsyncHandler, Work
 from .outgoing import Outgoing
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
-class Crew:
+class ConsumerState:
     """The shared state of a consumer's tasks. No method waits."""
 
     def __init__(
         self,
-        kit: Kit,
+        backend: Backend,
         options: ConsumerOptions,
         handlers: Mapping[str, AsyncHandler],
         managed: Managed,
@@ -49,13 +49,13 @@ class Crew:
     ) -> None:
         self.children = children
         """Where jobs run; None for the loop and its threads."""
-        self.kit = kit
+        self.backend = backend
         self.options = options
         self.handlers = handlers
         self.managed = managed
         self.connect = connect
-        """Opens the heart's connection, which blocks, given its reply timeout in seconds."""
-        self.post: Callable[..., None] = kit.poster()
+        """Opens the heartbeat's connection, which blocks, given its reply timeout in seconds."""
+        self.post: Callable[..., None] = backend.bind_call_soon()
         self.lifecycle: Lifecycle = Lifecycle(
             shutdown_timeout=options.shutdown_timeout, heartbeat_interval=options.heartbeat_interval, now=monotonic()
         )
@@ -67,17 +67,17 @@ class Crew:
         self.fetchers: list[Fetcher] = []
         self.reporter: Reporter | None = None
         self.lock: threading.RLock = threading.RLock()
-        """Guards the lifecycle and the set of works, which the heart's thread looks at."""
-        self.heart_wake: threading.Event = threading.Event()
+        """Guards the lifecycle and the set of works, which the heartbeat's thread looks at."""
+        self.heartbeat_wake: threading.Event = threading.Event()
         self.tell_guard: Callable[[], None] = lambda: None
         """Called when the consumer's state changes, by any thread."""
-        self.changed: Event = kit.event()
+        self.changed: Event = backend.event()
         """Set, and replaced, when the consumer's state changes."""
-        self.mail: Bell = Bell(kit)
+        self.mail: Bell = Bell(backend)
         """Wakes the task that waits in `run`."""
         self.signals: deque[tuple[int, float]] = deque()
         self.fetched_at: float | None = None
-        """When the last FETCH was answered, with or without a job; None before the first of a shift."""
+        """When the last FETCH was answered, with or without a job; None before the first of a session."""
         self.reported_at: float | None = None
         """When the server last confirmed an outcome."""
         self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
@@ -87,7 +87,7 @@ class Crew:
         """Jobs given up by `cancel_running` so far."""
         self.stuck = 0
         """Threads that earlier shifts have left with a job."""
-        self._heart_until = float("inf")
+        self._heartbeat_until = float("inf")
         self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
         self._fetching = 0  # slots promised to FETCHes under way
         self._parked: deque[Fetcher] = deque()  # jobs are scarce
@@ -114,13 +114,13 @@ class Crew:
             self.reporter.bell.ring()
 
     def _next_step(self, fetcher: Fetcher, now: float) -> Step:
-        shift = fetcher.shift
+        session = fetcher.session
         was_woken, fetcher.is_woken = fetcher.is_woken, False
-        if self.lifecycle.is_ending or shift.is_stopping or fetcher.has_fetched_its_one:
+        if self.lifecycle.is_ending or session.is_stopping or fetcher.has_fetched_its_one:
             self._lookouts.answered(fetcher.index)
             return Step.END
         wants_jobs = self.lifecycle.may_fetch
-        if shift.until_empty and not fetcher.has_just_fetched and not was_woken:
+        if session.until_empty and not fetcher.has_just_fetched and not was_woken:
             # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
             wants_jobs = wants_jobs and not any(other.is_fetching for other in self.fetchers)
         has_slot = self.free > 0
@@ -130,7 +130,7 @@ class Crew:
             self._fetching += 1
             return Step.FETCH
         self._lookouts.answered(fetcher.index)
-        fetcher.wake = self.kit.event()
+        fetcher.wake = self.backend.event()
         (self._starved if wants_jobs and not has_slot else self._parked).append(fetcher)
         return Step.PARK
 
@@ -153,12 +153,12 @@ class Crew:
         if slot.is_shortened:
             self._shortened.tell(job, timeout)
         run = Run(job, slot.ends_at, self.managed, self.lifecycle)
-        work = Work(self.kit, self.post, slot, run)
+        work = Work(self.backend, self.post, slot, run)
         with self.lock:
             self._answered(fetcher, now)
             fetcher.has_just_fetched = True
             self.works.add(work)
-            is_early = slot.alarm_at < self._heart_until
+            is_early = slot.alarm_at < self._heartbeat_until
             in_time = slot.left > 0 and not self.lifecycle.is_over(now)
         if self._parked and self.free > 0:
             woken = self._parked.popleft()
@@ -166,15 +166,15 @@ class Crew:
             self._lookouts.sent(woken.index, now)
             woken.be_woken()
         if is_early:
-            self.heart_wake.set()
+            self.heartbeat_wake.set()
         return work, in_time
 
     def fetched_nothing(self, fetcher: Fetcher, *, is_empty: bool = True) -> None:
         """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
         self._answered(fetcher, monotonic())
         fetcher.has_just_fetched = False
-        if is_empty and fetcher.shift.until_empty and self.is_idle:
-            self.stop(fetcher.shift)
+        if is_empty and fetcher.session.until_empty and self.is_idle:
+            self.stop(fetcher.session)
 
     def _answered(self, fetcher: Fetcher, now: float) -> None:
         self.fetched_at = now
@@ -198,13 +198,13 @@ class Crew:
             self._parked.remove(ready)
             ready.be_woken()
 
-    def lost(self, fetcher: Fetcher | None, shift: Shift, error: Exception) -> None:
+    def lost(self, fetcher: Fetcher | None, session: Session, error: Exception) -> None:
         """Note that an exchange was cut off."""
         if fetcher is not None:
             self.step_aside(fetcher)
             fetcher.has_just_fetched = False
-        if not shift.is_persistent:
-            self.stop(shift, error)
+        if not session.is_persistent:
+            self.stop(session, error)
 
     def fetcher_has_ended(self, fetcher: Fetcher) -> None:
         """Note that a fetcher's task is about to end."""
@@ -223,7 +223,7 @@ class Crew:
         """Note that a fetcher is about to take outcomes along (1), or no more (-1)."""
         self._about_to_send += change
 
-    def finish(self, shift: Shift, work: Work, command: Ack | Fail) -> bool:
+    def finish(self, session: Session, work: Work, command: Ack | Fail) -> bool:
         """Put a job's outcome into the outbox. Returns False when it is not to be sent: the job was failed for us."""
         slot, outcome = work.slot, Outcome(command, work.slot.expires_at)
         with self.lock:
@@ -231,11 +231,11 @@ class Crew:
         if slot.is_cancelled:
             return False  # and counted already
         if work.skipped is not None:
-            shift.skipped += 1
+            session.skipped += 1
         elif isinstance(command, Ack):
-            shift.succeeded += 1
+            session.succeeded += 1
         else:
-            shift.failed += 1
+            session.failed += 1
         if outcome.may_be_sent(boottime()):
             self.outbox.add(outcome)
             work.outcome = outcome
@@ -294,7 +294,7 @@ class Crew:
             self._ring_reporter()
 
     def carry_over(self, *, is_watched: bool) -> None:
-        """Begin a shift with what the last one could not report; `is_watched` rings `mail` for each end of a job."""
+        """Begin a session with what the last one could not report; `is_watched` rings `mail` for each end of a job."""
         self.outgoing.carry_over()
         self._parked.clear()
         self._starved.clear()
@@ -342,30 +342,30 @@ class Crew:
             log.warning("the server wants the unknown state %a; going on", state[:80])
 
     def _tell(self) -> None:
-        self.heart_wake.set()
+        self.heartbeat_wake.set()
         self.tell_guard()
         self.post(self.look_again)
 
-    def stop(self, shift: Shift, error: Exception | None = None) -> None:
-        """End a shift, but not the consumer, after what its tasks have in hand. Only in the scheduler's thread."""
-        shift.is_stopping = True
-        if error is not None and shift.error is None:
-            shift.error = error
+    def stop(self, session: Session, error: Exception | None = None) -> None:
+        """End a session, but not the consumer, after what its tasks have in hand. Only in the scheduler's thread."""
+        session.is_stopping = True
+        if error is not None and session.error is None:
+            session.error = error
         self.look_again()
 
     def _announce(self) -> None:
         self.changed.set()
-        self.changed = self.kit.event()
+        self.changed = self.backend.event()
 
     def _server_is_back(self) -> None:
-        self.heart_wake.set()
+        self.heartbeat_wake.set()
         self.post(self._announce)
 
     async def pause(self, seconds: float, is_over: Callable[[], bool]) -> None:
         """Wait so long, or until a change of the consumer's state, or of the server's, makes `is_over` true."""
         limit = monotonic() + seconds
         while not is_over() and (left := limit - monotonic()) > 0:
-            await self.kit.wait(self.changed, left)
+            await self.backend.wait(self.changed, left)
 
     def look_again(self) -> None:
         """Wake everybody to what has changed. Only in the scheduler's thread."""
@@ -377,15 +377,15 @@ class Crew:
         self._ring_reporter()
         self.mail.ring()
 
-    # -- what the heart's thread asks ------------------------------------------------------------------------------
+    # -- what the heartbeat's thread asks ------------------------------------------------------------------------------
 
     def next_alarm_in(self, beat_in: float) -> float:
-        """Return the seconds until the heart has something to do, at most `beat_in`."""
+        """Return the seconds until the heartbeat has something to do, at most `beat_in`."""
         now = monotonic()
         with self.lock:
             alarms = [work.slot.alarm_at for work in self.works]
-            self._heart_until = min([now + beat_in, self._watch.next_look({}), *alarms])
-            return max(0.0, self._heart_until - now)
+            self._heartbeat_until = min([now + beat_in, self._watch.next_look({}), *alarms])
+            return max(0.0, self._heartbeat_until - now)
 
     def sound_alarms(self) -> None:
         """Warn of jobs that come near the end of their reservations, and interrupt those past their time limits."""
@@ -410,7 +410,7 @@ class Crew:
         A FETCH that hangs is left to its connection, whose time limit needs no heartbeat.
         """
         fetchers = list(self.fetchers)
-        under_way = any(each.is_fetching or each.is_woken or each.is_dialling for each in fetchers)
+        under_way = any(each.is_fetching or each.is_woken or each.is_reconnecting for each in fetchers)
         is_idle = bool(self._parked) and not under_way and self.lifecycle.may_fetch and self.free > 0
         if self._watch.is_neglected(monotonic(), is_idle=is_idle):
             log.error("no FETCH was sent for %.0f s, though jobs are wanted", self.options.fetch_watch)
@@ -422,7 +422,7 @@ class Crew:
             return False
         fetchers = list(self.fetchers)
         sent = {each.index: each.sent_at for each in fetchers if each.is_fetching and each.sent_at is not None}
-        is_anyone_free = bool(self._parked) or any(fetcher.is_dialling for fetcher in fetchers)
+        is_anyone_free = bool(self._parked) or any(fetcher.is_reconnecting for fetcher in fetchers)
         return self._watch.is_consuming(
             sent, is_anyone_free=is_anyone_free, answered_at=self.fetched_at, now=monotonic()
         )
@@ -434,12 +434,12 @@ class Crew:
         """True while a job is waited for; one that was failed for us, and left behind, is not."""
         return any(not work.slot.is_cancelled for work in self.works)
 
-    def is_settled(self, shift: Shift) -> bool:
-        """Tell whether nothing of a shift needs waiting for."""
-        ending = self.lifecycle.is_ending or shift.is_stopping
+    def is_settled(self, session: Session) -> bool:
+        """Tell whether nothing of a session needs waiting for."""
+        ending = self.lifecycle.is_ending or session.is_stopping
         reporter = self.reporter
         return (
-            all(fetcher.has_ended or (ending and fetcher.is_dialling) for fetcher in self.fetchers)
+            all(fetcher.has_ended or (ending and fetcher.is_reconnecting) for fetcher in self.fetchers)
             and not self._has_work
             and (len(self.outbox) == 0 or reporter is None or reporter.has_given_up)
         )
@@ -457,7 +457,7 @@ class Crew:
     @property
     def is_wound_down(self) -> bool:
         """True when the cut-off has left nothing to do: neither FETCHes in flight, nor reports, nor jobs."""
-        has_fetched = all(fetcher.has_ended or fetcher.is_dialling for fetcher in self.fetchers)
+        has_fetched = all(fetcher.has_ended or fetcher.is_reconnecting for fetcher in self.fetchers)
         return has_fetched and len(self.outbox) == 0 and not self.works
 
     def busy(self) -> int:
@@ -465,7 +465,7 @@ class Crew:
         with self.lock:
             return self.stuck + sum(work.slot.job is not None for work in self.works)
 
-    def cancel_running(self, shift: Shift) -> list[str]:
+    def cancel_running(self, session: Session) -> list[str]:
         """Give up the running jobs; returns their jids. A job that is cancelled tells its end itself.
 
         What a thread still brings is discarded, and its job failed now: nothing can make it end.
@@ -479,15 +479,15 @@ class Crew:
             elif not work.slot.is_cancelled:
                 jids.append(work.job.jid)
                 if work.is_in_thread:
-                    self.fail_running(shift, work)
+                    self.fail_running(session, work)
                 work.interrupt(cut_off())
         self.cut_off += len(jids)
         return jids
 
-    def fail_running(self, shift: Shift, work: Work) -> None:
+    def fail_running(self, session: Session, work: Work) -> None:
         """Fail a job that goes on; what it still brings is discarded."""
         work.slot.is_cancelled = True
-        shift.failed += 1
+        session.failed += 1
         outcome = Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
         if outcome.may_be_sent(boottime()):
             self.outbox.add(outcome)

@@ -14,7 +14,7 @@ from ..core.failure import again
 from ..core.run import running
 from ..isolation import enter, interrupter
 from ..runtime.forks import end_copy
-from .backend import Event, Kit
+from .backend import Backend, Event
 
 T = TypeVar("T")
 
@@ -80,11 +80,11 @@ class Call:
 class Threads:
     """Threads that are made when no idle one is left. Used by one task for each call, so never more than tasks."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.busy: int = 0
         """Threads at work, those included that nobody waits for any more."""
-        self._kit = kit
-        self._post = kit.poster()
+        self._backend = backend
+        self._post = backend.bind_call_soon()
         self._idle: list[SimpleQueue[Call | None]] = []
         self._count = 0
         self._is_closed = False
@@ -95,7 +95,7 @@ class Threads:
 
         `started(call)` is told by what it can be interrupted.
         """
-        ended = self._kit.event()
+        ended = self._backend.event()
         if started is not None and not self._may_interrupt:
             interrupter.start()
             self._may_interrupt = True
@@ -152,9 +152,9 @@ class Threads:
         call.done()
 
 
-async def aside(kit: Kit, function: Callable[[], T]) -> T:
+async def run_in_thread(backend: Backend, function: Callable[[], T]) -> T:
     """Run one blocking function in a thread of its own, to its end or until the caller is cancelled."""
-    threads = Threads(kit)
+    threads = Threads(backend)
     try:
         return await threads.run(function)
     finally:

@@ -17,24 +17,24 @@ from ..core.lifecycle import Lifecycle
 from ..core.outage import Outage, least_delay
 from ..core.outbox import Outcome
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
-from ..options import HEART_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
+from ..options import HEARTBEAT_PATIENCE, REPLY_TIMEOUT, ConsumerOptions
 from ..runtime.launch import launch
 from ..runtime.logs import LateLog
 from ..runtime.logs import close as close_log
 from ..runtime.memory import resident_kb
 from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
-from .state import Crew
+from .state import ConsumerState
 
 log: LateLog = LateLog("faktory.consumer")
 
 
 class Body(Protocol):
-    """What a heart beats for. It is asked from the heart's thread."""
+    """What a heartbeat beats for. It is asked from the heartbeat's thread."""
 
     options: ConsumerOptions
     lifecycle: Lifecycle
-    heart_wake: threading.Event
+    heartbeat_wake: threading.Event
     connect: Callable[[float], Connection]
     outage: Outage
 
@@ -47,7 +47,7 @@ class Body(Protocol):
     def server_says(self, state: str | None) -> None: ...
 
 
-class Heart:
+class Heartbeat:
     """Keeps the server told that the worker lives. Owns the consumer's steady connection.
 
     `orphanage` has the outcomes that no worker owns; None where no outcome is without one. `memory` tells how many kB
@@ -55,9 +55,9 @@ class Heart:
     """
 
     def __init__(
-        self, body: Body, orphanage: Crew | None = None, memory: Callable[[], int | None] = resident_kb
+        self, body: Body, orphanage: ConsumerState | None = None, memory: Callable[[], int | None] = resident_kb
     ) -> None:
-        self._crew = body
+        self._state = body
         self._memory = memory
         self._orphanage = orphanage
         self.beaten_at: float | None = None
@@ -83,27 +83,27 @@ class Heart:
         return "no server" if self._connection is None else str(self._connection.address)
 
     def connect(self) -> None:
-        """Open the connection, or replace it. Only while the heart is stopped. Raises what `Connection` raises."""
+        """Open the connection, or replace it. Only while the heartbeat is stopped. Raises what `Connection` raises."""
         self._drop()
-        self._connection = self._crew.connect(REPLY_TIMEOUT)
+        self._connection = self._state.connect(REPLY_TIMEOUT)
         self.beaten_at = monotonic()
 
     def start(self) -> None:
         """Begin to beat. Raises `ThreadStartFailed`."""
         # An event for each thread: one that outlived its `stop` must not go on with its successor's.
         self._stopping = threading.Event()
-        self._thread = launch("faktory-heart", partial(self._live, self._stopping))
+        self._thread = launch("faktory-heartbeat", partial(self._live, self._stopping))
 
     def stop(self) -> None:
         """Stop beating; the connection stays open. An exchange under way is left to itself after a second."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()
-            self._crew.heart_wake.set()
-            thread.join(HEART_PATIENCE)
+            self._state.heartbeat_wake.set()
+            thread.join(HEARTBEAT_PATIENCE)
             if thread.is_alive():
                 self._drop()
-        close_log(HEART_PATIENCE)
+        close_log(HEARTBEAT_PATIENCE)
 
     def close(self) -> None:
         """Say END and close the connection."""
@@ -117,39 +117,39 @@ class Heart:
 
         With `only_due`, those that the server has refused wait for their time.
         """
-        crew = self._orphanage
+        state = self._orphanage
         self._report_at = float("inf")
-        if crew is None:
+        if state is None:
             return
-        for outcome in crew.orphans():
+        for outcome in state.orphans():
             now = boottime()
             if not outcome.may_be_sent(now):
-                crew.orphan_dropped(outcome)
+                state.orphan_dropped(outcome)
             elif only_due and now < outcome.not_before:
                 self._report_at = min(self._report_at, outcome.not_before)
             else:
-                self._report(crew, outcome)
+                self._report(state, outcome)
 
-    def _report(self, crew: Crew, outcome: Outcome) -> None:
+    def _report(self, state: ConsumerState, outcome: Outcome) -> None:
         try:
             self._opened().call(outcome.command)
         except ServerError as exc:
-            crew.refused(None, outcome, exc)
+            state.refused(None, outcome, exc)
         else:
-            crew.orphan_settled(outcome)
+            state.orphan_settled(outcome)
 
     def _live(self, stopping: threading.Event) -> None:
         """Beat until stopped. The thread's outermost line."""
-        crew, lifecycle = self._crew, self._crew.lifecycle
+        state, lifecycle = self._state, self._state.lifecycle
         while not stopping.is_set():
             try:
                 now = monotonic()
                 report_in = max(0.0, self._report_at - boottime(), self._quiet_until - now)
-                crew.heart_wake.wait(min(crew.next_alarm_in(self._beat_in(now)), report_in))
-                crew.heart_wake.clear()
-                crew.sound_alarms()
-                crew.watch_fetches()
-                if self._is_down and crew.outage.reached_at > self._failed_at:
+                state.heartbeat_wake.wait(min(state.next_alarm_in(self._beat_in(now)), report_in))
+                state.heartbeat_wake.clear()
+                state.sound_alarms()
+                state.watch_fetches()
+                if self._is_down and state.outage.reached_at > self._failed_at:
                     self._quiet_until = 0.0
                     lifecycle.beat_at_once(monotonic())
                 if self._beat_in(monotonic()) <= 0:
@@ -159,18 +159,18 @@ class Heart:
             except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
                 self._note_loss(exc)
             except Exception:
-                log.exception("the heart stumbled")
+                log.exception("heartbeat failed")
                 self._note_loss(None)
 
     def _beat_in(self, now: float) -> float:
         """Return the seconds until the next beat; one that needs a new connection waits until a refusal is over."""
-        beat_in = self._crew.lifecycle.beat_in(now)
-        return beat_in if self._connection is not None else max(beat_in, self._crew.outage.refused_until - now)
+        beat_in = self._state.lifecycle.beat_in(now)
+        return beat_in if self._connection is not None else max(beat_in, self._state.outage.refused_until - now)
 
     def _beat(self) -> None:
-        lifecycle = self._crew.lifecycle
+        lifecycle = self._state.lifecycle
         told = lifecycle.beat_state
-        command = Beat(self._crew.options.wid, current_state=told, rss_kb=self._memory())
+        command = Beat(self._state.options.wid, current_state=told, rss_kb=self._memory())
         try:
             wanted = self._opened().call(command)
         except ServerError as exc:
@@ -187,17 +187,17 @@ class Heart:
         self._quiet_until = 0.0
         if not self._is_proven:
             self._is_proven = True
-            self._crew.outage.note_reached()
+            self._state.outage.note_reached()
         if self._is_down:
             self._is_down = False
-            log.info("the heart beats again")
-        self._crew.server_says(wanted)
+            log.info("heartbeat works again")
+        self._state.server_says(wanted)
 
     def _opened(self) -> Connection:
         connection = self._connection
         if connection is None or not connection.is_usable():
             self._drop()
-            self._connection = connection = self._crew.connect(REPLY_TIMEOUT)
+            self._connection = connection = self._state.connect(REPLY_TIMEOUT)
         return connection
 
     def _note_loss(self, exc: Exception | None) -> None:
@@ -207,11 +207,11 @@ class Heart:
         self._quiet_until = now + delay
         self._failed_at = now
         if exc is not None:
-            self._crew.outage.note_unreachable(exc)
-        self._crew.lifecycle.beat_failed(now, delay)
+            self._state.outage.note_unreachable(exc)
+        self._state.lifecycle.beat_failed(now, delay)
         if not self._is_down and exc is not None:
             self._is_down = True
-            log.warning("the heart cannot reach the server, trying on: %s", exc)
+            log.warning("heartbeat cannot reach the server, trying again: %s", exc)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

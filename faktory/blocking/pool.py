@@ -41,7 +41,7 @@ class Place:
         connection = self.connection
         if connection is None or not self._pool._may_lend(connection):
             try:
-                connection = self._pool._dial(self)
+                connection = self._pool._reconnect(self)
             except BaseException:
                 self._give_back()
                 raise
@@ -175,7 +175,7 @@ class Pool:
     def _may_lend(self, connection: Connection) -> bool:
         return self._policy.may_lend(connection.last_used) and connection.is_usable()
 
-    def _dial(self, place: Place) -> Connection:
+    def _reconnect(self, place: Place) -> Connection:
         """Put a new connection in the place of one that cannot be used."""
         if place.connection is not None:
             place.connection.abort()  # no END: it would be one more write to a peer that is gone

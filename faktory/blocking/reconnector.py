@@ -11,17 +11,17 @@ from ..runtime.ticking import monotonic
 from .connection import Connection
 
 if TYPE_CHECKING:
-    from .state import Crew
+    from .state import ConsumerState
     from .worker import Worker
 
 
-class Dialler:
+class Reconnector:
     """Opens connections for a consumer's workers. Thread-safe."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, state: ConsumerState) -> None:
+        self._state = state
         self._turn = threading.Lock()
-        self._outage = outage = crew.outage
+        self._outage = outage = state.outage
         self.note_loss: Callable[..., None] = outage.note_loss
         self.note_success: Callable[[], None] = outage.note_success
         self.log_rarely: Callable[..., None] = outage.log_rarely
@@ -36,22 +36,22 @@ class Dialler:
         """How often a connection was lost."""
         return self._outage.reconnects
 
-    def dial(self, worker: Worker, timeout: float) -> Connection | None:
-        """Open a connection for a worker; for a persistent shift, try for ever.
+    def reconnect(self, worker: Worker, timeout: float) -> Connection | None:
+        """Open a connection for a worker; for a persistent session, try for ever.
 
         Returns None when the worker is to end without one. Raises what `Connection` raises when not persistent.
         """
         with self._turn:
             while not self._is_pointless(worker):
                 wait = self._outage.not_before - monotonic()
-                if wait > 0 and worker.shift.is_persistent:
-                    self._crew.step_aside(worker)
+                if wait > 0 and worker.session.is_persistent:
+                    self._state.step_aside(worker)
                     self._pause(lambda: self._is_pointless(worker) or self._outage.not_before <= monotonic(), wait)
                     continue
                 try:
-                    return self._crew.connect(timeout)
+                    return self._state.connect(timeout)
                 except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
-                    if not worker.shift.is_persistent:
+                    if not worker.session.is_persistent:
                         raise
                     self.note_loss(exc, is_proven=False)
         return None
@@ -61,13 +61,13 @@ class Dialler:
         self._pause(lambda: self._is_pointless(worker), seconds)
 
     def _pause(self, is_over: Callable[[], bool], seconds: float) -> None:
-        with self._crew.lock:
-            self._crew.changed.wait_for(is_over, timeout=seconds)
+        with self._state.lock:
+            self._state.changed.wait_for(is_over, timeout=seconds)
 
     def _is_pointless(self, worker: Worker) -> bool:
         """True when a worker needs no connection any more: nothing to fetch, and nothing (or no time) to report."""
-        lifecycle = self._crew.lifecycle
+        lifecycle = self._state.lifecycle
         if lifecycle.is_over(monotonic()):
             return True
-        ends = lifecycle.is_ending or worker.shift.is_stopping
+        ends = lifecycle.is_ending or worker.session.is_stopping
         return ends and worker.slot.outcome is None

@@ -21,7 +21,7 @@ from ..core.outbox import Outbox, Outcome, Verdict
 from ..core.overdue import FetchWatch
 from ..core.registry import Handler
 from ..core.run import Run
-from ..core.shift import Shift, Shortened, log_given_up, log_late, log_refused, log_too_late
+from ..core.session import Session, Shortened, log_given_up, log_late, log_refused, log_too_late
 from ..core.slot import Alarm, Lookouts, Naps, Slot, Step, untold
 from ..errors import JobCancelled, ServerError
 from ..isolation import interrupter
@@ -32,13 +32,13 @@ from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
 
 if TYPE_CHECKING:
-    from ..isolation.fork_client import Nursery
+    from ..isolation.fork_client import ForkServer
     from .worker import Worker
 
 log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
-class Crew:
+class ConsumerState:
     """The shared state of a consumer's threads. Every method is thread-safe, and none blocks."""
 
     def __init__(
@@ -48,13 +48,13 @@ class Crew:
         hooks: Hooks,
         managed: Managed,
         connect: Callable[[float], Connection],
-        nursery: Nursery | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self.options = options
         self.handlers = handlers
         self.hooks = hooks
         self.managed = managed
-        self.nursery = nursery
+        self.fork_server = fork_server
         """Where the children come from that run the jobs; None to run them in threads."""
         self.connect = connect
         """Opens a connection with the consumer's wid, given its reply timeout in seconds."""
@@ -73,12 +73,12 @@ class Crew:
         """To wait on, and to notify when the consumer's state changes."""
         self.mailbox: SimpleQueue[tuple[int, float] | None] = SimpleQueue()
         """Wakes the thread that waits in `run`: a signal with its moment, or None to look again. Safe in handlers."""
-        self.heart_wake: threading.Event = threading.Event()
-        self._heart_until = float("inf")
+        self.heartbeat_wake: threading.Event = threading.Event()
+        self._heartbeat_until = float("inf")
         self.gate: threading.Event = threading.Event()
-        """Lets the threads of a shift begin, when all of them are there: nothing is fetched before."""
+        """Lets the threads of a session begin, when all of them are there: nothing is fetched before."""
         self.fetched_at: float | None = None
-        """When the last FETCH was answered, with or without a job; None before the first of a shift."""
+        """When the last FETCH was answered, with or without a job; None before the first of a session."""
         self.reported_at: float | None = None
         """When the server last confirmed an outcome."""
         self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
@@ -98,17 +98,17 @@ class Crew:
 
     def next_step(self, worker: Worker) -> Step:
         """Return what a worker does next."""
-        slot, shift = worker.slot, worker.shift
+        slot, session = worker.slot, worker.session
         now = monotonic()
         with self.lock:
-            ending = self.lifecycle.is_ending or shift.is_stopping
+            ending = self.lifecycle.is_ending or session.is_stopping
             if slot.outcome is not None and slot.is_cut and self.lifecycle.is_over(now):
                 return Step.END  # the outcome stays in the outbox, which is accounted for at the end
             late = None if slot.outcome is None else slot.drop_late(boottime())
             if late is not None:
                 self.outbox.give_up(late)
             wants_jobs = self.lifecycle.may_fetch and not ending
-            if shift.until_empty and slot.outcome is None and not slot.is_woken:
+            if session.until_empty and slot.outcome is None and not slot.is_woken:
                 # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
                 wants_jobs = wants_jobs and not any(other.slot.is_fetching for other in self.workers)
             step = slot.next_step(
@@ -147,13 +147,13 @@ class Crew:
                 run.deadline = slot.ends_at
             woken = self._unpark(now) if self._parked else None
             in_time = slot.left > 0 and not self.lifecycle.is_over(now)
-            is_early = slot.alarm_at < self._heart_until
+            is_early = slot.alarm_at < self._heartbeat_until
         if slot.is_shortened:
             self._shortened.tell(job, timeout)
         if woken is not None:
             woken.wake.set()
         if is_early:
-            self.heart_wake.set()
+            self.heartbeat_wake.set()
         return in_time
 
     def succeeded(self, worker: Worker, command: Ack, skipped: Skipped | None = None) -> bool:
@@ -164,22 +164,22 @@ class Crew:
                 return False
             slot.finish()
             if skipped is None:
-                worker.shift.succeeded += 1
+                worker.session.succeeded += 1
             else:
-                worker.shift.skipped += 1
+                worker.session.skipped += 1
             self._keep(slot, Outcome(command, slot.expires_at))
             return True
 
     def failed(self, worker: Worker, command: Fail) -> bool:
         """Put a job's failure into the outbox. Returns False when it is not to be sent: known, or late."""
-        slot, shift = worker.slot, worker.shift
+        slot, session = worker.slot, worker.session
         now = boottime()
         outcome = Outcome(command, slot.expires_at)
         with self.lock:
             slot.finish()
             if slot.is_cancelled:
                 return False  # and counted already
-            shift.failed += 1
+            session.failed += 1
             if outcome.may_be_sent(now):
                 self._keep(slot, outcome)
                 return True
@@ -215,7 +215,7 @@ class Crew:
         log_given_up(outcome)
 
     def refused(self, worker: Worker | None, outcome: Outcome, error: ServerError) -> None:
-        """Note that the server has answered an outcome with an error: the heart sends it again, unless it is final."""
+        """Note that the server has answered an outcome with an error: the heartbeat sends it again, unless final."""
         with self.lock:
             verdict = self.outbox.refuse(outcome, error.text, boottime())
             if worker is not None:
@@ -223,18 +223,18 @@ class Crew:
             self.changed.notify_all()
         if verdict is not Verdict.AGAIN:
             log_refused(outcome, error, is_final=verdict is Verdict.FINAL)
-        self.heart_wake.set()
+        self.heartbeat_wake.set()
         self.look_again()
 
     def fetched_nothing(self, worker: Worker, *, is_empty: bool = True) -> None:
         """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
-        shift = worker.shift
+        session = worker.session
         with self.lock:
             self._lookouts.answered(worker.slot.index)
             worker.slot.is_fetching = False
             self.fetched_at = monotonic()
-            if is_empty and shift.until_empty and all(other.is_idle for other in self.workers if other is not worker):
-                self._stop(shift)
+            if is_empty and session.until_empty and all(other.is_idle for other in self.workers if other is not worker):
+                self._stop(session)
 
     def lost(self, worker: Worker, error: Exception) -> None:
         """Note that a worker's exchange was cut off."""
@@ -243,8 +243,8 @@ class Crew:
             self._lookouts.answered(slot.index)
             slot.is_fetching = False
             slot.is_cut = True
-            if not worker.shift.is_persistent:
-                self._stop(worker.shift, error)
+            if not worker.session.is_persistent:
+                self._stop(worker.session, error)
 
     def step_aside(self, worker: Worker) -> None:
         """Note that a worker cannot send its FETCH now: it has no connection. One that has may take its place."""
@@ -297,8 +297,8 @@ class Crew:
         log.warning("terminating now: running jobs are cut off")
 
     def _tell_children(self, *, in_a_hurry: bool = False) -> None:
-        if self.nursery is not None:
-            self.nursery.tell_stopping(in_a_hurry=in_a_hurry)
+        if self.fork_server is not None:
+            self.fork_server.tell_stopping(in_a_hurry=in_a_hurry)
 
     def server_says(self, state: str | None) -> None:
         """Obey the answer to a BEAT."""
@@ -312,28 +312,28 @@ class Crew:
     def _server_is_back(self) -> None:
         with self.lock:
             self.changed.notify_all()
-        self.heart_wake.set()
+        self.heartbeat_wake.set()
 
     def look_again(self) -> None:
         """Wake the thread that waits in `run`."""
         self.mailbox.put(None)
 
-    def stop(self, shift: Shift, error: Exception | None = None) -> None:
-        """End a shift, but not the consumer, after what its workers have in hand."""
+    def stop(self, session: Session, error: Exception | None = None) -> None:
+        """End a session, but not the consumer, after what its workers have in hand."""
         with self.lock:
-            self._stop(shift, error)
+            self._stop(session, error)
 
-    def _stop(self, shift: Shift, error: Exception | None = None) -> None:
-        shift.is_stopping = True
-        if error is not None and shift.error is None:
-            shift.error = error
+    def _stop(self, session: Session, error: Exception | None = None) -> None:
+        session.is_stopping = True
+        if error is not None and session.error is None:
+            session.error = error
         self._wake_all()
 
     def _wake_all(self) -> None:
         self.changed.notify_all()
         while self._parked:
             self._parked.pop().wake.set()
-        self.heart_wake.set()
+        self.heartbeat_wake.set()
         self.mailbox.put(None)
 
     def _unpark(self, now: float) -> Worker:
@@ -347,14 +347,14 @@ class Crew:
 
     # -- what the thread that waits in `run` asks ----------------------------------------------------------------
 
-    def is_settled(self, shift: Shift) -> bool:
-        """Tell whether nothing of a shift needs waiting for: all threads have ended, or only try to connect."""
+    def is_settled(self, session: Session) -> bool:
+        """Tell whether nothing of a session needs waiting for: all threads have ended, or only try to connect."""
         with self.lock:
-            ending = self.lifecycle.is_ending or shift.is_stopping
-            if shift.error is None and self._has_refused():
-                return False  # the heart reports it yet
+            ending = self.lifecycle.is_ending or session.is_stopping
+            if session.error is None and self._has_refused():
+                return False  # the heartbeat reports it yet
             return all(
-                worker.has_ended or (ending and worker.is_dialling and worker.slot.outcome is None)
+                worker.has_ended or (ending and worker.is_reconnecting and worker.slot.outcome is None)
                 for worker in self.workers
             )
 
@@ -362,7 +362,7 @@ class Crew:
         return any(outcome.refusals for outcome in self.outbox.waiting())
 
     def wait_reported(self, seconds: float) -> None:
-        """Wait for the heart to report what the server has refused."""
+        """Wait for the heartbeat to report what the server has refused."""
         with self.lock:
             self.changed.wait_for(lambda: not self._has_refused(), timeout=seconds)
 
@@ -372,7 +372,7 @@ class Crew:
         def is_wound_down() -> bool:
             return len(self.outbox) == 0 and all(worker.has_ended for worker in self.workers)
 
-        self.heart_wake.set()
+        self.heartbeat_wake.set()
         with self.lock:
             self.changed.wait_for(is_wound_down, timeout=seconds)
 
@@ -398,7 +398,7 @@ class Crew:
                     worker.cancel_child()
                     continue
                 slot.is_cancelled = True
-                worker.shift.failed += 1
+                worker.session.failed += 1
                 outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
                 if outcome.may_be_sent(boottime()):
                     self.outbox.add(outcome)
@@ -426,12 +426,12 @@ class Crew:
             return [outcome for outcome in self.outbox.waiting() if id(outcome) not in owned]
 
     def next_alarm_in(self, beat_in: float) -> float:
-        """Return the seconds until the heart has something to do, at most `beat_in`."""
+        """Return the seconds until the heartbeat has something to do, at most `beat_in`."""
         now = monotonic()
         with self.lock:
             alarms = [worker.slot.alarm_at for worker in self.workers]
-            self._heart_until = min([now + beat_in, self._watch.next_look(self._sent()), *alarms])
-            return max(0.0, self._heart_until - now)
+            self._heartbeat_until = min([now + beat_in, self._watch.next_look(self._sent()), *alarms])
+            return max(0.0, self._heartbeat_until - now)
 
     def sound_alarms(self) -> None:
         """Warn of jobs that come near the end of their reservations, and interrupt those past their time limits."""
@@ -475,11 +475,11 @@ class Crew:
 
     def is_consuming(self) -> bool:
         """Tell whether jobs are taken, or no worker is free to take one."""
-        if self.nursery is not None and not self.nursery.can_run_jobs:
+        if self.fork_server is not None and not self.fork_server.can_run_jobs:
             return False
         now = monotonic()
         with self.lock:
-            is_anyone_free = bool(self._parked) or any(worker.is_dialling for worker in self.workers)
+            is_anyone_free = bool(self._parked) or any(worker.is_reconnecting for worker in self.workers)
             return self._watch.is_consuming(
                 self._sent(), is_anyone_free=is_anyone_free, answered_at=self.fetched_at, now=now
             )
@@ -496,4 +496,4 @@ class Crew:
 
 def _may_wake(worker: Worker) -> bool:
     """Tell whether a worker sends a FETCH now, is about to, or tries to: a job that comes wakes others."""
-    return worker.slot.is_fetching or worker.slot.is_woken or worker.is_dialling
+    return worker.slot.is_fetching or worker.slot.is_woken or worker.is_reconnecting

@@ -17,8 +17,8 @@ from ..core.fetched import Refused, read_fetched
 from ..core.outbox import Outcome
 from ..core.registry import Handler, handler_of
 from ..core.run import Run, running
+from ..core.session import log_failed, log_skipped
 from ..core.settling import asked_by
-from ..core.shift import log_failed, log_skipped
 from ..core.slot import Slot, Step
 from ..errors import (
     ConnectFailed,
@@ -37,11 +37,11 @@ from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
 
 if TYPE_CHECKING:
-    from ..core.shift import Shift
-    from ..isolation.fork_client import Nursery
+    from ..core.session import Session
+    from ..isolation.fork_client import ForkServer
     from ..isolation.runner import ChildRunner
-    from .reconnector import Dialler
-    from .state import Crew
+    from .reconnector import Reconnector
+    from .state import ConsumerState
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
@@ -49,26 +49,26 @@ log: logging.Logger = logging.getLogger("faktory.consumer")
 class Worker:
     """A slot, a connection and the thread that uses both."""
 
-    def __init__(self, crew: Crew, shift: Shift, dialler: Dialler) -> None:
-        self.slot: Slot = crew.new_slot()
-        self.shift = shift
+    def __init__(self, state: ConsumerState, session: Session, reconnector: Reconnector) -> None:
+        self.slot: Slot = state.new_slot()
+        self.session = session
         self.wake: threading.Event = threading.Event()
         self.thread_id: int = 0
         self.has_ended = False
-        self.is_dialling: bool = False
+        self.is_reconnecting: bool = False
         self.current: Run | None = None
         """The run of the job in hand, from its begin until its handler was left: only then may it be interrupted."""
         self.is_telling: bool = False
         """True while hooks are told of a failure whose report waits for them."""
         self.interruption: Exception | None = None
-        """What another thread wants to have raised in that handler; set under the crew's lock."""
-        self._crew = crew
-        self._dialler = dialler
+        """What another thread wants to have raised in that handler; set under the state's lock."""
+        self._state = state
+        self._reconnector = reconnector
         self._connection: Connection | None = None
         self._is_proven = False  # has the connection carried a whole exchange?
         self._ctrl_c: KeyboardInterrupt | None = None  # came while a job ran in the main thread
         self._refusals = Backoff()
-        self._runner = None if crew.nursery is None else _runner_of(crew.nursery)
+        self._runner = None if state.fork_server is None else _runner_of(state.fork_server)
         self._document = b""  # the job in hand, as it came
 
     @property
@@ -80,18 +80,18 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Work until the crew says END. The thread's outermost line."""
+        """Work until the consumer's state says END. The thread's outermost line."""
         self.thread_id = threading.get_ident()
-        self._crew.gate.wait()
+        self._state.gate.wait()
         try:
             while self._step():
                 pass
         except Exception as exc:
             log.exception("a worker thread ended unexpectedly")
-            self._crew.stop(self.shift, exc)
+            self._state.stop(self.session, exc)
         finally:
             self.close()
-            self._crew.has_ended(self)
+            self._state.has_ended(self)
 
     def run_one(self) -> bool:
         """Report what is left over, then fetch and run one job in the calling thread. Returns False if there was none.
@@ -101,9 +101,9 @@ class Worker:
         """
         self.thread_id = threading.get_ident()
         self._ctrl_c = None
-        done = self.shift.total
+        done = self.session.total
         try:
-            connection = self._usable_connection() or self._dialler.dial(self, FETCH_TIMEOUT)
+            connection = self._usable_connection() or self._reconnector.reconnect(self, FETCH_TIMEOUT)
             self._connection = connection
             if connection is None:
                 return False
@@ -120,9 +120,9 @@ class Worker:
             if self._connection is not None and exc is not self._ctrl_c:
                 self._connection.abort()
             if isinstance(exc, Exception):
-                self._crew.lost(self, exc)
+                self._state.lost(self, exc)
             raise
-        return self.shift.total > done
+        return self.session.total > done
 
     @property
     def can_be_killed(self) -> bool:
@@ -135,7 +135,7 @@ class Worker:
             self._runner.cancel()
 
     def hand_over(self) -> None:
-        """Leave a report that waits for hooks to the heart, at the shutdown's end. The crew's lock is held."""
+        """Leave a report that waits for hooks to the heartbeat, at the shutdown's end. The state's lock is held."""
         if self.is_telling:
             self.slot.outcome = None
 
@@ -158,7 +158,7 @@ class Worker:
             self._runner.close()
 
     def _step(self) -> bool:
-        step = self._crew.next_step(self)
+        step = self._state.next_step(self)
         if step is Step.END:
             return False
         if step is Step.PARK:
@@ -167,12 +167,12 @@ class Worker:
         if self._runner is not None and step is not Step.REPORT and not self._runner.make_ready():
             if step is Step.FETCH:
                 return self._await_child(self._runner)
-            self._crew.step_aside(self)
+            self._state.step_aside(self)
             step = Step.REPORT
         was_cut = self.slot.is_cut
         connection = self._usable_connection()
         if connection is None:
-            return self._dial()
+            return self._reconnect()
         try:
             if step is Step.REPORT_AND_FETCH:
                 self._report_and_fetch(connection)
@@ -182,10 +182,10 @@ class Worker:
                 self._fetch(connection)
         except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
             connection.abort()
-            self._dialler.note_loss(exc, is_proven=self._is_proven, is_persistent=self.shift.is_persistent)
-            self._crew.lost(self, exc)
+            self._reconnector.note_loss(exc, is_proven=self._is_proven, is_persistent=self.session.is_persistent)
+            self._state.lost(self, exc)
             # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
-            return self.shift.is_persistent or not was_cut
+            return self.session.is_persistent or not was_cut
         return True
 
     @property
@@ -207,44 +207,44 @@ class Worker:
     def _has_child(self) -> bool:
         """Wait for a child that can take a job, if jobs run in children. Returns False when none is wanted any more."""
         while self._runner is not None and not self._runner.make_ready():
-            if not self._crew.lifecycle.may_fetch:
+            if not self._state.lifecycle.may_fetch:
                 return False
-            if not self._await_child(self._runner) and self.shift.error is not None:
-                raise self.shift.error
+            if not self._await_child(self._runner) and self.session.error is not None:
+                raise self.session.error
         return True
 
     def _await_child(self, runner: ChildRunner) -> bool:
         """Wait for a child that can take a job, then ask for the step anew: much may have changed.
 
-        Returns False to end, when children do not start and the shift does not go on for ever.
+        Returns False to end, when children do not start and the session does not go on for ever.
         """
-        self.is_dialling = True
-        self._crew.step_aside(self)
+        self.is_reconnecting = True
+        self._state.step_aside(self)
         try:
             wait = runner.start_in()
             if wait > 0:
-                self._dialler.pause(self, wait)
+                self._reconnector.pause(self, wait)
                 return True
             runner.await_start()
         finally:
-            self.is_dialling = False
-        trouble = None if self.shift.is_persistent else runner.trouble()
+            self.is_reconnecting = False
+        trouble = None if self.session.is_persistent else runner.trouble()
         if trouble is not None:
-            self._crew.stop(self.shift, trouble)
+            self._state.stop(self.session, trouble)
         return trouble is None
 
-    def _dial(self) -> bool:
+    def _reconnect(self) -> bool:
         """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""
-        self.is_dialling = True
+        self.is_reconnecting = True
         self._is_proven = False
         try:
-            self._connection = self._dialler.dial(self, FETCH_TIMEOUT)
+            self._connection = self._reconnector.reconnect(self, FETCH_TIMEOUT)
         except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
-            self._crew.lost(self, exc)
+            self._state.lost(self, exc)
             return False
         finally:
-            self.is_dialling = False
-            self._crew.step_aside(self)
+            self.is_reconnecting = False
+            self._state.step_aside(self)
         if self._connection is None:
             self.slot.is_cut = True  # there was no way to report it
         return True
@@ -252,7 +252,7 @@ class Worker:
     # -- exchanges --------------------------------------------------------------------------------------------
 
     def _report_and_fetch(self, connection: Connection) -> None:
-        outcome, fetch = self.slot.outcome, self.shift.next_fetch()
+        outcome, fetch = self.slot.outcome, self.session.next_fetch()
         if outcome is None:
             return self._fetch(connection)
         # One write, one round trip, and one wake-up, when the FETCH is answered: the report has been acted on by then.
@@ -269,7 +269,7 @@ class Worker:
             self.slot.is_cut = False
 
     def _fetch(self, connection: Connection) -> None:
-        fetch = self.shift.next_fetch()
+        fetch = self.session.next_fetch()
         self.slot.fetch_leaves(monotonic(), boottime())
         connection.send(fetch.line)
         self._take_job(connection, fetch)
@@ -278,7 +278,7 @@ class Worker:
         reply = connection.receive()
         if not self._is_proven:
             self._is_proven = True
-            self._dialler.note_success()
+            self._reconnector.note_success()
         return reply
 
     def _take_answer(self, connection: Connection, outcome: Outcome) -> None:
@@ -286,33 +286,33 @@ class Worker:
         try:
             outcome.command.decode(reply)
         except ServerError as exc:
-            self._crew.refused(self, outcome, exc)
+            self._state.refused(self, outcome, exc)
         else:
-            self._crew.settled(self, outcome)
+            self._state.settled(self, outcome)
 
     def _take_job(self, connection: Connection, fetch: Fetch) -> None:
         reply = self._receive(connection)
         if self._runner is not None and isinstance(reply, bytes):
             self._document = reply
-        fetched = read_fetched(fetch, reply, self._crew.handlers)
+        fetched = read_fetched(fetch, reply, self._state.handlers)
         if isinstance(fetched, Job):
             self._refusals.reset()
             self._run(fetched)
         elif fetched is None:
-            self._crew.fetched_nothing(self)
+            self._state.fetched_nothing(self)
             self._ask_to_stop()
         elif isinstance(fetched, Refused):
             self._refuse(fetched)
         else:
-            self._crew.fetched_nothing(self, is_empty=False)
-            self._dialler.log_rarely(fetched.kind, "%s", fetched.text)
+            self._state.fetched_nothing(self, is_empty=False)
+            self._reconnector.log_rarely(fetched.kind, "%s", fetched.text)
             if fetched.needs_pause:
-                self._dialler.pause(self, self._refusals.next_delay(at_least=0.1))
+                self._reconnector.pause(self, self._refusals.next_delay(at_least=0.1))
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
     def _run(self, job: Job) -> None:
-        handler = self._crew.handlers[job.jobtype]
+        handler = self._state.handlers[job.jobtype]
         error = self._call(handler, job)
         try:
             if error is not None:
@@ -330,10 +330,10 @@ class Worker:
         An interrupt is set only while `current` is this run and `enter` is on the stack, and `interruption` is there
         before. So when `_leave` has looked, none is left that could be raised later; in here, all are caught.
         """
-        crew = self._crew
-        run = Run(job, 0.0, crew.managed, crew.lifecycle)
+        state = self._state
+        run = Run(job, 0.0, state.managed, state.lifecycle)
         try:
-            if not crew.begin(self, job, handler.timeout, run):
+            if not state.begin(self, job, handler.timeout, run):
                 raise JobCancelled("the worker is stopping and had no time left to run the job")
             running.set(run)
             skipped: Skipped | None = None
@@ -346,17 +346,17 @@ class Worker:
                     result = enter(partial(copy_context().run, handler.call), job)  # type: ignore[call-arg]
                 finally:
                     self._leave()
-                if os.getpid() != crew.pid:
+                if os.getpid() != state.pid:
                     end_copy()
                 if result is not None:
                     skipped = check_result(handler_of(job.jobtype), result)
                 if self.interruption is not None and not run.is_settled:
                     raise again(self.interruption)  # which the handler has swallowed
-            if not crew.succeeded(self, Ack(job.jid), skipped):
+            if not state.succeeded(self, Ack(job.jid), skipped):
                 raise cut_off()
         except KeyboardInterrupt as exc:
             self._leave()
-            if os.getpid() != crew.pid:
+            if os.getpid() != state.pid:
                 end_copy(exc)
             if raised_by_code(exc):
                 return exc
@@ -364,7 +364,7 @@ class Worker:
             return JobCancelled("the worker was interrupted by Ctrl-C")
         except BaseException as exc:
             self._leave()
-            if os.getpid() != crew.pid:
+            if os.getpid() != state.pid:
                 end_copy(exc)
             return exc
         if skipped is not None:
@@ -387,41 +387,41 @@ class Worker:
                 return error
         except Exception as exc:
             return exc
-        return None if self._crew.succeeded(self, Ack(job.jid)) else cut_off()
+        return None if self._state.succeeded(self, Ack(job.jid)) else cut_off()
 
     def _finish_failed(self, job: Job, error: BaseException) -> None:
-        crew = self._crew
+        state = self._state
         report, told = account_of(job, error)
-        if crew.failed(self, report.command(job.jid)):
+        if state.failed(self, report.command(job.jid)):
             log_failed(job, report, error)
         if self.slot.is_cancelled:
-            told = cut_off() if crew.tells(self) else None
+            told = cut_off() if state.tells(self) else None
         if told is not None:
             self.is_telling = True
             try:
-                crew.hooks.failed(job, told)
+                state.hooks.failed(job, told)
             finally:
                 self.is_telling = False
 
     def _refuse(self, refused: Refused) -> None:
         """Fail a job that is not run."""
-        self._crew.begin(self, refused.job, None)
-        self._crew.failed(self, refused.command)
-        self._dialler.log_rarely(refused.kind, "%s", refused.text)
+        self._state.begin(self, refused.job, None)
+        self._state.failed(self, refused.command)
+        self._reconnector.log_rarely(refused.kind, "%s", refused.text)
         if refused.error is not None:
-            running.set(Run(refused.job, self.slot.ends_at, self._crew.managed, self._crew.lifecycle))
-            self._crew.hooks.failed(refused.job, refused.error)
+            running.set(Run(refused.job, self.slot.ends_at, self._state.managed, self._state.lifecycle))
+            self._state.hooks.failed(refused.job, refused.error)
             running.set(None)
         if refused.pause:
-            self._dialler.pause(self, refused.pause)
+            self._reconnector.pause(self, refused.pause)
         self._ask_to_stop()
 
     def _ask_to_stop(self) -> None:
-        if self._crew.hooks.stop_when and self._crew.hooks.wants_stop():
-            self._crew.terminate("predicate")
+        if self._state.hooks.stop_when and self._state.hooks.wants_stop():
+            self._state.terminate("predicate")
 
 
-def _runner_of(nursery: Nursery) -> ChildRunner:
+def _runner_of(fork_server: ForkServer) -> ChildRunner:
     from ..isolation.runner import ChildRunner  # what runs children is slow to import, and not always needed
 
-    return ChildRunner(nursery)
+    return ChildRunner(fork_server)

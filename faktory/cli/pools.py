@@ -182,14 +182,14 @@ class _Watch:
 
     def has_done_enough(self) -> bool:
         """Tell whether as many jobs are done as were wanted."""
-        crew = self.consumer._crew
-        shift = crew.workers[0].shift if hasattr(crew, "workers") else crew.reporter._shift
-        return bool(shift.total >= (self._most or 0))
+        state = self.consumer._state
+        session = state.workers[0].session if hasattr(state, "workers") else state.reporter._session
+        return bool(session.total >= (self._most or 0))
 
     def tell_of_the_end(self) -> None:
         """Say what is waited for, now that no new jobs are taken."""
-        crew, now = self.consumer._crew, monotonic()
-        slots = [each.slot for each in (crew.workers if hasattr(crew, "workers") else crew.works)]
+        state, now = self.consumer._state, monotonic()
+        slots = [each.slot for each in (state.workers if hasattr(state, "workers") else state.works)]
         running = [(slot.job, now - slot.started_at) for slot in slots if slot.job is not None]
         names = ", ".join(f"{joblog.named(job.jobtype, job.jid)} ({joblog.duration(age)})" for job, age in running[:5])
         more = f" and {len(running) - 5} more" if len(running) > 5 else ""

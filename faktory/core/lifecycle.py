@@ -82,11 +82,11 @@ class Lifecycle:
         self.deadline = min(self.deadline, now)
 
     def failed(self) -> None:
-        """Note that an error has ended a shift, or the start."""
+        """Note that an error has ended a session, or the start."""
         self._asked("error")
 
     def resume(self) -> None:
-        """Note that another shift begins, if it may: what has ended the one before is past."""
+        """Note that another session begins, if it may: what has ended the one before is past."""
         if not self.is_ending:
             self.stopped_by = None
 

@@ -12,9 +12,9 @@ from math import ceil
 from ..errors import ConfigurationError
 from ..job import DEFAULT_RESERVE, MAX_RESERVE, MIN_RESERVE, Job
 from ..options import (
-    LOOKOUT_PATIENCE,
-    LOOKOUT_PATIENCE_LIMIT,
-    LOOKOUT_ROUND_TRIPS,
+    IDLE_FETCH_PATIENCE,
+    IDLE_FETCH_PATIENCE_LIMIT,
+    IDLE_FETCH_ROUND_TRIPS,
     RESERVATION_MARGIN,
     RESERVATION_MARGIN_SHARE,
     RESERVATION_WARNING,
@@ -262,7 +262,7 @@ class Lookouts:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._patience = LOOKOUT_PATIENCE
+        self._patience = IDLE_FETCH_PATIENCE
         self._waiting: dict[int, float] = {}  # the lookouts: slot index to the time its FETCH left
 
     @property
@@ -285,7 +285,7 @@ class Lookouts:
 
         With less patience than that, slots far from the server would share one FETCH a round trip under load.
         """
-        self._patience = min(max(LOOKOUT_PATIENCE, LOOKOUT_ROUND_TRIPS * round_trip), LOOKOUT_PATIENCE_LIMIT)
+        self._patience = min(max(IDLE_FETCH_PATIENCE, IDLE_FETCH_ROUND_TRIPS * round_trip), IDLE_FETCH_PATIENCE_LIMIT)
 
     def sent(self, index: int, now: float) -> None:
         """Note a FETCH that leaves, or that a slot just woken is about to send: it is a lookout when there is room.

@@ -3,7 +3,7 @@
 * `entry`, `threads`, `strike`: what Python can do about a handler in a thread: raise in it, where it does no harm.
 * `references`: functions by the name under which another process can import them. Pure.
 * `parent`, `runner`, `shared`: the consumer's side of its children.
-* `nursery`: the process that imports the application once and forks a child for each request.
+* `fork_server`: the process that imports the application once and forks a child for each request.
 * `child`: what a child does: read a job, run it, say how it went.
 
 Nothing is pickled: a child gets jobs as JSON and finds handlers by name.

@@ -1,4 +1,4 @@
-"""The consumer's side of its children: start and end the nursery, pass on what they print and log, note their ends."""
+"""The consumer's side of its children: starts the fork server, passes on what they print, notes their ends."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ChildProcess:
         self.is_ready = False
         """True once it has said that it can take jobs."""
         self.pid = 0
-        """0 until the nursery has told."""
+        """0 until the fork server has told."""
         self.exit_code: int | None = None
         """Negative is the number of the signal that killed it; None while it lives."""
         self.has_ended: threading.Event = threading.Event()
@@ -76,7 +76,7 @@ class ChildProcess:
             self.jobs.shutdown(socket.SHUT_RDWR)  # what it said before can still be read
 
 
-class Nursery:
+class ForkServer:
     """The process that forks the children, and the thread that listens to all of them. Thread-safe."""
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ class Nursery:
         return resident_kb([self._process.pid, *(child.pid for child in self._children.all() if child.pid)])
 
     def close(self) -> None:
-        """Let the children end after what they have in hand, kill those that do not, and end the nursery."""
+        """Let the children end after what they have in hand, kill those that do not, and end the fork server."""
         self.is_closing = True
         limit = monotonic() + CHILD_STOP_LIMIT
         children = self._children.all()
@@ -150,7 +150,7 @@ class Nursery:
     def fork(self) -> ChildProcess:
         """Ask for a child, and return at once. A child that cannot be forked has ended.
 
-        Raises `OSError` without descriptors for one, and `ConfigurationError` when a new nursery cannot be started.
+        Raises `OSError` without descriptors for one, and `ConfigurationError` when a new fork server cannot be started.
         """
         with self._lock:
             if self._process.poll() is not None and not self.is_closing:
@@ -185,7 +185,7 @@ class Nursery:
             try:
                 order = ORDER.pack(Order.FORK, child.number, 0)
                 socket.send_fds(control, [order], [end.fileno(), *writing])
-            except OSError:  # the nursery has just ended
+            except OSError:  # the fork server has just ended
                 living.bury(child.number, 1)
         self._wake()
         return child
@@ -228,7 +228,7 @@ class Nursery:
             self._waker.send(b"\0")
 
     def _listen(self) -> None:
-        """Pass on what comes, until the nursery is closed and all that children wrote is read."""
+        """Pass on what comes, until the fork server is closed and all that children wrote is read."""
         while True:
             while self._to_listen:
                 descriptor, sink = self._to_listen.popleft()
@@ -257,7 +257,7 @@ class Nursery:
 
 
 class _Living:
-    """The living children of one nursery, by number. Thread-safe; its lock is never held while somebody waits."""
+    """The living children of one fork server, by number. Thread-safe; its lock is never held while somebody waits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -286,7 +286,7 @@ class _Living:
 
 
 class _News:
-    """Notes what a nursery tells of its children."""
+    """Notes what a fork server tells of its children."""
 
     def __init__(self, living: _Living) -> None:
         self._living = living
@@ -306,7 +306,7 @@ class _News:
             self._lose_them()
 
     def _lose_them(self) -> None:
-        """Note that the nursery has ended: on Linux its children have with it, elsewhere they are killed now."""
+        """Note that the fork server has ended: on Linux its children have with it, elsewhere they are killed now."""
         for child in self._living.all():
             if child.pid:
                 with suppress(OSError):
@@ -333,17 +333,17 @@ def _levels() -> dict[str, int]:
 
 # -- fork -------------------------------------------------------------------------------------------------------------
 
-_nurseries: weakref.WeakSet[Nursery] | None = None
+_nurseries: weakref.WeakSet[ForkServer] | None = None
 
 
-def _remember(nursery: Nursery) -> None:
+def _remember(fork_server: ForkServer) -> None:
     global _nurseries
     if _nurseries is None:
         _nurseries = weakref.WeakSet()
         os.register_at_fork(after_in_child=_forget_all)
-    _nurseries.add(nursery)
+    _nurseries.add(fork_server)
 
 
 def _forget_all() -> None:
-    for nursery in list(_nurseries or ()):
-        nursery.forget()
+    for fork_server in list(_nurseries or ()):
+        fork_server.forget()

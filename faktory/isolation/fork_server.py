@@ -52,7 +52,7 @@ def main(descriptor: int) -> NoReturn:
     gc.collect()
     gc.freeze()  # the children share these pages as long as nobody writes to them
     try:
-        Nursery(control, program).serve()
+        ForkServer(control, program).serve()
     finally:
         os._exit(0)
 
@@ -113,7 +113,7 @@ def _do_nothing(*_: object) -> None:
     pass
 
 
-class Nursery:
+class ForkServer:
     """Forks and reaps children by the numbers that the consumer has given them."""
 
     def __init__(self, control: socket.socket, program: Program) -> None:
@@ -213,14 +213,14 @@ class Nursery:
         self._tell(News.FORKED, number, pid)
 
     def _be_born(self, descriptors: list[int]) -> NoReturn:
-        """Turn this copy of the nursery into a child. Never returns."""
+        """Turn this copy of the fork server into a child. Never returns."""
         code = 1
         try:
-            nursery = os.getppid()
+            fork_server = os.getppid()
             os.setpgid(0, 0)
             if self._prctl is not None:
                 self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-                if os.getppid() != nursery:  # it died before that was arranged
+                if os.getppid() != fork_server:  # it died before that was arranged
                     os._exit(1)
             atexit._clear()  # what the application's import has registered there is for this process's parent
             signal.set_wakeup_fd(-1)
@@ -276,7 +276,7 @@ def _kill_group(pid: int) -> None:
 
 
 def _find_prctl() -> Callable[[int, int], int] | None:
-    """Return Linux's prctl, None elsewhere: there, children outlive a killed nursery until their consumer ends them."""
+    """Return Linux's prctl, None elsewhere: children outlive a killed fork server there, until their consumer ends."""
     if sys.platform != "linux":
         return None
     from ctypes import CDLL

@@ -1,4 +1,4 @@
-"""What parent, nursery and child say to one another: fixed heads, and JSON where there is more to tell. Pure."""
+"""What parent, fork server and child say to one another: fixed heads, and JSON where there is more to tell. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDER: Final = Struct("!BQi")
 """Parent to fork server: an `Order`, a child's number, and what the order needs; FORK comes with four descriptors."""
 
 NEWS: Final = Struct("!BQi")
-"""Nursery to parent: a `News`, a child's number, and its pid, or its exit code (negative: the signal's number)."""
+"""ForkServer to parent: a `News`, a child's number, and its pid, or its exit code (negative: the signal's number)."""
 
 
 GROUP_SIGNALS: Final = (

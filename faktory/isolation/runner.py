@@ -15,7 +15,7 @@ from ..errors import ChildStartFailed, ConfigurationError, Discard, JobCancelled
 from ..options import CHILD_START_LIMIT, KILL_GRACE, KILL_PATIENCE, STACK_PATIENCE
 from ..runtime.package import FOLDER
 from ..runtime.ticking import monotonic
-from .fork_client import ChildProcess, Nursery
+from .fork_client import ChildProcess, ForkServer
 from .frames import DONE, DUMP, JOB, SOFT_LIMIT, Answer, pauses
 from .records import as_main
 
@@ -34,9 +34,9 @@ class _Ended(Exception):
 class ChildRunner:
     """The child of one worker. Used by one thread at a time, but for `cancel` and `dump_stacks`."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        self._nursery = nursery
-        self._starts = nursery.starts
+    def __init__(self, fork_server: ForkServer) -> None:
+        self._fork_server = fork_server
+        self._starts = fork_server.starts
         self._child: ChildProcess | None = None
         self._cancelled = threading.Event()
 
@@ -92,7 +92,7 @@ class ChildRunner:
             child.signal(DUMP)
             child.has_ended.wait(STACK_PATIENCE)
             if not child.pid:
-                self._nursery.replace()
+                self._fork_server.replace()
             self._note_failed_start(child, f"a child process did not start within {CHILD_START_LIMIT:g} s")
         except _Ended:
             self._note_failed_start(child)
@@ -112,10 +112,10 @@ class ChildRunner:
     def _replace(self) -> ChildProcess | None:
         """Start another child; None when it cannot be done, which puts off the next try."""
         self._drop()
-        if self._cancelled.is_set() or self._nursery.is_closing:
+        if self._cancelled.is_set() or self._fork_server.is_closing:
             return None
         try:
-            self._child = self._nursery.fork()
+            self._child = self._fork_server.fork()
         except (OSError, ConfigurationError) as exc:
             self._note_trouble(f"cannot start a child process: {exc}", monotonic())
         return self._child
@@ -124,7 +124,7 @@ class ChildRunner:
         """Put off the next child."""
         self._kill(child)
         self._drop()
-        if not self._cancelled.is_set() and not self._nursery.is_closing:
+        if not self._cancelled.is_set() and not self._fork_server.is_closing:
             reason = reason or f"{_how_it_ended(child)} while it started"
             self._note_trouble(reason + _last_words(_user_lines(child)), child.begun)
 
@@ -205,7 +205,7 @@ class ChildRunner:
         self._cancelled.set()
         child = self._child
         if child is not None:
-            self._nursery.cut_off(child)
+            self._fork_server.cut_off(child)
 
     @property
     def is_cancelled(self) -> bool:

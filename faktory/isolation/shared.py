@@ -9,26 +9,26 @@ from ..core.chain import Skipped
 from ..errors import ChildStartFailed, JobCancelled
 from ..job import Job
 from ..runtime.ticking import monotonic
-from .fork_client import Nursery
+from .fork_client import ForkServer
 from .runner import ChildRunner
 
 
 class Children:
     """As many children as jobs run at a time, each lent to one FETCH and then to its job. Thread-safe."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer) -> None:
+        self._fork_server = fork_server
         self._lock = threading.Lock()
         self._idle: list[ChildRunner] = []
 
     @property
     def can_run_jobs(self) -> bool:
         """True while children start as they should, or one is ready all the same."""
-        return self._nursery.can_run_jobs
+        return self._fork_server.can_run_jobs
 
     def resident_kb(self) -> int | None:
         """Return how much memory this process and all its children hold, in kB."""
-        return self._nursery.resident_kb()
+        return self._fork_server.resident_kb()
 
     def take(self) -> ChildRunner | None:
         """Return an idle one that is ready, the latest used first; None when one must be waited for. Does not wait."""
@@ -41,12 +41,12 @@ class Children:
 
     def start_in(self) -> float:
         """Return the seconds to wait before `start` can do something."""
-        return self._nursery.starts.wait(monotonic())
+        return self._fork_server.starts.wait(monotonic())
 
     def start(self) -> None:
         """Try to have one more that is ready: blocks until it is, or has ended. For a thread that may wait."""
         with self._lock:
-            runner = self._idle.pop(0) if self._idle else ChildRunner(self._nursery)
+            runner = self._idle.pop(0) if self._idle else ChildRunner(self._fork_server)
         try:
             runner.await_start()
         finally:
@@ -54,11 +54,11 @@ class Children:
 
     def tell_stopping(self, *, in_a_hurry: bool = False) -> None:
         """Have jobs know that their worker is ending, soon or now. Any thread may call it."""
-        self._nursery.tell_stopping(in_a_hurry=in_a_hurry)
+        self._fork_server.tell_stopping(in_a_hurry=in_a_hurry)
 
     def trouble(self) -> ChildStartFailed | None:
         """Return what a `run` that does not go on for ever should raise; None while there is hope."""
-        return self._nursery.starts.trouble()
+        return self._fork_server.starts.trouble()
 
     def give_back(self, runner: ChildRunner) -> None:
         """Take one back, for another job if it can run one."""
@@ -74,7 +74,7 @@ class Children:
             idle, self._idle = self._idle, []
         for runner in idle:
             runner.close()
-        self._nursery.close()
+        self._fork_server.close()
 
 
 class IsolatedCall:

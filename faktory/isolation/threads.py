@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log: Final = LateLog("faktory.consumer")
 
 is_child = False
-"""True in the nursery and in its children, where no consumer with children of its own is started."""
+"""True in the fork server and in its children, where no consumer with children of its own is started."""
 
 FIRST_DELAY = 0.001
 """Seconds until a strike that was put off is tried again ..."""

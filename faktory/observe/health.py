@@ -18,7 +18,7 @@ TICK_LIMIT: Final = 30.0
 """Seconds without a tick after which the main loop hangs."""
 TICK_EVERY: Final = 5.0
 """Seconds between two ticks, at most, where somebody looks."""
-HEART_LIMIT: Final = 60.0
+HEARTBEAT_LIMIT: Final = 60.0
 """Seconds without a round after which the heartbeat's thread hangs: a beat, with a new connection, may take 35."""
 
 
@@ -28,7 +28,7 @@ class Ages:
 
     tick: float | None
     """Since the main loop went round; None while nothing is run."""
-    heart: float | None
+    heartbeat: float | None
     """Since the heartbeat's thread went round, to beat or to reconnect; None while it is not started."""
 
 
@@ -118,8 +118,8 @@ def reason_not_live(ages: Ages) -> str | None:
     """Return why a worker is to be restarted; None for one that lives."""
     if ages.tick is not None and ages.tick > TICK_LIMIT:
         return f"the main loop has not gone round for {ages.tick:.0f} s (at most {TICK_LIMIT:g} s)"
-    if ages.heart is not None and ages.heart > HEART_LIMIT:
-        return f"the heartbeat has not gone round for {ages.heart:.0f} s (at most {HEART_LIMIT:g} s)"
+    if ages.heartbeat is not None and ages.heartbeat > HEARTBEAT_LIMIT:
+        return f"the heartbeat has not gone round for {ages.heartbeat:.0f} s (at most {HEARTBEAT_LIMIT:g} s)"
     return None
 
 

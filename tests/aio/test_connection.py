@@ -22,7 +22,7 @@ def test_time_that_runs_out_between_tcp_and_tls_leaves_no_socket(
     loop: Loop, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Warnings are errors: one that the collector found would fail this test."""
-    kit: Any = loop.Connection._kit
+    backend: Any = loop.Connection._backend
     opened: list[str] = []
 
     async def open_slowly(host: str, port: int, limit: float) -> Any:
@@ -42,8 +42,8 @@ def test_time_that_runs_out_between_tcp_and_tls_leaves_no_socket(
         await loop.sleep(0.01)
         assert sockets() == before
 
-    fast = kit.open
-    monkeypatch.setattr(type(kit), "open", staticmethod(open_slowly))
+    fast = backend.open
+    monkeypatch.setattr(type(backend), "open", staticmethod(open_slowly))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         before = loop.run(count_sockets)
         loop.run(main)

@@ -49,8 +49,8 @@ def test_a_strike_before_the_first_step_is_kept_for_it(loop: Loop, kind: type[Ex
         job = Job("work")
         slot = Slot(0)
         slot.begin(job, 5, 0.0)
-        kit: Any = loop.Connection._kit
-        work = Work(kit, lambda call, *args: call(*args), slot, Run(job, 5.0, Managed()))
+        backend: Any = loop.Connection._backend
+        work = Work(backend, lambda call, *args: call(*args), slot, Run(job, 5.0, Managed()))
         work.interrupt(kind("why"))
         error = await work.call(AsyncHandler(Handler("work", perform, None, perform), perform), is_in_time=True)
         assert str(error) == "why"

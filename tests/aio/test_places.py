@@ -9,8 +9,8 @@ from faktory.aio.places import Places
 from tests.loops import Loop
 
 
-def kit(loop: Loop) -> Any:
-    return loop.Connection._kit
+def backend(loop: Loop) -> Any:
+    return loop.Connection._backend
 
 
 def test_places_are_given_in_the_order_of_coming_and_never_past_who_waits(loop: Loop) -> None:
@@ -19,7 +19,7 @@ def test_places_are_given_in_the_order_of_coming_and_never_past_who_waits(loop: 
     come_so_far = 0
 
     async def main() -> None:
-        places = Places(kit(loop), 1)
+        places = Places(backend(loop), 1)
         assert await places.take()
 
         async def come(number: int) -> None:
@@ -49,7 +49,7 @@ def test_a_cancelled_waiter_passes_its_turn_on_at_any_moment(loop: Loop) -> None
     waiting: list[str] = []
 
     async def main() -> None:
-        places = Places(kit(loop), 1)
+        places = Places(backend(loop), 1)
         assert await places.take()
 
         async def first() -> None:
@@ -76,7 +76,7 @@ def test_a_cancelled_waiter_passes_its_turn_on_at_any_moment(loop: Loop) -> None
 
 def test_a_waiter_that_is_cancelled_early_leaves_the_line(loop: Loop) -> None:
     async def main() -> None:
-        places = Places(kit(loop), 1)
+        places = Places(backend(loop), 1)
         assert await places.take()
         assert await loop.cancelling(places.take, lambda: loop.sleep(0.01))
         places.give_back()
@@ -87,7 +87,7 @@ def test_a_waiter_that_is_cancelled_early_leaves_the_line(loop: Loop) -> None:
 
 def test_who_waits_too_long_leaves_the_line(loop: Loop) -> None:
     async def main() -> None:
-        places = Places(kit(loop), 1)
+        places = Places(backend(loop), 1)
         assert await places.take()
         assert not await places.take(0.01)
         places.give_back()
@@ -100,7 +100,7 @@ def test_closing_sends_everybody_away(loop: Loop) -> None:
     got: list[bool] = []
 
     async def main() -> None:
-        places = Places(kit(loop), 1)
+        places = Places(backend(loop), 1)
         assert await places.take()
 
         async def wait() -> None:

@@ -17,7 +17,7 @@ def beating(server: Server, interval: float = 0.02) -> InThread:
         ConsumerBuilder()
         .register("work", lambda job: None)
         .heartbeat_interval(interval)
-        .wid("wid-heart-1")
+        .wid("wid-heartbeat-1")
         .connect(server.url)
     )
 
@@ -71,10 +71,10 @@ def test_a_worker_the_server_has_forgotten_says_hello_again(server: Server, clie
     )
     # What `run_to_completion` does, without the end of the process.
     from faktory.core.queues import order_of
-    from faktory.core.shift import Shift
+    from faktory.core.session import Session
 
-    shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
-    thread = threading.Thread(target=consumer._work, args=[shift])
+    session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
+    thread = threading.Thread(target=consumer._work, args=[session])
     thread.start()
     until(lambda: server.waiting == 1)
     server.clock.advance(75)
@@ -87,7 +87,7 @@ def test_a_worker_the_server_has_forgotten_says_hello_again(server: Server, clie
     consumer.close()
 
 
-@pytest.mark.parametrize("reply", ["unknown worker wid-heart-1", "Unknown worker wid-heart-1"])
+@pytest.mark.parametrize("reply", ["unknown worker wid-heartbeat-1", "Unknown worker wid-heartbeat-1"])
 def test_unknown_worker_is_healed_at_once(server: Server, reply: str) -> None:
     """J10: however it is spelled."""
     run = beating(server, interval=0.05)
@@ -105,7 +105,7 @@ def test_other_errors_and_odd_states_are_survived(server: Server, caplog: pytest
     run = beating(server)
     server.faults.refuse("BEAT", text="context deadline exceeded")
     until(lambda: "BEAT was answered with an error" in caplog.text)
-    run.consumer._crew.server_says("confused")
+    run.consumer._state.server_says("confused")
     until(lambda: "unknown state 'confused'" in caplog.text)
     assert run.consumer.state == "running"
     server.faults.garble("BEAT")

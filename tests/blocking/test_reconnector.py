@@ -42,7 +42,7 @@ def test_attempts_are_spaced_out_and_one_at_a_time(server: Server, monkeypatch: 
     lock = threading.Lock()
     at_once: list[int] = []
     inside = 0
-    original = run.consumer._dialler._crew.connect
+    original = run.consumer._reconnector._state.connect
 
     def connect(timeout: float) -> object:
         nonlocal attempts, inside
@@ -58,7 +58,7 @@ def test_attempts_are_spaced_out_and_one_at_a_time(server: Server, monkeypatch: 
                 if threading.current_thread().name.startswith("faktory-worker"):
                     inside -= 1
 
-    monkeypatch.setattr(run.consumer._crew, "connect", connect)
+    monkeypatch.setattr(run.consumer._state, "connect", connect)
     server.kill()
     time.sleep(1.0)
     assert 2 <= attempts <= 12
@@ -73,7 +73,7 @@ def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(server: 
     """N1: what one knows of the server all know."""
     run = Persistent(server)
     until(lambda: server.waiting == 1)
-    outage = run.consumer._crew.outage
+    outage = run.consumer._state.outage
     server.kill()
     outage._backoff._attempt = 8  # waits of 2.6 to 26 s
     until(lambda: outage.is_down)
@@ -81,8 +81,8 @@ def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(server: 
     time.sleep(0.1)
     server.start()
     started = time.monotonic()
-    run.consumer._crew.lifecycle.beat_at_once(started)
-    run.consumer._crew.heart_wake.set()
+    run.consumer._state.lifecycle.beat_at_once(started)
+    run.consumer._state.heartbeat_wake.set()
     client.push(Job("work"))
     until(lambda: run.done)
     assert time.monotonic() - started < 5
@@ -95,16 +95,16 @@ def test_the_heartbeat_stops_waiting_when_a_worker_has_reached_the_server(server
     """N1."""
     run = Persistent(server)
     until(lambda: server.waiting == 1)
-    heart, crew = run.consumer._heart, run.consumer._crew
-    heart._backoff._attempt = 8  # waits of 2.6 to 26 s
+    heartbeat, state = run.consumer._heartbeat, run.consumer._state
+    heartbeat._backoff._attempt = 8  # waits of 2.6 to 26 s
     server.kill()
-    crew.lifecycle.beat_at_once(time.monotonic())
-    crew.heart_wake.set()
-    until(lambda: heart._is_down)
+    state.lifecycle.beat_at_once(time.monotonic())
+    state.heartbeat_wake.set()
+    until(lambda: heartbeat._is_down)
     server.start()
     started = time.monotonic()
     client.push(Job("work"))
-    until(lambda: not heart._is_down)
+    until(lambda: not heartbeat._is_down)
     assert time.monotonic() - started < 2.5
     run.consumer.terminate()
     server.clock.advance(2.1)
@@ -117,14 +117,14 @@ def test_a_refused_password_is_said_and_tried_each_five_seconds_by_all_together(
     """N9: the password is rotated under a running worker."""
     run = Persistent(server, builder=ConsumerBuilder().heartbeat_interval(0.05))
     until(lambda: server.waiting == 1)
-    crew = run.consumer._crew
+    state = run.consumer._state
     attempts: list[str] = []
 
     def refuse(timeout: float) -> Connection:
         attempts.append(threading.current_thread().name)
         raise AuthenticationError("the server has another password")
 
-    monkeypatch.setattr(crew, "connect", refuse)
+    monkeypatch.setattr(state, "connect", refuse)
     server.disconnect_all()
     until(lambda: "the server has another password" in caplog.text)
     time.sleep(0.5)
@@ -139,7 +139,7 @@ def test_terminate_during_backoff_stops_at_once(server: Server) -> None:
     run = Persistent(server)
     until(lambda: server.waiting == 1)
     server.kill()
-    run.consumer._dialler._outage._backoff._attempt = 8  # waits of up to 26 s
+    run.consumer._reconnector._outage._backoff._attempt = 8  # waits of up to 26 s
     time.sleep(0.2)
     started = time.monotonic()
     run.consumer.terminate()
@@ -151,11 +151,11 @@ def test_an_error_that_repeats_is_logged_once_a_minute(server: Server, caplog: p
     """W8."""
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
         for _ in range(3):
-            consumer._dialler.log_rarely("kind", "it happened %s", "again")
+            consumer._reconnector.log_rarely("kind", "it happened %s", "again")
         for n in range(1100):
-            consumer._dialler.log_rarely(str(n), "many kinds")
+            consumer._reconnector.log_rarely(str(n), "many kinds")
     assert caplog.text.count("it happened again") == 1
-    assert len(consumer._dialler._outage._said) <= 1001
+    assert len(consumer._reconnector._outage._said) <= 1001
 
 
 def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, client: Client) -> None:

@@ -14,7 +14,7 @@ from faktory.blocking.worker import Worker
 from faktory.commands import Ack, Fail
 from faktory.core.outbox import Outcome
 from faktory.core.queues import order_of
-from faktory.core.shift import Shift
+from faktory.core.session import Session
 from faktory.runtime.ticking import boottime
 from faktory.server import Server
 from tests.running import Persistent
@@ -30,19 +30,19 @@ def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client
         with Connection(server.url) as connection:
             connection.call(Fetch(["default"]))
             assert server.working.jids == [jid]
-            consumer._crew.outbox.add(Outcome(Ack(jid), time.monotonic() + 100))
-            assert [outcome.jid for outcome in consumer._crew.orphans()] == [jid]
+            consumer._state.outbox.add(Outcome(Ack(jid), time.monotonic() + 100))
+            assert [outcome.jid for outcome in consumer._state.orphans()] == [jid]
             assert not consumer.run_one(["nothing"])
             assert len(server.working) == 0
-            assert len(consumer._crew.outbox) == 0
+            assert len(consumer._state.outbox) == 0
 
 
 def test_a_late_failure_of_nobody_is_given_up(server: Server, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """Fact 7."""
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
-        consumer._crew.outbox.add(Outcome(Fail("job-late-1", "E", "m"), time.monotonic() - 1))
-        consumer._heart.report_orphans()
-        assert len(consumer._crew.outbox) == 0
+        consumer._state.outbox.add(Outcome(Fail("job-late-1", "E", "m"), time.monotonic() - 1))
+        consumer._heartbeat.report_orphans()
+        assert len(consumer._state.outbox) == 0
     assert "could not report job 'job-late-1'" in caplog.text
 
 
@@ -52,15 +52,15 @@ def test_a_refused_orphan_is_kept_until_it_is_refused_for_good(
     """J5."""
     server.faults.refuse("ACK", times=2)
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
-        outbox = consumer._crew.outbox
+        outbox = consumer._state.outbox
         outbox.add(Outcome(Ack("job-odd-12"), time.monotonic() + 100))
-        consumer._heart.report_orphans()
+        consumer._heartbeat.report_orphans()
         assert len(outbox) == 1
-        consumer._heart.report_orphans(only_due=True)  # too early
-        consumer._heart.report_orphans()
+        consumer._heartbeat.report_orphans(only_due=True)  # too early
+        consumer._heartbeat.report_orphans()
         assert caplog.text.count("the server refuses outcomes for now, that of job 'job-odd-12'") == 1
         server.faults.refuse("ACK", text="invalid ACK job-odd-12")
-        consumer._heart.report_orphans()
+        consumer._heartbeat.report_orphans()
         assert (len(outbox), outbox.given_up) == (0, 1)
     assert "gave up reporting job 'job-odd-12'" in caplog.text
 
@@ -71,11 +71,11 @@ def test_a_job_that_comes_after_the_end_is_failed_without_being_run(server: Serv
     client.push(Job("work", retry=3))
     builder = ConsumerBuilder().register("work", lambda job: ran.append(job.jid)).shutdown_timeout(0)
     with builder.connect(server.url) as consumer:
-        shift = Shift(order_of(["default"]), is_persistent=False, until_empty=False)
-        worker = Worker(consumer._crew, shift, consumer._dialler)
-        consumer._crew.workers = [worker]
-        worker._connection = consumer._crew.connect(10)
-        consumer._crew.terminate()
+        session = Session(order_of(["default"]), is_persistent=False, until_empty=False)
+        worker = Worker(consumer._state, session, consumer._reconnector)
+        consumer._state.workers = [worker]
+        worker._connection = consumer._state.connect(10)
+        consumer._state.terminate()
         assert worker.run_one()
         worker.close()
     assert ran == []
@@ -93,7 +93,7 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
     with ConsumerBuilder().register("work", lambda job: server.kill()).connect(server.url) as consumer:
         with pytest.raises(ConnectionLost):
             consumer.run_one(["default"])
-        assert len(consumer._crew.outbox) == 1
+        assert len(consumer._state.outbox) == 1
         now = boottime()
         monkeypatch.setattr(module, "boottime", lambda: now + 61)
         with pytest.raises(ConnectionLost):
@@ -101,7 +101,7 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
         monkeypatch.setattr(module, "boottime", boottime)
         worker = consumer._single
         assert worker is not None
-        consumer._crew.lost(worker, ConnectionLost("again"))
+        consumer._state.lost(worker, ConnectionLost("again"))
         server.start()
 
 
@@ -144,17 +144,17 @@ def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
     run.handler = None
     server.clock.advance(2.1)
     until(lambda: server.waiting == 1)
-    crew = run.consumer._crew
-    assert all(worker.is_connected for worker in crew.workers)
-    connect = crew.connect
+    state = run.consumer._state
+    assert all(worker.is_connected for worker in state.workers)
+    connect = state.connect
 
     def refuse(timeout: float) -> Connection:
         if threading.current_thread().name.startswith("faktory-worker"):
             raise ConnectFailed("no more connections", retry_after=30)
         return connect(timeout)
 
-    monkeypatch.setattr(crew, "connect", refuse)
-    (lookout,) = (worker for worker in crew.workers if worker.slot.is_fetching)
+    monkeypatch.setattr(state, "connect", refuse)
+    (lookout,) = (worker for worker in state.workers if worker.slot.is_fetching)
     lookout.interrupt()
     server.clock.advance(2.1)  # its FETCH is over
     started = time.monotonic()
@@ -167,22 +167,22 @@ def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
 
 
 def test_an_interrupt_while_the_lock_is_taken_never_keeps_it(server: Server, client: Client) -> None:
-    """The limit strikes just when the handler has ended and waits for the crew's lock."""
+    """The limit strikes just when the handler has ended and waits for the state's lock."""
     run = Persistent(server, workers=1)
-    crew = run.consumer._crew
+    state = run.consumer._state
     until(lambda: server.waiting == 1)
     ending = threading.Event()
     run.handler = lambda job: ending.set()
     for _ in range(20):
         ending.clear()
-        with crew.lock:
+        with state.lock:
             pass
         jid = client.push(Job("work", retry=0))
         assert ending.wait(10)
-        with crew.lock:
-            if crew.workers[0].slot.job is not None:
+        with state.lock:
+            if state.workers[0].slot.job is not None:
                 time.sleep(0.001)  # the handler ends, and its thread waits for the lock
-                crew._interrupt(crew.workers[0], JobTimeout("late"))
+                state._interrupt(state.workers[0], JobTimeout("late"))
         until(lambda: len(server.working) == 0)
         assert jid
     run.consumer.terminate()

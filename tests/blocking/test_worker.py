@@ -108,7 +108,7 @@ def test_a_bug_of_ours_ends_the_shift_with_it_and_not_in_silence(
     def broken(*args: Any) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(consumer._crew, "next_step", broken)
+    monkeypatch.setattr(consumer._state, "next_step", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         consumer.run(["default"])
     assert "ended unexpectedly" in caplog.text

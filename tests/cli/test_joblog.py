@@ -98,7 +98,7 @@ def record(name: str, message: str, *args: object, level: int = logging.INFO, ex
             record("faktory.consumer", "ended: %d jobs succeeded, %d, %d, %d", 4, 1, 2, 0),
             ("ended", "4 succeeded, 1 failed, 2 skipped, 0 cut off"),
         ),
-        (record("faktory.heart", "beats"), ("info", "beats")),
+        (record("faktory.heartbeat", "beats"), ("info", "beats")),
         (record("shop", "sold", level=logging.WARNING), ("WARNING", "shop: sold")),
     ],
 )  # fmt: skip

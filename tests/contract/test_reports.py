@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job
-from faktory.aio import state as aio_crew
-from faktory.blocking import state as crew
+from faktory.aio import state as aio_state
+from faktory.blocking import state as state
 from faktory.core.run import running
 from faktory.runtime.ticking import boottime, monotonic
 from faktory.server import Server
@@ -109,7 +109,7 @@ def test_a_job_that_is_read_when_its_reservation_is_over_is_left_to_others(
 ) -> None:
     """J17: the machine slept between FETCH and its answer; the server has handed the job out again."""
     ran: list[str] = []
-    for module in (crew, aio_crew):
+    for module in (state, aio_state):
         monkeypatch.setattr(module, "boottime", lambda: boottime() + 70)
     with Client(quick.url) as client:
         jid = client.push(Job("work", [0], reserve_for=60, retry=3))
@@ -137,7 +137,7 @@ def test_a_job_that_is_cut_off_is_failed_within_its_reservation_only(
         jid = client.push(Job("work", reserve_for=60, retry=3))
     run = front.start(ConsumerBuilder().register("work", work).shutdown_timeout(0.05), quick.url, ["default"])
     assert begun.wait(PATIENCE)
-    for module in (crew, aio_crew):
+    for module in (state, aio_state):
         monkeypatch.setattr(module, "boottime", lambda: boottime() + (70 if is_over else 50))
     run.consumer.terminate()
     assert run.wait() == 1

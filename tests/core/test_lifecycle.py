@@ -207,7 +207,7 @@ def test_a_failed_beat_is_not_put_off_by_more_than_an_interval() -> None:
 
 
 def test_a_failure_between_beats_does_not_put_the_next_one_off() -> None:
-    """The heart's other errands fail, too: three beats must fit into the 60 s after which the server forgets us."""
+    """The heartbeat's other errands fail, too: three beats must fit into the 60 s after which the server forgets us."""
     life = fresh(now=100.0)
     life.beat_sent(100.0, None)
     life.beat_failed(112.0, retry_in=30.0)

@@ -18,7 +18,7 @@ from faktory.core.outbox import Outcome
 from faktory.core.slot import Alarm, Lookouts, Naps, Slot, Step, fitting_reservation, time_limit, untold
 from faktory.errors import ConfigurationError
 from faktory.job import Job
-from faktory.options import LOOKOUT_PATIENCE, LOOKOUT_PATIENCE_LIMIT
+from faktory.options import IDLE_FETCH_PATIENCE, IDLE_FETCH_PATIENCE_LIMIT
 
 
 def job(reserve_for: int | None = None) -> Job:
@@ -384,8 +384,8 @@ def test_a_report_takes_a_fetch_along_while_the_lookouts_have_just_left() -> Non
     """Under load every slot fetches for itself: that one has not been answered yet means nothing."""
     lookouts = Lookouts(1)
     lookouts.sent(0, 10.0)
-    assert lookouts.grant(10.0 + LOOKOUT_PATIENCE * 0.9, waited=0.0)
-    assert not lookouts.grant(10.0 + LOOKOUT_PATIENCE, waited=0.0)
+    assert lookouts.grant(10.0 + IDLE_FETCH_PATIENCE * 0.9, waited=0.0)
+    assert not lookouts.grant(10.0 + IDLE_FETCH_PATIENCE, waited=0.0)
 
 
 def test_a_report_takes_a_fetch_along_while_there_is_room() -> None:
@@ -409,8 +409,8 @@ def test_the_lookout_that_has_waited_longest_tells_that_the_queues_are_empty() -
 def test_a_fetch_that_waited_for_its_job_is_not_followed_by_another() -> None:
     """The queues were empty: the slot that this job has woken waits for the next one."""
     lookouts = watched(since=10.0)
-    assert lookouts.grant(10.0, waited=LOOKOUT_PATIENCE * 0.9)
-    assert not lookouts.grant(10.0, waited=LOOKOUT_PATIENCE)
+    assert lookouts.grant(10.0, waited=IDLE_FETCH_PATIENCE * 0.9)
+    assert not lookouts.grant(10.0, waited=IDLE_FETCH_PATIENCE)
 
 
 @pytest.mark.parametrize("limit", [1, 2])
@@ -450,7 +450,7 @@ def test_a_trickle_of_quick_jobs_does_not_add_fetches(limit: int) -> None:
 
 @pytest.mark.parametrize(
     ("round_trip", "patience"),
-    [(0.0001, LOOKOUT_PATIENCE), (0.02, 0.08), (0.1, 0.4), (3.0, LOOKOUT_PATIENCE_LIMIT)],
+    [(0.0001, IDLE_FETCH_PATIENCE), (0.02, 0.08), (0.1, 0.4), (3.0, IDLE_FETCH_PATIENCE_LIMIT)],
 )
 def test_patience_is_four_round_trips_within_its_bounds(round_trip: float, patience: float) -> None:
     lookouts = watched(since=0.0)
@@ -499,7 +499,7 @@ def test_a_report_that_was_cut_off_measures_nothing() -> None:
     slot.outcome = None
     slot.is_cut = False
     ask(slot, lookouts, now=10.4)
-    assert not lookouts.grant(LOOKOUT_PATIENCE, waited=0.0)
+    assert not lookouts.grant(IDLE_FETCH_PATIENCE, waited=0.0)
 
 
 def test_an_outcome_that_was_given_up_measures_nothing() -> None:
@@ -508,7 +508,7 @@ def test_an_outcome_that_was_given_up_measures_nothing() -> None:
     slot.is_cut = True
     slot.outcome = None
     ask(slot, lookouts, now=10.4)
-    assert not lookouts.grant(LOOKOUT_PATIENCE, waited=0.0)
+    assert not lookouts.grant(IDLE_FETCH_PATIENCE, waited=0.0)
 
 
 # -- late outcomes --------------------------------------------------------------------------------------------------

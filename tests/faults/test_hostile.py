@@ -39,7 +39,7 @@ from faktory import (
     VersionMismatch,
 )
 from faktory import builder as builder_module
-from faktory.blocking import heartbeat as heart_module
+from faktory.blocking import heartbeat as heartbeat_module
 from faktory.blocking import worker as worker_module
 from faktory.protocol.address import Address
 from faktory.protocol.wire import MAX_BULK, MAX_LINE
@@ -188,7 +188,7 @@ def watch(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     """Shorten the time limits of consumers, and check at the end what was told and what is left open."""
     caplog.set_level(logging.DEBUG, "faktory")
     monkeypatch.setattr(builder_module, "CONNECT_TIMEOUT", LIMIT)
-    monkeypatch.setattr(heart_module, "REPLY_TIMEOUT", LIMIT)
+    monkeypatch.setattr(heartbeat_module, "REPLY_TIMEOUT", LIMIT)
     monkeypatch.setattr(worker_module, "FETCH_TIMEOUT", LIMIT)
     before = open_sockets()
     watch = Watch(caplog)
@@ -694,7 +694,7 @@ def test_a_hostile_reply_to_beat_ends_neither_the_heart_nor_the_work(
 
     server = Hostile(BEAT=answer, FETCH=[fetch])
     with ScriptedServer(server.script) as scripted, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heart_module, "REPLY_TIMEOUT", 0.1)
+        patch.setattr(heartbeat_module, "REPLY_TIMEOUT", 0.1)
         patch.setattr(worker_module, "FETCH_TIMEOUT", 20.0)
         with connect(scripted, interval=0.01) as consumer:
             assert consumer.run_one(["default"])

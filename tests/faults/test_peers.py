@@ -388,7 +388,7 @@ def test_an_unknown_state_does_not_end_the_heart(state: object) -> None:
 
 
 def test_a_worker_that_the_server_has_forgotten_introduces_itself_again(server: Server) -> None:
-    """J10: "unknown worker" ends the heart of gh."""
+    """J10: "unknown worker" ends the heartbeat of gh."""
     consumer = ConsumerBuilder().register("work", print).heartbeat_interval(0.02).connect(server.url)
     forgotten = server.faults.refuse("BEAT", text="unknown worker")
     thread = threading.Thread(target=consumer.run, args=[["default"]])

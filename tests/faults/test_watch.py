@@ -143,11 +143,11 @@ def test_parked_workers_that_nobody_wakes_are_woken(server: Server, caplog: pyte
     """P13: what a lost wake-up would look like."""
     run = Persistent(server, workers=2, builder=Watched().heartbeat_interval(0.1))
     until(lambda: server.waiting == 1)
-    crew = run.consumer._crew
-    with crew.lock:
-        for worker in crew.workers:
-            crew._lookouts.answered(worker.slot.index)
-        crew._lookouts._waiting = {98: 0.0, 99: 0.0}  # two that do not exist
+    state = run.consumer._state
+    with state.lock:
+        for worker in state.workers:
+            state._lookouts.answered(worker.slot.index)
+        state._lookouts._waiting = {98: 0.0, 99: 0.0}  # two that do not exist
     server.clock.advance(2.1)
     until(lambda: server.waiting == 0)
     assert not run.consumer.health().is_ready or run.consumer.health().last_fetch_age < 0.5  # type: ignore[operator]

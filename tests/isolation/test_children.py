@@ -27,7 +27,7 @@ from faktory import (
     Summary,
 )
 from faktory.core.queues import order_of
-from faktory.core.shift import Shift
+from faktory.core.session import Session
 from faktory.isolation import fork_client as parent
 from faktory.isolation import runner
 from faktory.isolation.fork_client import ChildProcess
@@ -393,15 +393,17 @@ def test_a_worker_that_runs_for_ever_goes_on_trying(server: Server, client: Clie
     client.push(Job("work", [journal.path], retry=0))
     builder = ConsumerBuilder().register("work", jobs.work).processes(2, on_child_start=jobs.start_when_allowed)
     with builder.connect(server.url) as consumer:
-        shift = Shift(order_of(["default"]), is_persistent=True, until_empty=False)
+        session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
 
         def run_for_ever() -> None:
             with consumer._working():
-                consumer._work(shift)
+                consumer._work(session)
 
         thread = threading.Thread(target=run_for_ever)
         thread.start()
-        until(lambda: consumer._crew.nursery is not None and consumer._crew.nursery.starts.trouble() is not None)
+        until(
+            lambda: consumer._state.fork_server is not None and consumer._state.fork_server.starts.trouble() is not None
+        )
         assert not consumer.health().is_ready
         assert len(server.queue("default")) == 1
         note(journal.path, "allowed")
@@ -409,7 +411,7 @@ def test_a_worker_that_runs_for_ever_goes_on_trying(server: Server, client: Clie
         assert consumer.health().is_ready
         consumer.terminate()
         thread.join(20)
-    assert shift.succeeded == 1
+    assert session.succeeded == 1
 
 
 def test_a_job_whose_child_has_died_meanwhile_runs_in_the_next(
@@ -480,8 +482,8 @@ def test_a_nursery_that_is_killed_is_started_anew(
     builder = ConsumerBuilder().register("nap", jobs.nap).register("work", jobs.work).processes(1)
     with builder.connect(server.url) as consumer, Running(consumer):
         until(lambda: journal.lines("start"))
-        assert consumer._crew.nursery is not None
-        os.kill(consumer._crew.nursery._process.pid, signal.SIGKILL)
+        assert consumer._state.fork_server is not None
+        os.kill(consumer._state.fork_server._process.pid, signal.SIGKILL)
         until(lambda: journal.lines("work"))
     assert failure_of(server, jid).errtype == "JobCrashed"
     assert [words[0] for words in journal.words("work")] == [after]
@@ -506,8 +508,8 @@ def test_a_fork_server_that_hangs_holds_up_no_job(
     builder = ConsumerBuilder().register("nap", jobs.nap, timeout=0.3).register("work", jobs.work).processes(1)
     with builder.connect(server.url) as consumer, Running(consumer):
         until(lambda: journal.lines("start"))
-        assert consumer._crew.nursery is not None
-        hung = consumer._crew.nursery._process
+        assert consumer._state.fork_server is not None
+        hung = consumer._state.fork_server._process
         os.kill(hung.pid, signal.SIGSTOP)
         until(lambda: journal.lines("work"))
     assert hung.returncode == -signal.SIGKILL
@@ -524,8 +526,8 @@ def test_a_fork_server_that_hangs_does_not_hold_up_the_end(
     """C11."""
     monkeypatch.setattr(parent, "CHILD_STOP_LIMIT", 0.3)
     with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
-        assert consumer._crew.nursery is not None
-        hung = consumer._crew.nursery._process
+        assert consumer._state.fork_server is not None
+        hung = consumer._state.fork_server._process
         os.kill(hung.pid, signal.SIGSTOP)
     assert hung.returncode == -signal.SIGKILL
 
@@ -601,11 +603,11 @@ def test_a_limit_leaves_no_lock_of_logging_taken(server: Server, client: Client,
 def test_a_fork_of_the_worker_does_not_keep_its_children_alive(server: Server, journal: Journal) -> None:
     """P11, W7."""
     with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
-        nursery = consumer._crew.nursery
-        assert nursery is not None
+        fork_server = consumer._state.fork_server
+        assert fork_server is not None
         pid = os.fork()
         if pid == 0:
-            os._exit(0 if nursery._control.fileno() == -1 else 1)
+            os._exit(0 if fork_server._control.fileno() == -1 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
@@ -731,7 +733,7 @@ def describing(builder: ConsumerBuilder, monkeypatch: pytest.MonkeyPatch) -> dic
         told.append(document)
         raise Asked
 
-    monkeypatch.setattr(parent, "Nursery", ask)
+    monkeypatch.setattr(parent, "ForkServer", ask)
     with pytest.raises(Asked):
         builder.connect("tcp://localhost:1")
     return told[0]

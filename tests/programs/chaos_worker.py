@@ -16,8 +16,8 @@ import zlib
 from typing import Any
 
 from faktory import ConsumerBuilder, Job
-from faktory.aio.state import Crew as AsyncCrew
-from faktory.blocking.state import Crew
+from faktory.aio.state import ConsumerState as AsyncConsumerState
+from faktory.blocking.state import ConsumerState
 from faktory.core.outbox import Outcome
 
 
@@ -44,23 +44,27 @@ class Journal:
 
     def listen(self) -> None:
         """Note what the server confirms: that is no event that users see, so listen where it is recorded."""
-        settled, orphan_settled, async_settled = Crew.settled, Crew.orphan_settled, AsyncCrew.settled
+        settled, orphan_settled, async_settled = (
+            ConsumerState.settled,
+            ConsumerState.orphan_settled,
+            AsyncConsumerState.settled,
+        )
 
-        def note_settled(crew: Crew, worker: Any, outcome: Outcome) -> None:
+        def note_settled(state: ConsumerState, worker: Any, outcome: Outcome) -> None:
             self.note("settled", outcome.jid)
-            settled(crew, worker, outcome)
+            settled(state, worker, outcome)
 
-        def note_orphan_settled(crew: Crew, outcome: Outcome) -> None:
+        def note_orphan_settled(state: ConsumerState, outcome: Outcome) -> None:
             self.note("settled", outcome.jid)
-            orphan_settled(crew, outcome)
+            orphan_settled(state, outcome)
 
-        def note_async_settled(crew: AsyncCrew, outcome: Outcome) -> None:
+        def note_async_settled(state: AsyncConsumerState, outcome: Outcome) -> None:
             self.note("settled", outcome.jid)
-            async_settled(crew, outcome)
+            async_settled(state, outcome)
 
-        Crew.settled = note_settled  # type: ignore[assignment,method-assign]
-        Crew.orphan_settled = note_orphan_settled  # type: ignore[assignment,method-assign]
-        AsyncCrew.settled = note_async_settled  # type: ignore[assignment,method-assign]
+        ConsumerState.settled = note_settled  # type: ignore[assignment,method-assign]
+        ConsumerState.orphan_settled = note_orphan_settled  # type: ignore[assignment,method-assign]
+        AsyncConsumerState.settled = note_async_settled  # type: ignore[assignment,method-assign]
 
 
 def run_in_threads(builder: ConsumerBuilder, journal: Journal, url: str, queue: str) -> None:

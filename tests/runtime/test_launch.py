@@ -44,7 +44,7 @@ def test_no_room_for_a_thread_is_an_error_of_ours(out_of_threads: Callable[[str]
         launch("faktory-test", print)
 
 
-@pytest.mark.parametrize("name", ["faktory-heart", "faktory-worker-1", "faktory-worker-8"])
+@pytest.mark.parametrize("name", ["faktory-heartbeat", "faktory-worker-1", "faktory-worker-8"])
 @pytest.mark.parametrize("method", ["run", "drain"])
 def test_a_worker_without_room_for_its_threads_fetches_nothing(
     server: Server, client: Client, out_of_threads: Callable[[str], None], name: str, method: str

@@ -19,7 +19,7 @@ log: logging.Logger = logging.getLogger("faktory.consumer")
 late: LateLog = LateLog("faktory.consumer")  # for what the heartbeat's thread has to say: it must not wait
 
 
-class Shift:
+class Session:
     """One call of `run`, `drain` or `run_to_completion`: what its threads work on, and how it ends."""
 
     def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
@@ -72,9 +72,9 @@ def log_unserved(options: ConsumerOptions, fetch: Fetch) -> None:
         log.warning("%s", warning)
 
 
-def log_end(shift: Shift, cut_off: int) -> None:
-    """Say what a shift has done."""
-    counts = (shift.succeeded, shift.failed, shift.skipped, cut_off)
+def log_end(session: Session, cut_off: int) -> None:
+    """Say what a session has done."""
+    counts = (session.succeeded, session.failed, session.skipped, cut_off)
     log.info("ended: %d jobs succeeded, %d failed, %d were skipped, %d were cut off", *counts)
 
 
@@ -143,7 +143,7 @@ def as_lost(error: Exception) -> ConnectionLost:
     return lost
 
 
-def raise_for(shift: Shift) -> None:
-    """Raise what ended a shift early, as the error that `run` and `drain` promise."""
-    if shift.error is not None:
-        raise as_lost(shift.error) if isinstance(shift.error, ConnectionError) else shift.error
+def raise_for(session: Session) -> None:
+    """Raise what ended a session early, as the error that `run` and `drain` promise."""
+    if session.error is not None:
+        raise as_lost(session.error) if isinstance(session.error, ConnectionError) else session.error

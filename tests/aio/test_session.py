@@ -1,4 +1,4 @@
-"""A shift of the async consumers: losses, dialling, time-outs around it, and what leaves when."""
+"""A session of the async consumers: losses, dialling, time-outs around it, and what leaves when."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from faktory import Client, ConfigurationError, ConnectFailed, ConnectionLost, C
 from faktory.aio.backend import Bell
 from faktory.aio.fetcher import Fetcher
 from faktory.aio.job_runner import Runner
-from faktory.aio.reconnector import Dialler
-from faktory.aio.state import Crew
+from faktory.aio.reconnector import Reconnector
+from faktory.aio.state import ConsumerState
 from faktory.commands import Ack
 from faktory.core.hooks import Hooks
 from faktory.core.managed import Managed
 from faktory.core.outage import Outage
 from faktory.core.outbox import Outcome
 from faktory.core.queues import order_of
-from faktory.core.shift import Shift
+from faktory.core.session import Session
 from faktory.options import ConsumerOptions
 from faktory.server import Server
 from faktory.server.faults import Fault
@@ -120,14 +120,14 @@ def test_one_at_a_time_dials_in_the_order_of_coming(loop: Loop) -> None:
         async def pause(seconds: float, is_pointless: Any) -> None:
             await loop.sleep(seconds)
 
-        kit: Any = loop.Connection._kit
-        dialler = Dialler(kit, Outage(lambda: None), connect)
+        backend: Any = loop.Connection._backend
+        reconnector = Reconnector(backend, Outage(lambda: None), connect)
 
         async def dial(number: int) -> None:
             nonlocal begun
             await loop.until(lambda: begun == number)
             begun += 1
-            await dialler.dial(lambda: False, pause, is_persistent=True)
+            await reconnector.reconnect(lambda: False, pause, is_persistent=True)
             order.append(number)
 
         async def cancelled() -> None:
@@ -145,26 +145,26 @@ def test_outcomes_do_not_wait_while_a_fetcher_dials(loop: Loop) -> None:
     rung: list[bool] = []
 
     async def main() -> None:
-        kit: Any = loop.Connection._kit
+        backend: Any = loop.Connection._backend
         options = ConsumerOptions("host", "wid-of-test", workers=4)
-        crew = Crew(kit, options, {}, Managed(), lambda timeout: pytest.fail("no heart here"))
-        reporter: Any = SimpleNamespace(bell=Bell(kit), has_given_up=False)
-        crew.reporter = reporter
-        crew.outgoing.add(Outcome(Ack("jid-of-mine"), 1e9))
-        shift = Shift(order_of(["default"]), is_persistent=False, until_empty=False)
+        state = ConsumerState(backend, options, {}, Managed(), lambda timeout: pytest.fail("no heartbeat here"))
+        reporter: Any = SimpleNamespace(bell=Bell(backend), has_given_up=False)
+        state.reporter = reporter
+        state.outgoing.add(Outcome(Ack("jid-of-mine"), 1e9))
+        session = Session(order_of(["default"]), is_persistent=False, until_empty=False)
 
         async def connect() -> Any:
             await reporter.bell.wait(10)
-            rung.append(crew.fetchers[0].is_dialling)
+            rung.append(state.fetchers[0].is_reconnecting)
             raise ConnectFailed("nobody there")
 
-        async with kit.group() as group:
-            runner = Runner(crew, shift, Hooks(), group)
-            crew.fetchers = [
-                Fetcher(crew, shift, Dialler(kit, Outage(lambda: None), connect), 0, runner, is_single=False)
+        async with backend.group() as group:
+            runner = Runner(state, session, Hooks(), group)
+            state.fetchers = [
+                Fetcher(state, session, Reconnector(backend, Outage(lambda: None), connect), 0, runner, is_single=False)
             ]
-            group.start(crew.fetchers[0].run)
-        assert isinstance(shift.error, ConnectFailed)
+            group.start(state.fetchers[0].run)
+        assert isinstance(session.error, ConnectFailed)
 
     started = time.monotonic()
     loop.run(main)

@@ -1,4 +1,4 @@
-"""`faktory.core.shift`: what a call of `run` counts, fetches and raises, and what is said of late jobs."""
+"""`faktory.core.session`: what a call of `run` counts, fetches and raises, and what is said of late jobs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from faktory.core.chain import Skipped
 from faktory.core.failure import Report
 from faktory.core.outbox import Outcome
 from faktory.core.queues import order_of
-from faktory.core.shift import (
-    Shift,
+from faktory.core.session import (
+    Session,
     Shortened,
     as_lost,
     log_end,
@@ -29,31 +29,31 @@ from faktory.options import ConsumerOptions
 from faktory.runtime.logs import close
 
 
-def shift(queues: list[str] | dict[str, float]) -> Shift:
-    return Shift(order_of(queues), is_persistent=False, until_empty=False)
+def session(queues: list[str] | dict[str, float]) -> Session:
+    return Session(order_of(queues), is_persistent=False, until_empty=False)
 
 
 def test_a_fetch_is_made_once_for_each_order_of_queues() -> None:
-    strict = shift(["critical", "default"])
+    strict = session(["critical", "default"])
     assert strict.next_fetch() is strict.next_fetch()
     assert strict.next_fetch().line == b"FETCH critical default\r\n"
 
 
 def test_the_memory_of_fetches_is_bounded() -> None:
-    weighted = shift({f"queue-{n}": 1.0 for n in range(30)})
+    weighted = session({f"queue-{n}": 1.0 for n in range(30)})
     for _ in range(3_000):
         weighted.next_fetch()
     assert len(weighted._fetches) <= 1_001
 
 
 def test_jobs_done_are_those_that_succeeded_and_those_that_failed() -> None:
-    some = shift(["default"])
+    some = session(["default"])
     some.succeeded, some.failed = 3, 2
     assert some.total == 5
 
 
 def test_what_ended_a_shift_is_raised_as_run_promises() -> None:
-    ended = shift(["default"])
+    ended = session(["default"])
     raise_for(ended)
     ended.error = ConnectFailed("no server")
     with pytest.raises(ConnectionLost, match="no server"):
@@ -90,7 +90,7 @@ def test_what_became_of_jobs_and_outcomes_is_told(caplog: pytest.LogCaptureFixtu
     log_refused(outcome, ServerError("ERR", "busy"), is_final=False)
     log_refused(outcome, ServerError("ERR", "invalid"), is_final=True)
     log_skipped(Job("work", jid="job-late-1"), Skipped("guard"))
-    some = shift(["default"])
+    some = session(["default"])
     some.succeeded, some.failed, some.skipped = 3, 2, 1
     log_end(some, 4)
     assert caplog.messages == [
@@ -140,7 +140,7 @@ def test_a_failure_whose_traceback_cannot_be_logged_is_told_all_the_same(
         if extra:
             raise RuntimeError("a handler of logging is broken")
 
-    monkeypatch.setattr("faktory.core.shift.log.log", log)
+    monkeypatch.setattr("faktory.core.session.log.log", log)
     log_failed(Job("work"), Report("ValueError", "no"), ValueError("no"))
     assert told == [{"exc_info": None}, {}]
 
