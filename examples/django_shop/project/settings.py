@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import django
+
 BASE_DIR = Path(__file__).parents[1]
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "for development only")
 DEBUG = os.environ.get("SHOP_DEBUG", "1") == "1"
@@ -65,7 +67,11 @@ else:
         }
     }
 
-EMAIL_BACKEND = os.environ.get("SHOP_EMAIL", "django.core.mail.backends.console.EmailBackend")
+# Mail is shown on the console.
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 # Where the server is, FAKTORY_URL says; else it is on localhost.
 TASKS = {

@@ -140,6 +140,15 @@ def test_the_shop_end_to_end_at_the_real_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_shops_own_tests_pass_as_its_users_run_them(tmp_path: Path) -> None:
+    env = environment("tcp://localhost:1", tmp_path) | {"PYTHONWARNINGS": "error"}
+    done = manage("test", env=env, cwd=SHOP)
+    assert done.returncode == 0, done.stderr
+    assert "Ran 8 tests" in done.stderr
+    assert manage("makemigrations", "--check", "--dry-run", env=env).returncode == 0
+
+
+@pytest.mark.slow
 def test_a_supervised_worker_finds_the_project_too(tmp_path: Path) -> None:
     """Worker processes under `-p` do not go through manage.py, and end when told."""
     with Server() as server:
