@@ -62,6 +62,11 @@ class Mutant:
         data = self.path.read_bytes()
         return data[: self.start] + self.text.encode() + data[self.end :]
 
+    def own_tests(self) -> list[list[str]]:
+        """Return the test file that is called as the module, where a package is taken as one room."""
+        own = ROOT / "tests" / self.path.relative_to(PACKAGE).with_name(f"test_{self.path.stem}.py")
+        return [[str(own.relative_to(ROOT))]] if own.exists() and (PACKAGE / self.room.name).is_dir() else []
+
     def what(self) -> str:
         """Return the mistake as one line: `function: before -> after`."""
         before = " ".join(self.path.read_bytes()[self.start : self.end].decode().split())
@@ -218,7 +223,7 @@ class Bench:
         original = place.read_bytes()
         self._write(place, mutant.source())
         try:
-            for arguments in mutant.room.arguments:
+            for arguments in [*mutant.own_tests(), *mutant.room.arguments]:
                 if test := self._fails_twice(arguments):
                     return test
             return ""

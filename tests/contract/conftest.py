@@ -13,6 +13,7 @@ import pytest
 from faktory import Client, Job
 from faktory.server import Server
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
+from tests.contract.restarting import Restartable
 from tests.real_server import BINARY, REASON, URL, RealServer
 from tests.waiting import until
 
@@ -119,3 +120,14 @@ def backend(request: pytest.FixtureRequest, fetch_wait: float) -> Iterator[Backe
 @pytest.fixture(params=[ThreadFront, AsyncioFront, TrioFront], ids=["threads", "asyncio", "trio"])
 def front(request: pytest.FixtureRequest) -> Front:
     return request.param()  # type: ignore[no-any-return]
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("real", marks=[pytest.mark.real, pytest.mark.skipif(BINARY is None, reason=REASON)]),
+    ]
+)
+def restartable(request: pytest.FixtureRequest) -> Iterator[Restartable]:
+    with Server(fetch_wait=0.1) if request.param == "embedded" else RealServer() as server:
+        yield Restartable(server)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
+from typing import TYPE_CHECKING
 
 from faktory.server import Server
-from tests.contract.conftest import Backend
 from tests.programs import Program
-from tests.real_server import BINARY, REASON, RealServer
+from tests.real_server import RealServer
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from .conftest import Backend
 
 
 def end_of(worker: Program, backend: Backend) -> int:
@@ -37,14 +37,3 @@ class Restartable:
 
     def back(self) -> None:
         self.server.start()
-
-
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("real", marks=[pytest.mark.real, pytest.mark.skipif(BINARY is None, reason=REASON)]),
-    ]
-)
-def restartable(request: pytest.FixtureRequest) -> Iterator[Restartable]:
-    with Server(fetch_wait=0.1) if request.param == "embedded" else RealServer() as server:
-        yield Restartable(server)

@@ -9,11 +9,9 @@ import pytest
 
 from faktory import Client, Job
 from tests.contract.conftest import Backend
-from tests.contract.restarting import Restartable, end_of, restartable
+from tests.contract.restarting import Restartable, end_of
 from tests.programs import Program
 from tests.waiting import until
-
-__all__ = ["restartable"]
 
 WORKER = "tests.programs.async_worker"
 

@@ -13,11 +13,9 @@ from faktory.blocking.connection import Connection
 from faktory.commands import Beat
 from faktory.server import Server
 from tests.contract.conftest import Backend
-from tests.contract.restarting import Restartable, end_of, restartable
+from tests.contract.restarting import Restartable, end_of
 from tests.programs import Program
 from tests.waiting import until
-
-__all__ = ["restartable"]
 
 WORKER = "tests.programs.worker"
 

@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
@@ -32,6 +33,7 @@ def found_in(text: str, pattern: re.Pattern[str] = _ID) -> set[str]:
     return ids
 
 
+@cache
 def proofs_by_id() -> dict[str, list[str]]:
     """Return the tests that carry each id, as `path::name`."""
     found: dict[str, list[str]] = defaultdict(list)
