@@ -88,9 +88,9 @@ ORDER: dict[str, str] = {
     ),
     "blocking": "stream dialling connection state reconnector worker heartbeat pool",
     "cli": (
-        "parsing config output banner connecting course watch offspring supervise reload queues joblog pools "
+        "catalog parsing config output banner connecting course watch offspring supervise reload queues joblog pools "
         "target work worker dev info asking matching entries goliteral webpages webui looking sets queue_admin flush "
-        "push server "
+        "push server frames screen top completion "
     ),
     "commands": "base admin jobs enterprise",
     "contrib": (
@@ -134,7 +134,7 @@ OWNERS: dict[str, set[str]] = {
         "blocking.dialling", "builder", "cli", "client", "network.opening", "protocol.diagnosis", "server",
         "testing", "trio",
     },
-    "select": {"isolation", "network.sockets"},
+    "select": {"cli.screen", "isolation", "network.sockets"},
     "selectors": {"observe", "isolation", "server"},
     "threading": {
         "contrib", "observe",

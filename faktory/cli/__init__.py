@@ -1,7 +1,7 @@
 """The command line: `python -m faktory COMMAND`, or `faktoryctl COMMAND`.
 
 Each command is a module of this package with `describe(parser)` and `run(arguments, output) -> int`, imported only when
-it is called for. A new one needs its line in `COMMANDS`. The rules of calls are in `parsing`, those of what is printed
+it is called for. A new one needs its line in `catalog`. The rules of calls are in `parsing`, those of what is printed
 in `output`.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
@@ -24,25 +23,12 @@ from ..errors import (
     InvalidJob,
     ProtocolError,
 )
+from .catalog import COMMANDS, module_of
 from .config import fill
 from .output import FAILED, INTERRUPTED, MISUSED, NO_SERVER, OK, PIPE_CLOSED, Output, OutputFailed, PipeClosed
 from .parsing import Parser, TargetError, Usage, split
 
-COMMANDS: Final = {
-    "dev": "serve and work for an app whose code changes",
-    "worker": "import an app and run its jobs",
-    "info": "show a server's queues and sets",
-    "push": "push one job, or many from a file",
-    "queues": "list, pause, resume and empty queues",
-    "dead": "look at dead jobs, requeue or delete them",
-    "retries": "look at failed jobs that run again, requeue, kill or delete them",
-    "scheduled": "look at jobs that wait for their time, requeue, kill or delete them",
-    "flush": "delete every job of a server",
-    "server": "run a Faktory server in memory, for development and tests",
-}
-"""Each command's module in this package, and what `--help` says of it."""
-_MODULES: Final = {"queues": "queue_admin", "dead": "sets", "retries": "sets", "scheduled": "sets"}
-"""The modules of commands that are called otherwise."""
+__all__ = ["COMMANDS", "STATUSES", "main", "parser_of", "status_of"]
 
 STATUSES: Final = """\
 exit status:
@@ -112,11 +98,6 @@ def main(
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def module_of(command: str) -> ModuleType:
-    """Import what carries out a command."""
-    return import_module(f".{_MODULES.get(command, command)}", __name__)
 
 
 def parser_of(module: ModuleType, prog: str, purpose: str, *, is_fixed: bool) -> Parser:
