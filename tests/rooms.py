@@ -116,7 +116,7 @@ ROOMS: list[Room] = [
     Room("consumer", (*_THREADS, "tests/contract/test_process.py", "tests/faults/test_processes.py")),
     Room("core/hooks", ("tests/core/test_hooks.py", "tests/test_consumer.py")),
     Room("runtime/ticking", ("tests/runtime/test_ticking.py",)),
-    Room("core/managed", ("tests/core/test_managed.py",)),
+    Room("core/managed", ("tests/core/test_managed.py", "tests/aio/test_managed.py")),
     Room("core/run", ("tests/typed/test_context.py",)),
     Room("typed/context", ("tests/typed/test_context.py",)),
     Room("core/pushes", ("tests/test_client.py", "tests/faults/test_payloads.py")),

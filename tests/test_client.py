@@ -215,6 +215,7 @@ def test_a_lost_reply_of_a_bulk_names_its_jobs(server: Server, client: Client) -
     with pytest.raises(PushOutcomeUnknown, match="500 jobs") as caught:
         client.push_bulk(jobs)
     assert caught.value.jids == tuple(job.jid for job in jobs[1000:])
+    assert f"500 jobs from {jobs[1000].jid!r} on are stored or not" in str(caught.value)
     assert "1000 jobs were stored" in caught.value.__notes__[0]
 
 

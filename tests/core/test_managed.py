@@ -384,6 +384,7 @@ def test_a_value_that_is_there_is_read_while_another_is_made() -> None:
     assert managed.get(Database) is database
     managed.add(Mailer, Mailer)
     assert isinstance(managed.get(Mailer), Mailer)
+    assert not managed.has_all()
     go_on.set()
     maker.join(5)
     assert managed.has_all()
