@@ -59,6 +59,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare the collector the collected tests: each test that calls it, or forks, would pay for thousands of them."""
+    importlib.import_module("hypothesis")  # which asks the collector who knows trio's random numbers, frozen or not
     gc.collect()
     gc.freeze()
 
