@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -90,7 +90,7 @@ def _checked(told: dict[str, Any], name: str, kind: type) -> Any:
 
 
 @contextmanager
-def source_of(arguments: argparse.Namespace, client: Client) -> Iterator[Source]:
+def source_of(arguments: argparse.Namespace, client: Client) -> Generator[Source, None, None]:
     """Give the server itself where it is ours and no `--web` is given, else its Web UI."""
     if arguments.web is None:
         try:

@@ -13,7 +13,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -74,7 +74,7 @@ class Screen:
             os.write(self._waker, b"\0")
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Generator[None, None, None]:
         """Have the signals that end raise `Ended` at once, within: where something else is waited for."""
         self._may_raise = True
         try:

@@ -331,7 +331,7 @@ def _failure(facts: dict[str, Node]) -> dict[str, Any]:
     counts = [_fact(facts, name).text.strip() for name in ("Retry Count", "Retries Remaining")]
     if not all(count.removeprefix("-").isdecimal() and len(count) < 12 for count in counts):
         raise UnknownPage(f"expected numbers of retries, got {counts!a:.60}")
-    failure = {
+    failure: dict[str, Any] = {
         "retry_count": int(counts[0]),
         "remaining": int(counts[1]),
         "errtype": _fact(facts, "Error Class").one("code").text,
