@@ -102,8 +102,13 @@ def close_all() -> None:
 
 
 def close_idle() -> None:
-    """Close, at the end, the connections of the threads that have run jobs, but of those that still do."""
-    _close(lambda _: True)
+    """Close, at the end, the connections of the threads that have run jobs, but of those that still do.
+
+    In a thread, as the end may come on an event loop, where Django refuses to.
+    """
+    thread = threading.Thread(target=_close, args=(lambda _: True,), name="faktory-django-close")
+    thread.start()
+    thread.join()
 
 
 def _close(of: Callable[[threading.Thread], bool]) -> None:

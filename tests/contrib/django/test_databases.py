@@ -155,8 +155,9 @@ def settings_debug() -> Any:
         yield
 
 
-def test_async_typed_jobs_leave_no_connection() -> None:
-    """They reach it in the thread of `sync_to_async`, where it is tidied."""
+@pytest.mark.parametrize("age", [0, 600])
+def test_async_typed_jobs_leave_no_connection(age: int, caplog: pytest.LogCaptureFixture) -> None:
+    """They reach it in the thread of `sync_to_async`, where it is tidied; the consumer's end comes on the loop."""
     from tests.contrib.django.probe.async_jobs import aclose, app
 
     connections.close_all()
@@ -166,7 +167,7 @@ def test_async_typed_jobs_leave_no_connection() -> None:
             assert (await running.drain(["default"])).succeeded == 3
 
     settings = connections.settings["default"]  # those of connections that are made from now on
-    settings["CONN_MAX_AGE"] = 0
+    settings["CONN_MAX_AGE"] = age
     try:
         with serve():
             for number in range(3):
@@ -174,6 +175,7 @@ def test_async_typed_jobs_leave_no_connection() -> None:
             asyncio.run(main())
         assert not [raw for _, _, raw in opened if is_open(raw)]
         assert opened
+        assert "raised" not in caplog.text
     finally:
         settings["CONN_MAX_AGE"] = 600
     assert Seen.objects.count() == 3
