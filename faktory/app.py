@@ -21,6 +21,8 @@ from .core.settings import for_app
 from .core.slot import fitting_reservation
 from .errors import ConfigurationError, InvalidJob
 from .job import Job
+from .observe.observer import Observer
+from .observe.observer import checked as checked_observer
 from .protocol.address import Address
 from .typed.background import in_thread
 from .typed.branches import Branch
@@ -70,6 +72,7 @@ class App(Branch):
         self._middleware: list[Middleware] = []
         self._push_functions: list[PushFunction] = []
         self._retry_hooks: list[FailureHook] = []
+        self._observers: list[Observer] = []
         self._chains: dict[int, tuple[Middleware, ...]] = {}  # by the root's id
 
     @classmethod
@@ -301,6 +304,15 @@ class App(Branch):
         self._retry_hooks.append(checked(fn, 2))
         return fn
 
+    def observe(self, observer: Observer) -> None:
+        """Have an observer see the app's pushes, and the jobs of its consumers; see `faktory.observe.Observer`.
+
+        Before the first push, as the client is made then; one that the app was given has observers of its own. Raises
+        `ConfigurationError` for what is no observer.
+        """
+        self._observers.append(checked_observer(observer, self._observers))
+        self._own_delivery.observe(observer)
+
     def manage(self, kind: type[T], factory: Factory[T]) -> None:
         """Make one value of a type per process when `ctx.get` first asks for it; closed at the end, the last first.
 
@@ -328,6 +340,7 @@ class App(Branch):
         builder = ConsumerBuilder()
         builder._managed = Managed(root._managed)
         builder._locate = self._delivery.locate
+        builder._app_observers = lambda: root._observers
         known: set[str] = set()
 
         def add_jobs() -> None:

@@ -21,8 +21,11 @@ from .core.registry import Handler, HandlerFunction, Middleware, Registry
 from .core.settling import plain_settler
 from .errors import ConfigurationError
 from .isolation import check_can_isolate
+from .job import check_queue_name
 from .network.names import local_hostname
-from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions
+from .observe.observer import Observer, Place, Watch, watch_of
+from .observe.observer import checked as checked_observer
+from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions, QueueLimit
 from .protocol.address import Address
 from .protocol.handshake import Identity
 from .runtime.greenlets import refuse_greenlets
@@ -58,6 +61,7 @@ class ConsumerBuilder:
         self._factories: dict[type[Any], Callable[[], Any]] = {}
         self._locate: Callable[[str | Address | None], Address] = _located  # or an app's own
         self._add_jobs: Callable[[], None] | None = None  # of an app
+        self._app_observers: Callable[[], Iterable[Observer]] = tuple  # those of an app
         self._homes: Callable[[], tuple[tuple[str, str], ...]] = tuple  # the queue and the type of an app's jobs
         self._hostname: str | None = None
         self._wid: str | None = None
@@ -69,6 +73,8 @@ class ConsumerBuilder:
         self._child_stop: list[Hook] = []
         self._child_setup: list[Hook] = []  # before a child imports anything of the application
         self._queues: list[str] | dict[str, int] | None = None  # what `faktoryctl worker` fetches from, unless told
+        self._observers: list[Observer] = []
+        self._queue_limits: dict[str, QueueLimit] = {}
         self._shutdown_timeout = 25.0
         self._heartbeat_interval = 15.0
 
@@ -149,6 +155,17 @@ class ConsumerBuilder:
     def workers(self, n: int = 1) -> Self:
         """Run up to `n` jobs at a time, each in a thread of its own (1 to 10,000)."""
         self._workers = n
+        return self
+
+    def limit(self, queue: str, *, concurrency: int | None = None, per_second: float | None = None) -> Self:
+        """Take at most so many jobs of a queue at a time, and begin so many a second, in this worker process.
+
+        Per worker process: three of them run three times as many. A queue that is full is not fetched from, so that its
+        jobs stay with the server, for other workers; none is fetched and held. Raises `ConfigurationError`. ::
+
+            builder.limit("slow", concurrency=4, per_second=10)
+        """
+        self._queue_limits[check_queue_name(queue)] = QueueLimit(concurrency, per_second)
         return self
 
     def processes(
@@ -254,6 +271,14 @@ class ConsumerBuilder:
         self._hooks.death.append(checked(fn, 2))
         return self
 
+    def observer(self, observer: Observer) -> Self:
+        """Have an observer see the jobs and the connections; see `faktory.observe.Observer`. What it raises is logged.
+
+        The first added is the outermost, outside of all middleware. Raises `ConfigurationError` for what is none.
+        """
+        self._observers.append(checked_observer(observer, self._observers))
+        return self
+
     def stop_when(self, predicate: Callable[[], Any]) -> Self:
         """Terminate when `predicate()` is true; asked after each job and after each empty FETCH."""
         self._hooks.stop_when.append(checked(predicate, 0))
@@ -269,12 +294,14 @@ class ConsumerBuilder:
         Raises `ConfigurationError` for what cannot work, and what `faktory.connection.Connection` raises.
         """
         self._registry.settle = plain_settler(lambda: Client(address, ssl_context=context))
+        hooks = self._observed_hooks()
         handlers = self._handlers()
-        self._refuse_async(handlers.values(), self._hooks.all())
+        self._refuse_async(handlers.values(), hooks.all())
         self._managed.check_plain("threads")
         address, context = self._where(url, ssl_context)
         processes = self._children_wanted()
         options = self._options(processes)
+        _attach(hooks, address, options)
         identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
 
         def open_connection(timeout: float) -> Connection:
@@ -287,10 +314,10 @@ class ConsumerBuilder:
             )
 
         if processes is None:
-            return Consumer(ConsumerState(options, handlers, self._hooks, self._managed, open_connection))
-        fork_server = self._start_fork_server(address)
+            return Consumer(ConsumerState(options, handlers, hooks, self._managed, open_connection))
+        fork_server = self._start_fork_server(address, hooks, options.wid)
         try:
-            return Consumer(ConsumerState(options, handlers, self._hooks, self._managed, open_connection, fork_server))
+            return Consumer(ConsumerState(options, handlers, hooks, self._managed, open_connection, fork_server))
         except BaseException:
             fork_server.close()
             raise
@@ -317,22 +344,24 @@ class ConsumerBuilder:
 
     async def _connect_async(self, kind: type[C], url: str | Address | None, ssl_context: SSLContext | None) -> C:
         self._registry.settle = plain_settler(lambda: Client(address, ssl_context=context))
+        hooks = self._observed_hooks()
         handlers = self._handlers()
         address, context = self._where(url, ssl_context)
         processes = self._children_wanted()
         if processes is not None:
-            self._refuse_async(handlers.values(), [*self._hooks.failure, *self._hooks.death], where="child processes")
+            self._refuse_async(handlers.values(), [*hooks.failure, *hooks.death], where="child processes")
             self._managed.check_plain("child processes")
         options = self._options(processes)
+        _attach(hooks, address, options)
         return await kind.connect(
             address,
             Identity(options.hostname, os.getpid(), options.wid, options.labels),
             options,
             self._registry,
-            self._hooks,
+            hooks,
             self._managed,
             context,
-            None if processes is None else partial(self._start_fork_server, address),
+            None if processes is None else partial(self._start_fork_server, address, hooks, options.wid),
         )
 
     def _where(self, url: str | Address | None, context: SSLContext | None) -> tuple[Address, SSLContext | None]:
@@ -340,6 +369,12 @@ class ConsumerBuilder:
         return address, context if address.tls or override.active() is None else None
 
     # -- what is built ----------------------------------------------------------------------------------------------
+
+    def _observed_hooks(self) -> Hooks:
+        """Return the hooks of one consumer, with its observers, which go around its handlers, too."""
+        watch = watch_of([*self._app_observers(), *self._observers])
+        self._registry.outermost = () if watch is None or not watch.has_workers else (watch.around,)
+        return replace(self._hooks, watch=watch)
 
     def _handlers(self) -> dict[str, Handler]:
         if self._add_jobs is not None:
@@ -370,6 +405,7 @@ class ConsumerBuilder:
             labels=self._labels,
             workers=processes or (self._processes or 1 if self._workers is None else self._workers),
             homes=self._homes(),
+            limits=tuple(self._queue_limits.items()),
             shutdown_timeout=self._shutdown_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
@@ -391,7 +427,7 @@ class ConsumerBuilder:
             return self._processes
         return _count_from("FAKTORY_PROCESSES", 1 if self._workers is None else self._workers)
 
-    def _start_fork_server(self, address: Address) -> ForkServer:
+    def _start_fork_server(self, address: Address, hooks: Hooks, wid: str) -> ForkServer:
         check_can_isolate()  # before what only POSIX systems can import
         from .isolation.fork_client import ForkServer
         from .isolation.program import describe
@@ -400,7 +436,7 @@ class ConsumerBuilder:
         limits = self._limits
         if (most := _count_from("FAKTORY_MAX_JOBS_PER_CHILD", 0)) > 0:
             limits = replace(limits, max_jobs=most)
-        return ForkServer(describe(self._registry, self._hooks, self._factories, start, stop, limits, address, setup))
+        return ForkServer(describe(self._registry, hooks, self._factories, start, stop, limits, address, setup, wid))
 
 
 def _count_from(name: str, otherwise: int) -> int:
@@ -411,6 +447,12 @@ def _count_from(name: str, otherwise: int) -> int:
     if not found.isdecimal() or int(found) < 1:
         raise ConfigurationError(f"{name} must be an integer from 1 on, got {found!a:.60}")
     return int(found)
+
+
+def _attach(hooks: Hooks, address: Address, options: ConsumerOptions) -> None:
+    """Tell the observers whom they see."""
+    if isinstance(hooks.watch, Watch):
+        hooks.watch.attached(Place(address.host, address.port, options.wid))
 
 
 def _located(url: str | Address | None) -> Address:

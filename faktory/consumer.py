@@ -21,10 +21,13 @@ from .core.hooks import run as run_hooks
 from .core.hooks import start as run_startup
 from .core.lifecycle import State, StoppedBy
 from .core.queues import Queues, order_of
+from .core.run import facts_of
 from .core.session import Session, as_lost, log_end, log_unserved, raise_for
 from .core.standing import Health, Summary
 from .errors import ConfigurationError, ConsumerTerminated, ThreadStartFailed
 from .isolation import interrupter
+from .observe.http import Server as HealthServer
+from .observe.observing import Observation
 from .options import FORCED_EXIT, WIND_DOWN
 from .runtime.launch import launch
 from .runtime.memory import resident_kb
@@ -53,6 +56,9 @@ class Consumer:
         self._has_started = False
         self._told_quiet = False
         self._signals = Signals()
+        self._observation = Observation(
+            state, state.hooks, self.health, self._heartbeat, state.look_again, "threads", state.fork_server
+        )
         self._heartbeat.connect()
 
     # -- working ------------------------------------------------------------------------------------------------
@@ -99,6 +105,7 @@ class Consumer:
             if self._single is None:
                 self._single = Worker(self._state, session, self._reconnector)
             self._single.session = session
+            session.limit(self._state.options.limits, monotonic())
             self._state.workers = [self._single]
             with self._beating():
                 try:
@@ -177,6 +184,16 @@ class Consumer:
             unreported=len(state.outbox),
         )
 
+    def serve_health(self, where: str | int = "127.0.0.1:0") -> HealthServer:
+        """Serve `/livez`, `/readyz` and `/metrics` over HTTP until the consumer is closed; return the server.
+
+        `where` is HOST:PORT, or a port of the loopback address; port 0 takes a free one, which `server.url` tells. Jobs
+        are counted from now on. Raises `ConfigurationError` where it cannot listen. ::
+
+            consumer.serve_health("0.0.0.0:9464")
+        """
+        return self._observation.serve(where)
+
     def quiet(self) -> None:
         """Take no new jobs from now on; there is no way back. `run` goes on until terminated."""
         self._state.quiet()
@@ -242,6 +259,7 @@ class Consumer:
                 yield
             finally:
                 self._heartbeat.stop()
+                self._state.lifecycle.pulse.rest()
         finally:
             if is_in_threads:
                 interrupter.stop()
@@ -281,6 +299,7 @@ class Consumer:
         if is_first:
             log_unserved(state.options, session.next_fetch())
         state.fetched_at = monotonic()
+        session.limit(state.options.limits, state.fetched_at)
         state.workers = [Worker(state, session, self._reconnector) for _ in range(state.options.workers)]
         queues = session.next_fetch().line.decode().split()[1:]
         what = "threads" if state.fork_server is None else "child processes"
@@ -332,10 +351,10 @@ class Consumer:
 
     def _wait(self, session: Session) -> None:
         """Wait for the workers to end; cut them off when their time is up."""
-        state = self._state
+        state, pulse = self._state, self._state.lifecycle.pulse
         limit = float("inf")
         while not state.is_settled(session):
-            now = monotonic()
+            now = pulse.ticked_at = monotonic()
             if self.state is not State.RUNNING:
                 self._tell_quiet()
                 if session.until_empty and not session.is_stopping:
@@ -348,11 +367,13 @@ class Consumer:
                     log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
                 state.wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
                 for job in state.left_behind():
+                    if state.hooks.watch is not None:
+                        state.hooks.watch.ended(job, 0.0, cut_off())
                     state.hooks.failed(job, cut_off())
                 return
             if now >= limit:
                 return  # a lost connection ended the session; a job that goes on is reported by the next one
-            self._take_mail(min(limit, state.lifecycle.deadline, now + 3600) - now)
+            self._take_mail(min(limit, state.lifecycle.deadline, now + min(3600, pulse.every)) - now)
 
     def _take_mail(self, seconds: float) -> bool:
         """Wait for a signal, or for something to look at. Returns False when there was none in time."""
@@ -393,6 +414,7 @@ class Consumer:
             self._tell_quiet()
             run_hooks("on_shutdown", self._state.hooks.shutdown)
         self._state.managed.close(self)
+        self._observation.close()
         self._heartbeat.close()
 
     def _at_exit(self) -> None:
@@ -415,7 +437,13 @@ class Consumer:
         for worker in self._state.workers:
             job, pid = worker.slot.job, worker.dump_child()
             if job is not None and pid:
-                log.warning("child process %d writes its stacks to stderr, job %a (%a)", pid, job.jid, job.jobtype)
+                log.warning(
+                    "child process %d writes its stacks to stderr, job %a (%a)",
+                    pid,
+                    job.jid,
+                    job.jobtype,
+                    extra=facts_of(job),
+                )
         jobs = {worker.thread_id: worker.slot.job for worker in self._state.workers}
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for thread_id, frame in sys._current_frames().items():

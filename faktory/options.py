@@ -124,6 +124,25 @@ MAX_BACKTRACE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
+class QueueLimit:
+    """What a worker process takes from one queue; None is no limit."""
+
+    concurrency: int | None = None
+    """Jobs at a time."""
+    per_second: float | None = None
+    """Jobs begun a second."""
+
+    def __post_init__(self) -> None:
+        if self.concurrency is None and self.per_second is None:
+            raise ConfigurationError("a limit takes concurrency=, per_second=, or both; got neither")
+        if self.concurrency is not None and (type(self.concurrency) is not int or self.concurrency < 1):
+            raise ConfigurationError(f"concurrency must be an integer from 1 on, got {self.concurrency!a:.60}")
+        rate = self.per_second
+        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1e6):
+            raise ConfigurationError(f"per_second must be above 0, at most 1e6, got {rate!a:.60}")
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerOptions:
     """How a consumer runs; made by `ConsumerBuilder`, checked here. All times in seconds."""
 
@@ -134,6 +153,7 @@ class ConsumerOptions:
     shutdown_timeout: float = 25.0
     heartbeat_interval: float = 15.0
     fetch_watch: float = FETCH_WATCH
+    limits: tuple[tuple[str, QueueLimit], ...] = ()
     homes: tuple[tuple[str, str], ...] = ()
     """The queue and the type of each of an app's jobs."""
 

@@ -71,6 +71,8 @@ ROOMS: list[Room] = [
     ),
     *_pure(
         "core/lifecycle",
+        "core/pulse",
+        "core/limits",
         "core/slot",
         "core/outbox",
         "core/backoff",
@@ -148,7 +150,7 @@ ROOMS: list[Room] = [
     ),
     *(
         Room(f"observe/{name}", (f"tests/observe/test_{name}.py",))
-        for name in ("collecting", "healthfile", "http", "notify", "probe", "process", "telling")
+        for name in ("collecting", "healthfile", "http", "notify", "observing", "probe", "process", "telling")
     ),
     Room("contrib/django", ("tests/contrib/django", "tests/contrib/test_django_missing.py")),
     Room("observe/__init__", ("tests/observe",)),

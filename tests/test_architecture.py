@@ -35,24 +35,24 @@ LAW: dict[str, set[str]] = {
     "core": {"commands", "job", "options", "protocol"},
     # ring 3, hands
     "network": {"protocol"},
-    "isolation": {"core", "job", "options", "override", "protocol"},
+    "isolation": {"core", "job", "observe", "options", "override", "protocol"},
     "blocking": {"commands", "core", "isolation", "job", "network", "options", "protocol"},
-    "aio": {"commands", "core", "isolation", "job", "network", "options", "override", "protocol"},
+    "aio": {"commands", "core", "isolation", "job", "network", "observe", "options", "override", "protocol"},
     # the doors
     "connection": {"blocking"},
-    "client": {"blocking", "commands", "core", "job", "network", "options", "override", "protocol"},
-    "consumer": {"blocking", "core", "isolation", "options"},
+    "client": {"blocking", "commands", "core", "job", "network", "observe", "options", "override", "protocol"},
+    "consumer": {"blocking", "core", "isolation", "observe", "options"},
     "asyncio": {"aio", "network"},
     "trio": {"aio", "network"},
     "builder": {
-        "aio", "asyncio", "blocking", "client", "consumer", "core", "isolation", "network", "options", "override",
-        "protocol", "trio",
+        "aio", "asyncio", "blocking", "client", "consumer", "core", "isolation", "job", "network", "observe",
+        "options", "override", "protocol", "trio",
     },
     # observing: the seam, and what hangs on it
     "observe": {"core", "job"},
     "contrib": {"app", "builder", "cli", "core", "job", "observe", "override", "protocol", "typed"},
-    "typed": {"client", "commands", "core", "job", "options", "override", "protocol"},
-    "app": {"builder", "client", "core", "job", "protocol", "typed"},
+    "typed": {"client", "commands", "core", "job", "observe", "options", "override", "protocol"},
+    "app": {"builder", "client", "core", "job", "observe", "protocol", "typed"},
     "": {"app", "builder", "client", "commands", "consumer", "core", "job", "typed"},
     "__main__": {"cli"},
     "testing": {
@@ -88,9 +88,9 @@ ORDER: dict[str, str] = {
     ),
     "blocking": "stream dialling connection state reconnector worker heartbeat pool",
     "cli": (
-        "catalog parsing config output banner connecting course watch offspring supervise reload queues joblog pools "
-        "target work worker dev info asking matching entries goliteral webpages webui looking sets queue_admin flush "
-        "push server frames screen top completion "
+        "catalog parsing config output observed banner connecting course watch offspring supervise reload queues "
+        "joblog pools target work worker dev info health metrics asking matching entries goliteral webpages webui "
+        "looking sets queue_admin flush push server frames screen top completion "
     ),
     "commands": "base admin jobs enterprise",
     "contrib": (
@@ -100,8 +100,8 @@ ORDER: dict[str, str] = {
         "django.management.commands.faktory django "
     ),
     "core": (
-        "lifecycle standing callables chain hooks failure queues outbox slot session again managed hand run "
-        "backoff registry overdue outage fetched settling pushes edition lending settings "
+        "pulse limits lifecycle standing callables chain hooks failure queues outbox slot again managed hand run "
+        "session backoff registry overdue outage fetched settling pushes edition lending settings "
     ),
     "isolation": (
         "entry harm strike threads starts references program records child_output frames spawn fork_client "
@@ -109,7 +109,8 @@ ORDER: dict[str, str] = {
     ),
     "network": "names opening sockets",
     "observe": (
-        "observer exposition metrics jsonlog health process collecting healthfile http notify pages probe telling"
+        "observer exposition metrics jsonlog health process collecting healthfile http notify pages probe telling "
+        "observing"
     ),
     "protocol": "address moments wire blotting diagnosis handshake",
     "runtime": "loading forks launch package logs ticking memory signalled signals greenlets",

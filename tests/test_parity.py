@@ -37,6 +37,7 @@ AT_ONCE = {
     ("Connection", "is_usable"),
     ("Consumer", "get"),
     ("Consumer", "health"),
+    ("Consumer", "serve_health"),
     ("Consumer", "quiet"),  # what these two return may be awaited
     ("Consumer", "terminate"),
 }

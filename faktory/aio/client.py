@@ -39,6 +39,7 @@ from ..errors import (
 )
 from ..job import Job
 from ..network.opening import prepare
+from ..observe.observer import Observer, Place, Pushing, watch_of
 from ..options import CONNECT_TIMEOUT, POOL_SIZE, REPLY_TIMEOUT
 from ..protocol.address import Address
 from ..protocol.moments import moment, rfc3339
@@ -68,6 +69,7 @@ class Client:
         timeout: float = REPLY_TIMEOUT,
         ssl_context: SSLContext | None = None,
         push_retries: int = 0,
+        observers: Iterable[Observer] = (),
     ) -> None:
         check_settings(connect_timeout, timeout, push_retries)
         self.address: Address = url if isinstance(url, Address) else Address.resolve(url)
@@ -75,6 +77,7 @@ class Client:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
         prepare(self.address)
         self._push_retries = push_retries
+        self._watch = watch_of(observers)
         self._has_bulk = True  # until a server older than 1.6 says otherwise
 
         def pool_for(address: Address) -> Pool:
@@ -95,6 +98,12 @@ class Client:
     async def push(self, job: Job) -> str:
         """Async twin of `push`."""
         check_job(job)
+        if self._watch is None:
+            return await self._push(job)
+        with self._watch.pushing(Pushing([job], self._place)):
+            return await self._push(job)
+
+    async def _push(self, job: Job) -> str:
         document = encode_job(job)
         await self._check_edition([job])
         for error in (await self._store([job.jid], [document], [job])).values():
@@ -109,8 +118,7 @@ class Client:
         stored = 0
         try:
             for jids, documents, chunk in chunks_of(jobs):
-                await self._check_edition(chunk)
-                found = await self._store(jids, documents, chunk)
+                found = await self._push_chunk(jids, documents, chunk)
                 refused.update((jid, str(error)) for jid, error in found.items())
                 stored += len(jids) - len(found)
         except Exception as exc:
@@ -120,6 +128,22 @@ class Client:
             )
             raise
         return refused
+
+    async def _push_chunk(self, jids: list[str], documents: list[bytes], chunk: list[Job]) -> dict[str, ServerError]:
+        """Push one PUSHB of encoded jobs, observed or not, and return the refused ones."""
+        if self._watch is None:
+            await self._check_edition(chunk)
+            return await self._store(jids, documents, chunk)
+        pushing = Pushing(chunk, self._place)
+        with self._watch.pushing(pushing):
+            await self._check_edition(chunk)
+            found = await self._store(jids, pushing.encoded(documents, encode_job), chunk)
+            pushing.refused.update((jid, str(error)) for jid, error in found.items())
+            return found
+
+    @property
+    def _place(self) -> Place:
+        return Place(self.address.host, self.address.port)
 
     async def _store(self, jids: list[str], documents: list[bytes], jobs: list[Job]) -> dict[str, ServerError]:
         """Push encoded jobs as one PUSHB and return the refused ones."""

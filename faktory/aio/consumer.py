@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 from ..blocking.connection import Connection as BlockingConnection
 from ..blocking.heartbeat import Heartbeat
-from ..core.failure import cut_off
 from ..core.hooks import Hooks
 from ..core.lifecycle import State, StoppedBy
 from ..core.managed import Managed
@@ -21,6 +20,8 @@ from ..core.registry import Registry
 from ..core.session import Session, as_lost, log_end, log_unserved, raise_for
 from ..core.standing import Health, Summary
 from ..errors import ConfigurationError, ConsumerTerminated
+from ..observe.http import Server as HealthServer
+from ..observe.observing import Observation
 from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
 from ..protocol.address import Address
 from ..protocol.handshake import Identity
@@ -32,7 +33,7 @@ from .connection import Connection
 from .fetcher import Fetcher
 from .guard import Guard
 from .home import Home
-from .job_runner import Runner, run_hooks, run_startup, tell_of_failure
+from .job_runner import Runner, log_goes_on, run_hooks, run_startup, tell_of_cut_off
 from .job_task import in_children, on_loop_or_in_threads
 from .managed import Values
 from .reconnector import Reconnector
@@ -77,6 +78,8 @@ class Consumer:
         self._told_quiet = False
         self._signals = Signals()
         self._guard: Guard | None = None
+        pool, wake = type(self).__module__.rpartition(".")[2], lambda: state.post(state.look_again)
+        self._observation = Observation(state, hooks, self.health, self._heartbeat, wake, pool, state.children)
 
     @classmethod
     async def connect(
@@ -110,7 +113,7 @@ class Consumer:
 
         children: Children | None = None
         if start_fork_server is None:
-            handlers = on_loop_or_in_threads(registry.build(), registry.middleware, threads, values)
+            handlers = on_loop_or_in_threads(registry.build(), registry.around, threads, values)
         else:
             children = await cls._start_children(start_fork_server)
             handlers = in_children(registry.build(), children, threads)
@@ -239,6 +242,10 @@ class Consumer:
             unreported=len(state.outbox),
         )
 
+    def serve_health(self, where: str | int = "127.0.0.1:0") -> HealthServer:
+        """Async twin of `serve_health`, which waits for nothing either."""
+        return self._observation.serve(where)
+
     def quiet(self) -> Done:
         """Async twin of `quiet`; any thread may call it."""
         self._state.quiet()
@@ -341,6 +348,7 @@ class Consumer:
         state.stuck = self._threads.busy
         state.carry_over(is_watched=is_single)
         state.fetched_at = monotonic()
+        session.limit(state.options.limits, state.fetched_at)
         state.reporter = reporter = Reporter(state, session, self._reconnector)
         queues = session.next_fetch().line.decode().split()[1:]
         number = 1 if is_single else min(FETCHERS, state.options.workers)
@@ -375,6 +383,7 @@ class Consumer:
                 self._guard.close()
             state.reporter = None
             await run_in_thread(self._backend, self._heartbeat.stop)
+            state.lifecycle.pulse.rest()
         state.stuck = self._threads.busy
         if not is_single:
             log_end(session, state.cut_off)
@@ -386,10 +395,10 @@ class Consumer:
 
     async def _wait(self, session: Session) -> None:
         """Wait for the tasks to end; cut the jobs off when their time is up."""
-        state = self._state
+        state, pulse = self._state, self._state.lifecycle.pulse
         limit = float("inf")
         while not state.is_settled(session):
-            now = monotonic()
+            now = pulse.ticked_at = monotonic()
             self._take_signals()
             if self.state is not State.RUNNING:
                 await self._tell_quiet()
@@ -404,7 +413,7 @@ class Consumer:
                 await self._wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
                 await self._tell_of_those_left_behind()
                 return
-            await state.mail.wait(min(limit, state.lifecycle.deadline, now + 3600) - now)
+            await state.mail.wait(min(limit, state.lifecycle.deadline, now + min(3600, pulse.every)) - now)
 
     async def _wait_wound_down(self, seconds: float) -> None:
         state = self._state
@@ -420,7 +429,7 @@ class Consumer:
             if work.slot.job is None:
                 state.release(work)  # its hooks take too long
             elif not work.slot.is_cancelled:
-                log.error("job %a (%a) goes on though it was cancelled", work.job.jid, work.job.jobtype)
+                log_goes_on(work.job)
                 state.fail_running(session, work)
         await self._wait_reported(reporter, FORCED_EXIT)
         await self._tell_of_those_left_behind()
@@ -449,7 +458,7 @@ class Consumer:
 
     async def _tell_of_those_left_behind(self) -> None:
         for job in self._state.left_behind():
-            await tell_of_failure(self._hooks, job, cut_off())
+            await tell_of_cut_off(self._hooks, job)
 
     async def _tell_quiet(self) -> None:
         if not self._told_quiet:
@@ -468,6 +477,7 @@ class Consumer:
             await run_hooks("on_shutdown", self._hooks.shutdown)
         await self._values.close(self)
         self._threads.close()
+        await run_in_thread(self._backend, self._observation.close)
         await run_in_thread(self._backend, self._heartbeat.close)
 
     # -- signals ------------------------------------------------------------------------------------------------

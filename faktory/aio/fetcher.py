@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..commands import Fetch
 from ..core.backoff import Backoff
 from ..core.fetched import Refused, read_fetched
+from ..core.limits import Claim
 from ..core.outbox import Outcome
 from ..core.session import Session
 from ..core.slot import Step
@@ -69,6 +70,7 @@ class Fetcher:
         self._child: ChildRunner | None = None  # ready for the job that is asked for
         self._is_proven = False
         self._refusals = Backoff()
+        self._claim: Claim | None = None  # places in queues with limits, until a job has them
 
     @property
     def has_fetched_its_one(self) -> bool:
@@ -125,6 +127,10 @@ class Fetcher:
             self._reconnector.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=self.session.is_persistent)
             state.lost(self, self.session, exc)
         finally:
+            if self._claim is not None:
+                self._claim.end()
+                self._claim = None
+                state.announce()
             state.step_aside(self)
             state.unsettled(outcomes)
             if self._child is not None and state.children is not None:
@@ -193,8 +199,34 @@ class Fetcher:
 
     # -- exchanges --------------------------------------------------------------------------------------------
 
+    def _next_fetch(self) -> Fetch | None:
+        """Return the FETCH to send; None when all queues are at their limits."""
+        limits = self.session.limits
+        if limits is None:
+            return self.session.next_fetch()
+        self._claim = claim = self.session.claim(limits, monotonic())
+        return self.session.fetch_of(claim.names) if claim.names else None
+
+    async def _rest(self) -> None:
+        """Wait until a queue may be fetched from again."""
+        limits = self.session.limits
+        if limits is not None:
+            seen = limits.releases
+            self._state.fetched_nothing(self, is_empty=False)
+            self._state.leave_to_reporter()
+            self.is_reconnecting = True  # nobody needs to wake it
+            try:
+                is_over = lambda: self._is_pointless() or limits.releases != seen  # noqa: E731
+                await self._state.pause(self.session.rest(limits), is_over)
+            finally:
+                self.is_reconnecting = False
+
     async def _fetch(self, connection: Connection, outcomes: list[Outcome]) -> None:
-        fetch = self.session.next_fetch()
+        fetch = self._next_fetch()
+        if fetch is None:
+            self._state.unsettled(outcomes)
+            outcomes.clear()
+            return await self._rest()
         self.sent_at = asked_at = monotonic()
         self.reserved_at = boottime()
         if outcomes:
@@ -207,15 +239,19 @@ class Fetcher:
         if not self._is_proven:
             self._is_proven = True
             self._reconnector.outage.note_success()
-        await self._take_job(fetch, reply)
+        return await self._take_job(fetch, reply)
 
     async def _take_job(self, fetch: Fetch, reply: Reply) -> None:
         fetched = read_fetched(fetch, reply, self._state.handlers)
+        is_whole = self._claim is None or self._claim.is_whole
+        if self._claim is not None:
+            self._claim.keep(fetched.queue if isinstance(fetched, Job) else None)
+            self._state.announce()
         if isinstance(fetched, Job):
             self._refusals.reset()
             await self._begin(fetched)
         elif fetched is None:
-            self._state.fetched_nothing(self)
+            self._state.fetched_nothing(self, is_empty=is_whole)
             await self._runner.ask_to_stop()
         elif isinstance(fetched, Refused):
             await self._refuse(fetched)
@@ -230,7 +266,8 @@ class Fetcher:
         state.expect_outcome(1)
         try:
             child, self._child = self._child, None
-            self._runner.start(self, job, child)
+            claim, self._claim = self._claim, None
+            self._runner.start(self, job, child, claim)
             await state.backend.checkpoint()  # a job that is done at once gets its ACK into the write of the next FETCH
         finally:
             state.expect_outcome(-1)
@@ -241,8 +278,7 @@ class Fetcher:
         self._state.finish(self.session, work, refused.command)
         self._state.release(work)
         self._reconnector.outage.log_rarely(refused.kind, "%s", refused.text)
-        if refused.error is not None:
-            await self._runner.tell_of_refused(work, refused.error)
+        await self._runner.tell_of_refused(work, refused.error)
         if refused.pause:
             await self._state.pause(refused.pause, self._is_pointless)
         await self._runner.ask_to_stop()

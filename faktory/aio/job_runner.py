@@ -12,12 +12,15 @@ from ..core.callables import is_awaitable
 from ..core.chain import check_ran
 from ..core.failure import account_of, cut_off
 from ..core.hooks import Hooks, log_raised, named
+from ..core.limits import Claim
 from ..core.registry import Handler
-from ..core.run import running
+from ..core.run import facts_of, running
 from ..core.session import Session, log_failed, log_skipped
 from ..core.settling import asked_by
+from ..errors import ProtocolError
 from ..job import Job
 from ..runtime.forks import end_copy
+from ..runtime.ticking import monotonic
 from .backend import Group
 from .job_task import AsyncHandler, Work
 from .state import ConsumerState
@@ -45,11 +48,14 @@ class Runner:
         if os.getpid() != self._pid:
             end_copy(error)
 
-    def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None) -> None:
-        """Start a job that a handler is registered for; `child` is ready to run it, if children do."""
+    def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None, claim: Claim | None) -> None:
+        """Start a job that a handler is registered for; `child` is ready to run it, if children do.
+
+        `claim` is its place in a queue with limits.
+        """
         handler = self._state.handlers[job.jobtype]
         work, is_in_time = self._state.begin(fetcher, job, handler.handler.timeout)
-        work.child = child
+        work.child, work.claim = child, claim
         self._group.start(self._run, work, handler, is_in_time)
 
     async def ask_to_stop(self) -> None:
@@ -63,8 +69,12 @@ class Runner:
             except BaseException:
                 log_raised("stop_when", predicate)
 
-    async def tell_of_refused(self, work: Work, error: BaseException) -> None:
-        """Tell of a job that is failed without being run."""
+    async def tell_of_refused(self, work: Work, error: BaseException | None) -> None:
+        """Tell of a job that is failed without being run; None for one that the hooks cannot be told of."""
+        if self._hooks.watch is not None:
+            self._hooks.watch.ended(work.job, 0.0, error or ProtocolError("a job that cannot be read"))
+        if error is None:
+            return
         running.set(work.run)
         await tell_of_failure(self._hooks, work.job, error)
         running.set(None)
@@ -83,11 +93,14 @@ class Runner:
             if told is not None:
                 await tell_of_failure(self._hooks, job, told)
         except Exception:
-            log.exception("the end of job %a could not be told", job.jid)
+            log.exception("the end of job %a could not be told", job.jid, extra=facts_of(job))
         finally:
             if work.child is not None and state.children is not None:
                 state.children.give_back(work.child)
             state.release(work)
+            if work.claim is not None:
+                work.claim.end()
+                state.announce()
             error = told = None  # whose traceback leads here: a cycle would keep all that the job had in hand
         running.set(None)
         if self._hooks.stop_when:
@@ -108,16 +121,21 @@ class Runner:
         """Have a job's outcome reported. Returns what the hooks are to be told, if anything."""
         state, job, slot = self._state, work.job, work.slot
         told = None
+        is_mine = True
         if error is None:
             state.finish(self._session, work, Ack(job.jid))
             if work.skipped is not None:
+                work.run.settled_as = "discarded"
                 log_skipped(job, work.skipped)
         else:
             report, told = account_of(job, error)
             if state.finish(self._session, work, report.command(job.jid)):
                 log_failed(job, report, error)
         if slot.is_cancelled:
-            told, slot.is_told = None if slot.is_told else cut_off(), True
+            is_mine, slot.is_told, error = not slot.is_told, True, cut_off()
+            told = error if is_mine else None
+        if self._hooks.watch is not None and is_mine:
+            self._hooks.watch.ended(job, monotonic() - slot.started_at, error, settled_as=work.run.settled_as)
         return told
 
 
@@ -126,6 +144,18 @@ async def tell_of_failure(hooks: Hooks, job: Job, error: BaseException) -> None:
     await run_hooks("on_failure", hooks.failure, job, error)
     if job.is_last_attempt:
         await run_hooks("on_death", hooks.death, job, error)
+
+
+def log_goes_on(job: Job) -> None:
+    """Say which job nothing can end."""
+    log.error("job %a (%a) goes on though it was cancelled", job.jid, job.jobtype, extra=facts_of(job))
+
+
+async def tell_of_cut_off(hooks: Hooks, job: Job) -> None:
+    """Tell of a job that was cut off and goes on."""
+    if hooks.watch is not None:
+        hooks.watch.ended(job, 0.0, cut_off())
+    await tell_of_failure(hooks, job, cut_off())
 
 
 async def run_startup(callbacks: Sequence[Any]) -> None:

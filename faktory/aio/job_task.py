@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..core.callables import is_async, is_awaitable
 from ..core.chain import Skipped, check_result, compose_async
 from ..core.failure import again, cut_off
+from ..core.limits import Claim
 from ..core.outbox import Outcome
 from ..core.registry import Handler, HandlerFunction, Middleware, handler_of
-from ..core.run import Run
+from ..core.run import Run, facts_of
 from ..core.slot import Slot
 from ..errors import JobCancelled
 from ..job import Job
@@ -40,6 +41,7 @@ class Work:
         "_scope",
         "_was_cut",
         "child",
+        "claim",
         "outcome",
         "run",
         "skipped",
@@ -53,6 +55,8 @@ class Work:
         """What became of it, while that waits for the hooks."""
         self.child: ChildRunner | None = None
         """The child process that waits for the job; None once it has the job, and where jobs run in this process."""
+        self.claim: Claim | None = None
+        """Its place in a queue with limits."""
         self.skipped: Skipped | None = None
         """Told when middleware has ended it on purpose."""
         self._post = post
@@ -99,7 +103,10 @@ class Work:
             return exc
         if self._was_cut and self._interruption is not None and not self.run.is_settled:
             log.warning(
-                "job %a (%a) swallowed its cancellation; it is failed all the same", self.job.jid, self.job.jobtype
+                "job %a (%a) swallowed its cancellation; it is failed all the same",
+                self.job.jid,
+                self.job.jobtype,
+                extra=facts_of(self.job),
             )
             return again(self._interruption)
         return None

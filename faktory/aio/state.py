@@ -353,13 +353,14 @@ class ConsumerState:
             session.error = error
         self.look_again()
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Wake those who wait for a change."""
         self.changed.set()
         self.changed = self.backend.event()
 
     def _server_is_back(self) -> None:
         self.heartbeat_wake.set()
-        self.post(self._announce)
+        self.post(self.announce)
 
     async def pause(self, seconds: float, is_over: Callable[[], bool]) -> None:
         """Wait so long, or until a change of the consumer's state, or of the server's, makes `is_over` true."""
@@ -370,7 +371,7 @@ class ConsumerState:
     def look_again(self) -> None:
         """Wake everybody to what has changed. Only in the scheduler's thread."""
         self._is_watched = True
-        self._announce()
+        self.announce()
         for waiting in (self._parked, self._starved):
             while waiting:
                 waiting.pop().be_woken(is_free=False)

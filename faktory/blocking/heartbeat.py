@@ -143,7 +143,7 @@ class Heartbeat:
         state, lifecycle = self._state, self._state.lifecycle
         while not stopping.is_set():
             try:
-                now = monotonic()
+                now = lifecycle.pulse.rounded_at = monotonic()
                 report_in = max(0.0, self._report_at - boottime(), self._quiet_until - now)
                 state.heartbeat_wake.wait(min(state.next_alarm_in(self._beat_in(now)), report_in))
                 state.heartbeat_wake.clear()

@@ -56,9 +56,9 @@ class Reconnector:
                     self.note_loss(exc, is_proven=False)
         return None
 
-    def pause(self, worker: Worker, seconds: float) -> None:
-        """Wait, but not into the consumer's end."""
-        self._pause(lambda: self._is_pointless(worker), seconds)
+    def pause(self, worker: Worker, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Wait, or until a change makes `is_over` true, but not into the consumer's end."""
+        self._pause(lambda: self._is_pointless(worker) or is_over(), seconds)
 
     def _pause(self, is_over: Callable[[], bool], seconds: float) -> None:
         with self._state.lock:

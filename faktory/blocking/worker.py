@@ -14,6 +14,7 @@ from ..core.backoff import Backoff
 from ..core.chain import Skipped, check_result
 from ..core.failure import account_of, again, cut_off, raised_by_code
 from ..core.fetched import Refused, read_fetched
+from ..core.limits import Claim
 from ..core.outbox import Outcome
 from ..core.registry import Handler, handler_of
 from ..core.run import Run, running
@@ -70,6 +71,7 @@ class Worker:
         self._refusals = Backoff()
         self._runner = None if state.fork_server is None else _runner_of(state.fork_server)
         self._document = b""  # the job in hand, as it came
+        self._claim: Claim | None = None  # its places in queues with limits
 
     @property
     def is_idle(self) -> bool:
@@ -122,6 +124,8 @@ class Worker:
             if isinstance(exc, Exception):
                 self._state.lost(self, exc)
             raise
+        finally:
+            self._give_places_back()
         return self.session.total > done
 
     @property
@@ -186,6 +190,8 @@ class Worker:
             self._state.lost(self, exc)
             # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
             return self.session.is_persistent or not was_cut
+        finally:
+            self._give_places_back()
         return True
 
     @property
@@ -252,9 +258,13 @@ class Worker:
     # -- exchanges --------------------------------------------------------------------------------------------
 
     def _report_and_fetch(self, connection: Connection) -> None:
-        outcome, fetch = self.slot.outcome, self.session.next_fetch()
+        outcome = self.slot.outcome
         if outcome is None:
             return self._fetch(connection)
+        fetch = self._next_fetch()
+        if fetch is None:
+            self._report(connection)
+            return self._rest()
         # One write, one round trip, and one wake-up, when the FETCH is answered: the report has been acted on by then.
         self.slot.fetch_leaves(monotonic(), boottime())
         connection.send(outcome.command.line + fetch.line, 2)
@@ -269,10 +279,48 @@ class Worker:
             self.slot.is_cut = False
 
     def _fetch(self, connection: Connection) -> None:
-        fetch = self.session.next_fetch()
+        fetch = self._next_fetch()
+        if fetch is None:
+            return self._rest()
         self.slot.fetch_leaves(monotonic(), boottime())
         connection.send(fetch.line)
-        self._take_job(connection, fetch)
+        return self._take_job(connection, fetch)
+
+    def _next_fetch(self) -> Fetch | None:
+        """Return the FETCH to send; None when all queues are at their limits."""
+        limits = self.session.limits
+        if limits is None:
+            return self.session.next_fetch()
+        with self._state.lock:
+            self._claim = claim = self.session.claim(limits, monotonic())
+        return self.session.fetch_of(claim.names) if claim.names else None
+
+    def _rest(self) -> None:
+        """Wait until a queue may be fetched from again, then ask for the step anew."""
+        limits = self.session.limits
+        if limits is None:
+            return
+        seen, wait = limits.releases, self.session.rest(limits)
+        self._state.fetched_nothing(self, is_empty=False)
+        self.is_reconnecting = True  # nobody needs to wake it
+        try:
+            self._reconnector.pause(self, wait, lambda: limits.releases != seen)
+        finally:
+            self.is_reconnecting = False
+
+    def _keep_place(self, queue: str | None) -> None:
+        """Keep the place of the fetched job's queue alone."""
+        if self._claim is not None:
+            with self._state.lock:
+                self._claim.keep(queue)
+
+    def _give_places_back(self) -> None:
+        """Let others fetch from the queues that this worker has had a place in."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            with self._state.lock:
+                claim.end()
+                self._state.changed.notify_all()
 
     def _receive(self, connection: Connection) -> Reply:
         reply = connection.receive()
@@ -295,11 +343,13 @@ class Worker:
         if self._runner is not None and isinstance(reply, bytes):
             self._document = reply
         fetched = read_fetched(fetch, reply, self._state.handlers)
+        is_whole = self._claim is None or self._claim.is_whole
+        self._keep_place(fetched.queue if isinstance(fetched, Job) else None)
         if isinstance(fetched, Job):
             self._refusals.reset()
             self._run(fetched)
         elif fetched is None:
-            self._state.fetched_nothing(self)
+            self._state.fetched_nothing(self, is_empty=is_whole)
             self._ask_to_stop()
         elif isinstance(fetched, Refused):
             self._refuse(fetched)
@@ -319,6 +369,8 @@ class Worker:
                 error = self._settle(handler, job, error)
             if error is not None:
                 self._finish_failed(job, error)
+            elif self._state.hooks.watch is not None:
+                self._tell_watch(job, None)
         finally:
             del error  # it leads to this frame, which would keep it, and all that its traceback holds
             running.set(None)
@@ -368,6 +420,7 @@ class Worker:
                 end_copy(exc)
             return exc
         if skipped is not None:
+            run.settled_as = "discarded"
             log_skipped(job, skipped)
         return None
 
@@ -394,8 +447,14 @@ class Worker:
         report, told = account_of(job, error)
         if state.failed(self, report.command(job.jid)):
             log_failed(job, report, error)
+        is_mine = True
         if self.slot.is_cancelled:
-            told = cut_off() if state.tells(self) else None
+            is_mine = state.tells(self)
+            told = error = cut_off()
+        if state.hooks.watch is not None and is_mine:
+            self._tell_watch(job, error)
+        if not is_mine:
+            return
         if told is not None:
             self.is_telling = True
             try:
@@ -403,11 +462,20 @@ class Worker:
             finally:
                 self.is_telling = False
 
+    def _tell_watch(self, job: Job, error: BaseException | None) -> None:
+        """Tell the observers what has become of the job."""
+        watch, run = self._state.hooks.watch, running.get()
+        if watch is not None:
+            seconds = 0.0 if run is None else monotonic() - self.slot.started_at
+            watch.ended(job, seconds, error, settled_as=None if run is None else run.settled_as)
+
     def _refuse(self, refused: Refused) -> None:
         """Fail a job that is not run."""
         self._state.begin(self, refused.job, None)
         self._state.failed(self, refused.command)
         self._reconnector.log_rarely(refused.kind, "%s", refused.text)
+        if self._state.hooks.watch is not None:
+            self._state.hooks.watch.ended(refused.job, 0.0, refused.error or ProtocolError("a job that cannot be read"))
         if refused.error is not None:
             running.set(Run(refused.job, self.slot.ends_at, self._state.managed, self._state.lifecycle))
             self._state.hooks.failed(refused.job, refused.error)

@@ -10,6 +10,8 @@ COMMANDS: Final = {
     "dev": "serve and work for an app whose code changes",
     "worker": "import an app and run its jobs",
     "info": "show a server's queues and sets",
+    "health": "ask a worker whether it is well",
+    "metrics": "serve the sizes of a server's queues for Prometheus",
     "push": "push one job, or many from a file",
     "queues": "list, pause, resume and empty queues",
     "dead": "look at dead jobs, requeue or delete them",

@@ -7,7 +7,6 @@ word that the terminal shows in front.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,9 @@ from typing import Any, Final
 
 from ..core.callables import is_awaitable
 from ..core.failure import describe, place_of
+from ..core.run import facts_of
 from ..job import Job
+from ..observe.jsonlog import JsonFormatter
 from ..protocol.blotting import blot
 from ..runtime.ticking import monotonic
 from .output import Output, escaped
@@ -51,7 +52,7 @@ def ran(job: Job, call_next: Callable[..., Any]) -> Any:
     return result
 
 
-async def _ran_async(job: Job, result: Awaitable[Any], started: float, waited: str) -> Any:
+async def _ran_async(job: Job, result: Awaitable[Any], started: float, waited: float | None) -> Any:
     found = await result
     _tell(job, monotonic() - started, waited)
     return found
@@ -61,17 +62,22 @@ def failed(job: Job, exc: BaseException) -> None:
     """Hook: tell of a job that has failed, and what becomes of it."""
     place = place_of(exc).removeprefix(" at ").removeprefix(os.path.realpath(".") + os.sep)
     text = blot(f"{type(exc).__name__}: {describe(exc)}"[:2000])
-    log.warning("FAIL %s\n%s", f"{_named(job)} {fate_of(job)}", f"{escaped(text)[:500]}   {place}".rstrip())
+    facts = facts_of(job) | {"outcome": "dead" if job.is_last_attempt else "failed"}
+    log.warning(
+        "FAIL %s\n%s", f"{_named(job)} {fate_of(job)}", f"{escaped(text)[:500]}   {place}".rstrip(), extra=facts
+    )
 
 
-def _tell(job: Job, seconds: float, waited: str) -> None:
-    log.info("ok %s  %s%s", _named(job), duration(seconds), waited)
+def _tell(job: Job, seconds: float, waited: float | None) -> None:
+    facts = facts_of(job) | {"outcome": "succeeded", "duration_s": round(seconds, 6)}
+    if waited is not None:
+        facts["wait_s"] = round(waited, 6)
+    shown = "" if waited is None else f" (waited {duration(waited)})"
+    log.info("ok %s  %s%s", _named(job), duration(seconds), shown, extra=facts)
 
 
-def _waited(job: Job, now: datetime) -> str:
-    if job.enqueued_at is None:
-        return ""
-    return f" (waited {duration(max(0.0, (now - job.enqueued_at).total_seconds()))})"
+def _waited(job: Job, now: datetime) -> float | None:
+    return None if job.enqueued_at is None else max(0.0, (now - job.enqueued_at).total_seconds())
 
 
 def _named(job: Job) -> str:
@@ -162,22 +168,6 @@ def words_of(record: logging.LogRecord) -> tuple[str, str]:
     return word, f"{name}{record.getMessage()}"
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, pid, and error where there is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return a record as JSON."""
-        document = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            "pid": record.process,
-        }
-        lines = _traceback(record)
-        return json.dumps(document | ({"error": "\n".join(lines)} if lines else {}))
-
-
 def _traceback(record: logging.LogRecord) -> list[str]:
     if record.exc_text:  # without passwords, or out of a child
         return record.exc_text.split("\n")
@@ -192,5 +182,5 @@ def handler_for(output: Output, kind: str, *, is_terminal: bool, shows_jobs: boo
         return Terminal(output, shows_jobs=shows_jobs)
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if kind == "json" else text)
+    handler.setFormatter(JsonFormatter() if kind == "json" else text)
     return handler

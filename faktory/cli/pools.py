@@ -20,10 +20,13 @@ from ..client import Client
 from ..core.lifecycle import State
 from ..core.standing import Summary
 from ..errors import ConnectFailed, ConnectionLost, FaktoryError, ServerError
+from ..job import Job
+from ..observe.observer import Observer, Outcome
 from ..protocol.address import Address
 from ..runtime.ticking import monotonic
 from . import joblog
 from .banner import Facts, pool_text, queues_text
+from .observed import Observed
 from .output import OK, Output
 from .parsing import Usage
 from .queues import Queues
@@ -62,16 +65,18 @@ class Plan:
         )
 
 
-def run(plan: Plan, output: Output, tell: Tell, *, asks_version: bool) -> int:
+def run(plan: Plan, output: Output, tell: Tell, observed: Observed | None, *, asks_version: bool) -> int:
     """Connect and work. Ends the process by `SystemExit`, as `run_to_completion` does, but for a burst."""
     watch = _Watch(plan)
     plan.builder.on_quiet(watch.tell_of_the_end)
     if plan.max_jobs is not None:
-        plan.builder.stop_when(watch.has_done_enough)
+        plan.builder.observer(watch).stop_when(watch.has_done_enough)
     _wait_for_server(plan, output)
 
     def begin(consumer: Any) -> None:
         watch.consumer = consumer
+        if observed is not None:
+            observed.begin(consumer, output)
         tell(_server_text(plan, asks_version=asks_version))
 
     with _one_signal(is_burst=plan.is_burst) as came:
@@ -172,19 +177,31 @@ def _server_text(plan: Plan, *, asks_version: bool) -> str:
     return str(address)
 
 
-class _Watch:
-    """What is asked of a consumer while it works."""
+class _Watch(Observer):
+    """Counts jobs, and says what is waited for at the end."""
 
     def __init__(self, plan: Plan) -> None:
         self.consumer: Any = None
         self._most = plan.max_jobs
+        self._done = 0
+        self._lock = threading.Lock()
         self._timeout = plan.builder._shutdown_timeout
 
     def has_done_enough(self) -> bool:
         """Tell whether as many jobs are done as were wanted."""
-        state = self.consumer._state
-        session = state.workers[0].session if hasattr(state, "workers") else state.reporter._session
-        return bool(session.total >= (self._most or 0))
+        return self._done >= (self._most or 0)
+
+    def settled(
+        self,
+        job: Job,  # noqa: ARG002
+        outcome: Outcome,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+        waited: float | None,  # noqa: ARG002
+        exc: BaseException | None,  # noqa: ARG002
+    ) -> None:
+        """Count a job."""
+        with self._lock:
+            self._done += 1
 
     def tell_of_the_end(self) -> None:
         """Say what is waited for, now that no new jobs are taken."""

@@ -20,6 +20,7 @@ from ..builder import ConsumerBuilder
 from ..core.callables import is_async
 from ..protocol.address import Address
 from . import banner, joblog, pools
+from .observed import Observed
 from .output import OK, Output
 from .parsing import Usage
 from .pools import Plan
@@ -35,6 +36,7 @@ def work(arguments: argparse.Namespace, output: Output, target: str, queues: Que
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     shows_jobs = arguments.log_jobs == "always" or (arguments.log_jobs in (None, "auto") and is_terminal)
     _configure_logging(arguments, output, is_terminal=is_terminal, shows_jobs=shows_jobs)
+    observed = None if arguments.check else Observed.by(arguments, os.environ)
     found = load(target, arguments.app_dir)
     told = Told.of(found)
     queues = told.queues if queues is None else queues
@@ -59,7 +61,7 @@ def work(arguments: argparse.Namespace, output: Output, target: str, queues: Que
                 _log.info("%s", line)
 
     try:
-        return pools.run(plan, output, tell, asks_version=is_terminal)
+        return pools.run(plan, output, tell, observed, asks_version=is_terminal)
     finally:
         _tell_of_threads()
 

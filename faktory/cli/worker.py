@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from .config import variable_of
+from .observed import add_options as add_observed
+from .observed import check_for_one
 from .offspring import heed_supervisor
 from .output import INTERRUPTED, Output
 from .parsing import Parser, Usage, seconds, whole_number
@@ -34,7 +36,7 @@ exit status:
 SETTINGS: Final = (
     *("url", "ca", "app", "app-dir", "mode", "queues", "concurrency", "pool", "workers", "max-jobs"),
     *("max-jobs-per-child", "max-rss-mb", "shutdown-timeout", "burst", "reload", "reload-dir", "log-level"),
-    *("log-format", "log-jobs", "label", "wid", "wait-server"),
+    *("log-format", "log-jobs", "label", "wid", "wait-server", "http", "health-file"),
 )
 POOLS: Final = ("threads", "processes", "asyncio", "trio")
 TERMINATED: Final = 143
@@ -57,6 +59,7 @@ def describe(parser: Parser) -> None:
     where.add_argument("--wait-server", action="store_true", default=None, help="try until the server is there")
     where.add_argument("--wid", help="the worker's id at the server; default: a random one")
     where.add_argument("--reload", action="store_true", default=None, help="start anew when the code changes")
+    add_observed(parser)
     where.add_argument("--reload-dir", action="append", metavar="DIR", help="watch this folder; repeatable")
 
 
@@ -130,6 +133,7 @@ def _supervise(arguments: argparse.Namespace, output: Output) -> int:
 
     if arguments.wid:
         raise Usage("--wid names one worker, and --workers makes several; leave one of them out")
+    check_for_one(arguments)
     return supervise(arguments, output, _environment(arguments))
 
 

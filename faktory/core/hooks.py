@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from ..errors import ConfigurationError
 from ..job import Job
@@ -26,6 +26,18 @@ Hook = Callable[[], Any]
 FailureHook = Callable[[Job, BaseException], Any]
 
 
+class Watcher(Protocol):
+    """Who is told what becomes of jobs and connections: `observe.Watch`."""
+
+    def ended(self, job: Job, seconds: float, error: BaseException | None, *, settled_as: str | None = None) -> None:
+        """Note the end of a job that ran for so many seconds."""
+        ...
+
+    def connection(self, event: Literal["connected", "lost"]) -> None:
+        """Note that a connection was made, or lost."""
+        ...
+
+
 @dataclass(slots=True)
 class Hooks:
     """Callbacks in the order they were added."""
@@ -36,6 +48,8 @@ class Hooks:
     failure: list[FailureHook] = field(default_factory=list)
     death: list[FailureHook] = field(default_factory=list)
     stop_when: list[Callable[[], Any]] = field(default_factory=list)
+    watch: Watcher | None = None
+    """All observers; None when there are none, which costs nothing."""
 
     def all(self) -> list[Callable[..., Any]]:
         """Return every callback."""

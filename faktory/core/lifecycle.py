@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from .pulse import Pulse
+
 
 class State(StrEnum):
     """Where a consumer is in its life."""
@@ -33,6 +35,7 @@ class Lifecycle:
         "deadline",
         "is_ending",
         "may_fetch",
+        "pulse",
         "state",
         "stopped_by",
     )
@@ -47,6 +50,8 @@ class Lifecycle:
         """When running jobs are cut off; infinite until terminating."""
         self.stopped_by: StoppedBy | None = None
         """Who was the first to ask for the end; "error" is taken back by `resume`."""
+        self.pulse: Pulse = Pulse()
+        """When the consumer's own loops went round."""
         self._shutdown_timeout = shutdown_timeout
         self._interval = heartbeat_interval
         self._next_beat = now  # the first one at once: HELLO, which the server counts as one, tells no memory

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from ..errors import ConnectFailed, HandshakeError, ProtocolError
 from ..options import OUTAGE_AGAIN, REFUSED_DELAY, SAY_AGAIN
@@ -30,6 +31,8 @@ class Outage:
         """When a new connection last carried its first exchange."""
         self.is_down: bool = False
         """True from a loss until a worker's new connection has carried an exchange."""
+        self.tell: Callable[[Literal["connected", "lost"]], None] = lambda _: None
+        """Told of what happens to the workers' connections."""
         self.reconnects: int = 0
         """How often a connection was lost."""
         self._said: dict[str, float] = {}
@@ -43,6 +46,7 @@ class Outage:
         connections only to drop them.
         """
         self.reconnects += 1
+        self.tell("lost")
         if not is_proven:
             # Of what has not worked once, a broken reply tells as much as a refusal: it may be no Faktory at all.
             at_least = REFUSED_DELAY if isinstance(exc, ProtocolError) else least_delay(exc)
@@ -64,6 +68,7 @@ class Outage:
     def note_success(self) -> None:
         """Note that a worker's new connection has carried its first exchange."""
         self._backoff.reset()
+        self.tell("connected")
         if self.is_down:
             self.is_down = False
             log.info("connected to the server again")

@@ -38,6 +38,8 @@ class Registry:
         self._found: dict[str, tuple[HandlerFunction, float | None]] = {}
         self.middleware: list[Middleware] = []
         """The first added is the outermost."""
+        self.outermost: tuple[Middleware, ...] = ()
+        """What goes around all middleware, and is no part of the program: observers."""
         self.settle: Callable[[Job, BaseException], bool] | None = None
         """Of the handlers that have none of their own."""
 
@@ -71,6 +73,11 @@ class Registry:
         for jobtype, (function, timeout) in self._found.items():
             yield jobtype, function, timeout
 
+    @property
+    def around(self) -> list[Middleware]:
+        """All that goes around a handler, the outermost first."""
+        return [*self.outermost, *self.middleware]
+
     def build(self) -> dict[str, Handler]:
         """Return the handlers by job type, each wrapped in the middleware."""
         return {
@@ -78,7 +85,7 @@ class Registry:
                 jobtype,
                 function,
                 timeout,
-                compose(self.middleware, function, handler_of(jobtype)),
+                compose(self.around, function, handler_of(jobtype)),
                 getattr(function, "settle", self.settle),
             )
             for jobtype, (function, timeout) in self._found.items()

@@ -35,7 +35,7 @@ ENDLESS: Final[Life] = _Endless()
 class Run:
     """One run of a job. Made by the consumer, which also sets `is_cancelled`."""
 
-    __slots__ = ("_life", "deadline", "is_cancelled", "is_settled", "job", "managed")
+    __slots__ = ("_life", "deadline", "is_cancelled", "is_settled", "job", "managed", "settled_as")
 
     def __init__(self, job: Job, deadline: float, managed: Managed, life: Life = ENDLESS) -> None:
         self.job: Job = job
@@ -46,6 +46,8 @@ class Run:
         """True once the job is past its time limit, or cut off by a shutdown."""
         self.is_settled: bool = False
         """True once a typed job has answered its exception itself, by a copy for later or by letting go."""
+        self.settled_as: str | None = None
+        """"retried" or "discarded" once what the job's exception asks for was done, or middleware has skipped it."""
         self._life = life
 
     @property

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from ..commands import Fetch
 from ..errors import ConnectionLost
 from ..job import Job
-from ..options import ConsumerOptions
+from ..options import ConsumerOptions, QueueLimit
 from ..runtime.logs import LateLog
 from .chain import Skipped
 from .failure import Report, traceback_of
+from .limits import Claim, Limits
 from .outbox import Outcome
 from .queues import Order, unserved
+from .run import facts_of
 from .slot import Alarm
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
@@ -34,6 +37,8 @@ class Session:
         self.succeeded = 0
         self.failed = 0
         self.skipped = 0
+        self.limits: Limits | None = None
+        """Limits of queues; None when there are none."""
         self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
 
     @property
@@ -41,9 +46,25 @@ class Session:
         """Jobs done so far, whatever became of them."""
         return self.succeeded + self.failed + self.skipped
 
+    def limit(self, limits: Iterable[tuple[str, QueueLimit]], now: float) -> None:
+        """Have FETCHes leave out queues that are full."""
+        found = dict(limits)
+        self.limits = Limits(found, now) if found else None
+
+    def claim(self, limits: Limits, now: float) -> Claim:
+        """Take the places for the next FETCH."""
+        return limits.claim(self._order.next_names(), now)
+
+    def rest(self, limits: Limits) -> float:
+        """Return the seconds until a queue may be named again, at most an hour; a place given back comes before."""
+        return min(3600.0, limits.next_in(self._order.next_names()))
+
     def next_fetch(self) -> Fetch:
         """Return the next FETCH; the few different ones are made once."""
-        names = self._order.next_names()
+        return self.fetch_of(self._order.next_names())
+
+    def fetch_of(self, names: tuple[str, ...]) -> Fetch:
+        """Return the FETCH of some queues."""
         fetch = self._fetches.get(names)
         if fetch is None:
             if len(self._fetches) > 1_000:  # orders of many weighted queues
@@ -55,14 +76,28 @@ class Session:
 def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
     """Say that the server does not take an outcome."""
     if is_final:
-        log.error("gave up reporting job %a, the server refuses its outcome: %.500a", outcome.jid, str(error))
+        log.error(
+            "gave up reporting job %a, the server refuses its outcome: %.500a",
+            outcome.jid,
+            str(error),
+            extra={"jid": outcome.jid},
+        )
     else:
-        log.warning("the server refuses outcomes for now, that of job %a first: %.500a", outcome.jid, str(error))
+        log.warning(
+            "the server refuses outcomes for now, that of job %a first: %.500a",
+            outcome.jid,
+            str(error),
+            extra={"jid": outcome.jid},
+        )
 
 
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
-    late.error("could not report job %a before its reservation ended; the server has it run again", outcome.jid)
+    late.error(
+        "could not report job %a before its reservation ended; the server has it run again",
+        outcome.jid,
+        extra={"jid": outcome.jid},
+    )
 
 
 def log_unserved(options: ConsumerOptions, fetch: Fetch) -> None:
@@ -80,7 +115,7 @@ def log_end(session: Session, cut_off: int) -> None:
 
 def log_skipped(job: Job, skipped: Skipped) -> None:
     """Say which middleware ended a job on purpose, unrun."""
-    log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, skipped.by)
+    log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, skipped.by, extra=facts_of(job))
 
 
 class Shortened:
@@ -109,21 +144,32 @@ def log_failed(job: Job, report: Report, error: BaseException) -> None:
     facts = (job.jid, job.jobtype, " for the last time" if job.is_last_attempt else "", report.errtype)
     level = logging.ERROR if job.is_last_attempt else logging.WARNING
     line = "job %a (%a) failed%s: %s: %a%s"
+    extra = facts_of(job) | {"outcome": "dead" if job.is_last_attempt else "failed"}
     try:
-        log.log(level, line, *facts, report.message[:500], report.place, exc_info=exc_info)
+        log.log(level, line, *facts, report.message[:500], report.place, exc_info=exc_info, extra=extra)
     except BaseException:  # what the exception's own methods do, or a handler of logging
-        log.log(level, line, *facts, report.message[:500], report.place)
+        log.log(level, line, *facts, report.message[:500], report.place, extra=extra)
 
 
 def log_too_late(jid: str) -> None:
     """Say which job's failure is not reported, as it could hit another worker's run."""
-    late.warning("job %a failed after its reservation had ended; the server has taken it back, so no report", jid)
+    late.warning(
+        "job %a failed after its reservation had ended; the server has taken it back, so no report",
+        jid,
+        extra={"jid": jid},
+    )
 
 
 def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
     """Say which job has run for long."""
     if alarm is Alarm.LIMIT:
-        late.warning("job %a (%a) ran past its time limit; interrupting it after %.1f s", job.jid, job.jobtype, seconds)
+        late.warning(
+            "job %a (%a) ran past its time limit; interrupting it after %.1f s",
+            job.jid,
+            job.jobtype,
+            seconds,
+            extra=facts_of(job),
+        )
     else:
         late.warning(
             "job %a (%a) has run for %.0f s of the %d s of its reservation",
@@ -131,6 +177,7 @@ def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
             job.jobtype,
             seconds,
             job.reservation,
+            extra=facts_of(job),
         )
 
 

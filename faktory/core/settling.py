@@ -12,6 +12,7 @@ from ..errors import JobCancelled
 from ..job import Job
 from .again import Drop, Kinds, copy_for_later, wish_of
 from .failure import ReportedFailure, describe, place_of, traceback_of, type_name
+from .run import facts_of, running
 
 log: logging.Logger = logging.getLogger("faktory.app")
 
@@ -29,14 +30,22 @@ def settle(
         return False
     what, reason = type_name(exc), describe(exc)[:500]
     if isinstance(wish, Drop):
-        log.info("job %a (%a) is discarded: %s: %a", job.jid, job.jobtype, what, reason)
+        log.info("job %a (%a) is discarded: %s: %a", job.jid, job.jobtype, what, reason, extra=facts_of(job))
+        _note("discarded")
         return True
     if wish.uses_retry and job.is_last_attempt:
         return False
     again = copy_for_later(job, wish, random())
-    if not push(again):
+    is_pushed = push(again)
+    _note("retried" if is_pushed else "discarded")
+    if not is_pushed:
         log.warning(
-            "job %a (%a) is to run again, which it does not in this mode: %s: %a", job.jid, job.jobtype, what, reason
+            "job %a (%a) is to run again, which it does not in this mode: %s: %a",
+            job.jid,
+            job.jobtype,
+            what,
+            reason,
+            extra=facts_of(job),
         )
         return True
     log.log(
@@ -48,9 +57,17 @@ def settle(
         what,
         reason,
         place_of(exc),
+        extra=facts_of(job),
         exc_info=(type(exc), exc, traceback_of(exc)) if log.isEnabledFor(logging.DEBUG) else None,
     )
     return True
+
+
+def _note(outcome: str) -> None:
+    """Have the run know what became of its job."""
+    run = running.get()
+    if run is not None:
+        run.settled_as = outcome
 
 
 class Pusher(Protocol):

@@ -73,6 +73,8 @@ def live(program: Program, jobs: socket.socket, log_pipe: int, life: Life) -> in
         child.serve()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(CHILD_STOP_LIMIT))  # nobody waits for a child that has been replaced
+    if program.watch is not None:
+        program.watch.flush()
     run_hooks("on_child_stop", list(program.stop))
     threading._shutdown()  # type: ignore[attr-defined]  # waits for executors and other threads, as multiprocessing does
     of_apps = {getattr(handler.function, "managed", program.managed) for handler in program.handlers.values()}
@@ -121,6 +123,7 @@ class Child:
         self._is_due = False  # was an interrupt put off?
         self._is_cut_off = False  # has the worker given the job up?
         self._limit = 0.0  # of the job in hand
+        self._settled_as: str | None = None  # what a typed job has made of its exception
         self._struck_at: float | None = None  # when an interrupt was last raised in the handler
 
     @contextmanager
@@ -175,7 +178,8 @@ class Child:
             done += 1
             is_last = self._program.limits.are_reached(done, _resident_kb(self._program))
             if outcome is None:
-                self.answer(Answer.SUCCEEDED, is_last=is_last)
+                settled = None if self._settled_as is None else {"settled_as": self._settled_as}
+                self.answer(Answer.SUCCEEDED, settled, is_last=is_last)
             else:
                 answer = Answer.SKIPPED if isinstance(outcome, Skipped) else Answer.FAILED
                 self.answer(answer, asdict(outcome), is_last=is_last)
@@ -213,7 +217,7 @@ class Child:
         if below is not None:
             managed = managed.over(below)
         self.run = run = Run(job, monotonic() + limit, managed, self._life)
-        self._limit, self._is_due, self._struck_at = limit, False, None
+        self._limit, self._is_due, self._struck_at, self._settled_as = limit, False, None, None
         try:
             try:
                 running.set(run)
@@ -223,6 +227,7 @@ class Child:
                 self._is_armed = False
             self._leave_if_copy()
             outcome = check_result(handler_of(job.jobtype), result)
+            self._settled_as = run.settled_as
             if not run.is_settled:
                 self._raise_what_was_swallowed()
             return outcome

@@ -81,6 +81,9 @@ class ForkServer:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.starts: Starts = Starts()
+        self.ends: dict[str, int] = {}
+        """How many children have ended, by reason; one more is told of by `note_end`."""
+        self._ends_lock = threading.Lock()
         self._document = document
         self._lock = threading.Lock()  # for starting and forking, one at a time
         self._numbers = count(1)
@@ -119,6 +122,11 @@ class ForkServer:
         if not self.starts.rounds:
             return self.starts.have_succeeded
         return any(child.is_ready for child in self._children.all())
+
+    def note_end(self, reason: str) -> None:
+        """Note that a child ends: "limit" (it has served its time), "timeout", "crashed", "start" or "cut_off"."""
+        with self._ends_lock:
+            self.ends = {**self.ends, reason: self.ends.get(reason, 0) + 1}
 
     def resident_kb(self) -> int | None:
         """Return how much memory this process, the fork server and the children hold, in kB; None when nobody tells."""

@@ -14,6 +14,7 @@ from ..core.hooks import FailureHook, Hook, Hooks
 from ..core.managed import Managed
 from ..core.registry import Handler, Registry
 from ..errors import ConfigurationError
+from ..observe.observer import Place, Watch, installed, watch_of
 from ..options import ChildLimits
 from ..protocol.address import Address
 from .references import main_of_program, reference_to, resolve
@@ -34,6 +35,8 @@ class Program:
     limits: ChildLimits
     levels: Mapping[str, int]
     """Of loggers in the parent, by name."""
+    watch: Watch | None = None
+    """The observers of what runs here."""
 
 
 def describe(
@@ -45,6 +48,7 @@ def describe(
     limits: ChildLimits,
     server: Address | None = None,
     setup: tuple[Hook, ...] = (),
+    wid: str = "",
 ) -> dict[str, Any]:
     """Return what `load` needs to know, as JSON. Raises `ConfigurationError` for what no child could import.
 
@@ -56,6 +60,8 @@ def describe(
         references.append(reference_to(thing, what))
         return references[-1]
 
+    watch = hooks.watch.observers if isinstance(hooks.watch, Watch) else ()
+    made = [(each, recipe) for each in watch if (recipe := each.for_children()) is not None]
     reports: dict[str, list[FailureHook]] = {"on_failure": hooks.failure, "on_death": hooks.death}
     document: dict[str, Any] = {
         "handlers": [
@@ -71,6 +77,10 @@ def describe(
         "start": [refer(fn, "the on_child_start hook") for fn in start],
         "stop": [refer(fn, "the on_child_stop hook") for fn in stop],
         "setup": [refer(fn, "the function that sets a child up") for fn in setup],
+        "observers": [
+            (refer(make, f"the observer {type(each).__qualname__} is made by"), options)
+            for each, (make, options) in made
+        ],
         "max_jobs": limits.max_jobs,
         "max_rss_mb": limits.max_rss_mb,
         "path": sys.path,
@@ -80,7 +90,9 @@ def describe(
     is_of_app = any(hasattr(function, "managed") for _, function, _ in registry.entries())
     is_main_needed = is_of_app or any(reference.startswith("__main__:") for reference in references)
     active = override.active()
+    place = None if server is None else {"host": server.host, "port": server.port, "wid": wid}
     return document | {
+        "place": place,
         "main": main_of_program() if is_main_needed else None,
         "override": None if active is None else active.describe(),
         "apps": {jobtype: cast(Any, fn).seen() for jobtype, fn, _ in registry.entries() if hasattr(fn, "seen")},
@@ -99,6 +111,9 @@ def load(document: dict[str, Any]) -> Program:
     if document["main"] is not None:
         _run_main(*document["main"])
     registry = Registry()
+    watch = _watch_of(document)
+    if watch is not None:
+        registry.outermost = (watch.around,)
     for function in map(resolve, document["middleware"]):
         registry.use(function)
     for jobtype, reference, timeout in document["handlers"]:
@@ -120,7 +135,18 @@ def load(document: dict[str, Any]) -> Program:
         tuple(map(resolve, document["stop"])),
         ChildLimits(document["max_jobs"], document["max_rss_mb"]),
         document["levels"],
+        watch,
     )
+
+
+def _watch_of(document: dict[str, Any]) -> Watch | None:
+    """Return a watch over the observers that work here; one that the application has installed here is no second."""
+    known = {type(observer) for observer in installed()}
+    made = [resolve(reference)(**options) for reference, options in document["observers"]]
+    watch = watch_of(observer for observer in made if type(observer) not in known)
+    if watch is not None and document["place"] is not None:
+        watch.attached(Place(**document["place"]))
+    return watch
 
 
 def _check_app(jobtype: str, worker: dict[str, Any], child: dict[str, Any]) -> None:

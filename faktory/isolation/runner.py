@@ -11,6 +11,7 @@ from typing import Final
 
 from ..core.chain import Skipped
 from ..core.failure import CUT_OFF, Report, ReportedFailure
+from ..core.run import running
 from ..errors import ChildStartFailed, ConfigurationError, Discard, JobCancelled, JobCrashed, JobTimeout, Retry
 from ..options import CHILD_START_LIMIT, KILL_GRACE, KILL_PATIENCE, STACK_PATIENCE
 from ..runtime.package import FOLDER
@@ -125,6 +126,7 @@ class ChildRunner:
         self._kill(child)
         self._drop()
         if not self._cancelled.is_set() and not self._fork_server.is_closing:
+            self._fork_server.note_end("start")
             reason = reason or f"{_how_it_ended(child)} while it started"
             self._note_trouble(reason + _last_words(_user_lines(child)), child.begun)
 
@@ -176,6 +178,9 @@ class ChildRunner:
             self._replace()  # starts while the outcome is reported
         if answer == Answer.FAILED:
             raise _reported(payload)
+        run = running.get()
+        if answer == Answer.SUCCEEDED and payload and run is not None:
+            run.settled_as = json.loads(payload)["settled_as"]
         return Skipped(**json.loads(payload)) if answer == Answer.SKIPPED else None
 
     def _await_child(self, ends_at: float) -> ChildProcess:
@@ -234,8 +239,12 @@ class ChildRunner:
     def _await_answer(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Return the answer to the job; at the limit, first have the job end itself."""
         try:
-            return self._receive(child, limit)
+            answer, is_last, payload = self._receive(child, limit)
+            if is_last:
+                self._fork_server.note_end("limit")
+            return answer, is_last, payload
         except TimeoutError:
+            self._fork_server.note_end("timeout")
             for pause in pauses(KILL_GRACE):
                 child.signal(SOFT_LIMIT)
                 with suppress(TimeoutError):
@@ -271,6 +280,7 @@ class ChildRunner:
         """Return what to raise for a job whose child is gone; the next child is on its way."""
         was_alone = not child.has_ended.wait(STACK_PATIENCE)
         self._kill(child)
+        self._fork_server.note_end("cut_off" if self._cancelled.is_set() else "crashed")
         if self._cancelled.is_set():
             self._drop()
             report = Report(JobCancelled.__name__, CUT_OFF, _user_lines(child))

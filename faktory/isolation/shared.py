@@ -26,6 +26,11 @@ class Children:
         """True while children start as they should, or one is ready all the same."""
         return self._fork_server.can_run_jobs
 
+    @property
+    def ends(self) -> dict[str, int]:
+        """How many children have ended, by reason."""
+        return self._fork_server.ends
+
     def resident_kb(self) -> int | None:
         """Return how much memory this process and all its children hold, in kB."""
         return self._fork_server.resident_kb()

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..core.pulse import Pulse
 from ..errors import ConfigurationError
 from . import process
 from .exposition import Family, Sample, gauge
-from .health import Healthy, Pulse
+from .health import Healthy
 from .metrics import Metrics
 
 
@@ -27,12 +28,19 @@ class Subject:
     """Child processes that have ended, by reason."""
 
 
+class Observed(Protocol):
+    """What is observed of a consumer: see `observing`."""
+
+    def subject(self) -> Subject:
+        """Return what there is to be looked at; from then on jobs are counted."""
+        ...
+
+
 class Observable(Protocol):
     """A consumer of any kind."""
 
-    def _subject(self) -> Subject:
-        """Return what there is to be looked at; from then on jobs are counted."""
-        ...
+    @property
+    def _observation(self) -> Observed: ...
 
 
 def families_of(subject: Subject) -> list[Family]:
@@ -103,7 +111,7 @@ def collector(source: Observable | Metrics) -> Collector:
     """
     if isinstance(source, Metrics):
         return Collector(source.families)
-    if not hasattr(source, "_subject"):
+    if not hasattr(source, "_observation"):
         raise ConfigurationError(f"expected a consumer or a Metrics to collect from, got {type(source).__name__}")
-    subject = source._subject()
+    subject = source._observation.subject()
     return Collector(lambda: families_of(subject))

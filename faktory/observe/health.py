@@ -7,12 +7,10 @@ reason to restart a worker, and a worker whose threads are all busy is well. *Re
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import Enum
-from math import inf
 from typing import Any, Final, Protocol
 
-from ..runtime.ticking import monotonic
+from ..core.pulse import Ages
 
 TICK_LIMIT: Final = 30.0
 """Seconds without a tick after which the main loop hangs."""
@@ -20,54 +18,6 @@ TICK_EVERY: Final = 5.0
 """Seconds between two ticks, at most, where somebody looks."""
 HEARTBEAT_LIMIT: Final = 60.0
 """Seconds without a round after which the heartbeat's thread hangs: a beat, with a new connection, may take 35."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ages:
-    """How long ago, in seconds: None for what does not turn just now, which is no fault."""
-
-    tick: float | None
-    """Since the main loop went round; None while nothing is run."""
-    heartbeat: float | None
-    """Since the heartbeat's thread went round, to beat or to reconnect; None while it is not started."""
-
-
-class Pulse:
-    """When the main loop and the heartbeat's thread last went round. Written by those two, read by any thread."""
-
-    __slots__ = ("every", "rounded_at", "ticked_at")
-
-    def __init__(self) -> None:
-        self.every: float = inf
-        """Seconds that the main loop may wait before it ticks; infinite while nobody looks."""
-        self.ticked_at: float | None = None
-        self.rounded_at: float | None = None
-
-    def watch(self, every: float) -> None:
-        """Have the main loop tick each so many seconds at most. Wake it, if it waits already."""
-        self.every = min(self.every, every)
-        if self.ticked_at is not None:
-            self.tick()
-
-    def tick(self) -> None:
-        """Note that the main loop goes round."""
-        self.ticked_at = monotonic()
-
-    def round(self) -> None:
-        """Note that the heartbeat's thread goes round."""
-        self.rounded_at = monotonic()
-
-    def rest(self) -> None:
-        """Note that nothing is run any more: from now on neither goes round."""
-        self.ticked_at = self.rounded_at = None
-
-    def ages(self, now: float) -> Ages:
-        """Return how long ago each went round."""
-        ticked_at, rounded_at = self.ticked_at, self.rounded_at
-        return Ages(
-            None if ticked_at is None or self.every == inf else max(0.0, now - ticked_at),
-            None if rounded_at is None else max(0.0, now - rounded_at),
-        )
 
 
 class Healthy(Protocol):

@@ -11,8 +11,13 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import partial
+from time import time
+from typing import Any, Final, Literal, cast
 
+from ..core.callables import is_awaitable
+from ..core.chain import Waiting
+from ..core.failure import ReportedFailure
 from ..errors import ConfigurationError, JobCancelled, JobTimeout
 from ..job import Job
 
@@ -50,6 +55,14 @@ class Pushing(list[Job]):
         """Where they are pushed to; None for a server that stands in for it in a test."""
         self.refused: dict[str, str] = {}
         """Once the exchange is over, those the server refused: jid to reason."""
+        self._customs = [job.custom for job in self]
+
+    def encoded(self, documents: list[bytes], encode: Callable[[Job], bytes]) -> list[bytes]:
+        """Return the jobs' documents, anew for those whose `custom` was replaced since they were made."""
+        return [
+            document if job.custom is custom else encode(job)
+            for document, job, custom in zip(documents, self, self._customs, strict=True)
+        ]
 
 
 class Observer:
@@ -128,6 +141,11 @@ class Watch(Observer):
         """All of them, the outermost first."""
         return self._observers
 
+    @property
+    def has_workers(self) -> bool:
+        """True when one of them goes around handlers."""
+        return any(type(observer).working is not Observer.working for observer in self._observers)
+
     def attached(self, place: Place) -> None:
         """Tell each observer of the worker."""
         for observer in self._observers:
@@ -152,6 +170,28 @@ class Watch(Observer):
         """Enter each observer's context around a handler."""
         return _Around([(observer, observer.working, job) for observer in self._observers])
 
+    def around(self, job: Job, call_next: Callable[..., Any]) -> Any:
+        """Go around a handler, as middleware does: within `working`."""
+        context = self.working(job)
+        context.__enter__()
+        try:
+            result = call_next()
+        except BaseException as exc:
+            context.__exit__(type(exc), exc, exc.__traceback__)
+            raise
+        if is_awaitable(result):
+            return Waiting(result, partial(_awaited, context))
+        context.__exit__(None, None, None)
+        return result
+
+    def ended(self, job: Job, seconds: float, error: BaseException | None, *, settled_as: str | None = None) -> None:
+        """Tell each observer of the end of a job that ran for so many seconds, 0 for one that did not."""
+        enqueued_at = job.enqueued_at
+        waited: float | None = None
+        if enqueued_at is not None:
+            waited = max(0.0, time() - enqueued_at.timestamp() - seconds)
+        self.settled(job, outcome_of(job, error, settled_as), seconds, waited, error)
+
     def settled(
         self, job: Job, outcome: Outcome, seconds: float, waited: float | None, exc: BaseException | None
     ) -> None:
@@ -169,6 +209,30 @@ class Watch(Observer):
                 observer.connection(event)
             except BaseException:
                 log_raised(observer, "connection")
+
+
+async def _awaited(context: AbstractContextManager[object], result: Any) -> Any:
+    """Await a handler's result within a context that was entered in the same task."""
+    try:
+        found = await result
+    except BaseException as exc:
+        context.__exit__(type(exc), exc, exc.__traceback__)
+        raise
+    context.__exit__(None, None, None)
+    return found
+
+
+def outcome_of(job: Job, error: BaseException | None, settled_as: str | None) -> Outcome:
+    """Return what became of a job, by what it has raised; None when it has not failed. Pure."""
+    if error is None:
+        return "retried" if settled_as == "retried" else "discarded" if settled_as == "discarded" else "succeeded"
+    kind = type(error)  # not isinstance, which would ask the exception itself
+    is_cut_off = issubclass(kind, JobCancelled)
+    if issubclass(kind, ReportedFailure):
+        is_cut_off = cast(ReportedFailure, error).report.errtype == JobCancelled.__name__
+    if is_cut_off:
+        return "cut_off"
+    return "dead" if job.is_last_attempt else "failed"
 
 
 _everywhere: list[Observer] = []

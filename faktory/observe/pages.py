@@ -37,5 +37,5 @@ def pages_of(subject: Subject, clock: Callable[[], float] = monotonic) -> dict[s
 def serve(subject: Subject, where: str) -> Server:
     """Serve the pages about a worker on `HOST:PORT`. Raises `ConfigurationError`, `ThreadStartFailed`."""
     host, port = place_of(where)
-    subject.pulse.watch(TICK_EVERY)
+    subject.pulse.watch(TICK_EVERY, monotonic())
     return Server(host, port, pages_of(subject))

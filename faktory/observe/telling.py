@@ -44,7 +44,7 @@ class Teller:
         # Four signs fit into the watchdog's time: one may come late on a busy machine.
         self._every = max(FASTEST, min(EVERY / 5, watchdog / 4))
         self._is_ready = not notifier.is_heard
-        subject.pulse.watch(self._every)
+        subject.pulse.watch(self._every, monotonic())
 
     def start(self) -> None:
         """Begin. Raises `ThreadStartFailed`."""

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 IDLE = 0.5
 """Seconds without a line after which the thread ends."""
 
-Line = tuple[logging.Logger, int, str, tuple[object, ...], Any]
+Line = tuple[logging.Logger, int, str, tuple[object, ...], Any, Mapping[str, object] | None]
 
 
 class LateLog:
@@ -28,19 +29,19 @@ class LateLog:
 
     def info(self, message: str, *args: object) -> None:
         """Log soon, as `Logger.info` does."""
-        _writer.write((self._logger, logging.INFO, message, args, None))
+        _writer.write((self._logger, logging.INFO, message, args, None, None))
 
-    def warning(self, message: str, *args: object) -> None:
+    def warning(self, message: str, *args: object, extra: Mapping[str, object] | None = None) -> None:
         """Log soon, as `Logger.warning` does."""
-        _writer.write((self._logger, logging.WARNING, message, args, None))
+        _writer.write((self._logger, logging.WARNING, message, args, None, extra))
 
-    def error(self, message: str, *args: object) -> None:
+    def error(self, message: str, *args: object, extra: Mapping[str, object] | None = None) -> None:
         """Log soon, as `Logger.error` does."""
-        _writer.write((self._logger, logging.ERROR, message, args, None))
+        _writer.write((self._logger, logging.ERROR, message, args, None, extra))
 
     def exception(self, message: str, *args: object) -> None:
         """Log soon, as `Logger.exception` does, with the exception that is being handled now."""
-        _writer.write((self._logger, logging.ERROR, message, args, sys.exc_info()))
+        _writer.write((self._logger, logging.ERROR, message, args, sys.exc_info(), None))
 
 
 class Writer:
@@ -83,10 +84,10 @@ class Writer:
     def _live(self, inbox: SimpleQueue[Line | None]) -> None:
         """Write until told to end, or until nobody has logged for a while. The thread's outermost line."""
         while (line := self._next(inbox)) is not None:
-            logger, level, message, args, exc_info = line
+            logger, level, message, args, exc_info, extra = line
             with suppress(BaseException):  # what a handler of logging raises must not end all lines
-                logger.log(level, message, *args, exc_info=exc_info)
-            del line, args, exc_info  # nothing that a line is about is kept
+                logger.log(level, message, *args, exc_info=exc_info, extra=extra)
+            del line, args, exc_info, extra  # nothing that a line is about is kept
 
     def _next(self, inbox: SimpleQueue[Line | None]) -> Line | None:
         with suppress(Empty):

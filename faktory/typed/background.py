@@ -14,6 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from .. import override
+from ..core.run import facts_of
 from ..errors import ConfigurationError
 from ..job import Job
 from ..runtime.ticking import monotonic
@@ -84,7 +85,9 @@ class Background:
         try:
             self._perform(job)
         except BaseException:  # also SystemExit: a job must not end its thread
-            log.exception("job %a (%a) failed, and is not run again in this mode", job.jid, job.jobtype)
+            log.exception(
+                "job %a (%a) failed, and is not run again in this mode", job.jid, job.jobtype, extra=facts_of(job)
+            )
 
     def _live(self) -> None:
         while (job := self._next()) is not None:

@@ -19,10 +19,11 @@ from ..core.chain import Skipped
 from ..core.managed import Managed
 from ..core.pushes import check_job
 from ..core.registry import HandlerFunction
-from ..core.run import Run, running
+from ..core.run import Run, facts_of, running
 from ..core.slot import time_limit
 from ..errors import ConfigurationError
 from ..job import Job
+from ..observe.observer import Observer
 from ..protocol.address import Address
 from ..runtime import forks
 from ..runtime.ticking import monotonic
@@ -72,6 +73,11 @@ class Delivery:
         """The process that has been told to close this at its end."""
         self._take_back: Callable[[], object] = lambda: None
         self._has_performed = False
+        self._observers: list[Observer] = []
+
+    def observe(self, observer: Observer) -> None:
+        """Have an observer see the pushes of the client that is made when the first job is pushed."""
+        self._observers.append(observer)
 
     def locate(self, url: str | Address | None) -> Address:
         """Return where the app's consumer connects when told `url`: where the app's jobs are pushed, and only there.
@@ -118,11 +124,11 @@ class Delivery:
             return self._client
         active = override.active()
         if active is not None:
-            return active.keep(self, lambda: Client(self._url))
+            return active.keep(self, lambda: Client(self._url, observers=self._observers))
         made = self._made.get("client")
         if made is None:
             # In one step, and without a lock that a fork could leave taken: a client that loses has opened nothing.
-            made = self._made.setdefault("client", Client(self._url))
+            made = self._made.setdefault("client", Client(self._url, observers=self._observers))
             self._close_at_exit()
         return made
 
@@ -179,7 +185,9 @@ class Delivery:
             if is_awaitable(result):
                 result = _run_async(job, typed.function, result)
             if isinstance(result, Skipped):
-                log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, result.by)
+                log.info(
+                    "job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, result.by, extra=facts_of(job)
+                )
                 return None
             return result
         finally:

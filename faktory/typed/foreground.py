@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 
+from ..core.run import facts_of
 from ..job import Job
 
 log: logging.Logger = logging.getLogger("faktory.foreground")
@@ -73,7 +74,13 @@ def run(perform: Callable[[Job], object], job: Job) -> None:
                 if failure is None:
                     failure = exc
                 else:
-                    log.error("job %a (%a) failed, too", next_job.jid, next_job.jobtype, exc_info=exc)
+                    log.error(
+                        "job %a (%a) failed, too",
+                        next_job.jid,
+                        next_job.jobtype,
+                        exc_info=exc,
+                        extra=facts_of(next_job),
+                    )
         if failure is not None:
             raise failure
     finally:

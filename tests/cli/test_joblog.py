@@ -13,8 +13,9 @@ import pytest
 
 from faktory import Job
 from faktory.cli import joblog
-from faktory.cli.joblog import JsonLines, Terminal, duration, failed, fate_of, handler_for, ran, words_of
+from faktory.cli.joblog import Terminal, duration, failed, fate_of, handler_for, ran, words_of
 from faktory.cli.output import Output
+from faktory.observe import JsonFormatter
 from faktory.protocol import blotting
 
 
@@ -141,19 +142,9 @@ def test_a_record_that_cannot_be_shown_ends_nothing(capsys: pytest.CaptureFixtur
     assert "--- Logging error ---" in capsys.readouterr().err
 
 
-def test_json_has_one_object_a_line() -> None:
-    document = json.loads(JsonLines().format(record("shop", "a\nb", exc=error())))
-    assert (document["level"], document["logger"], document["message"]) == ("info", "shop", "a\nb")
-    assert document["error"].endswith("ValueError: x")
-    out_of_a_child = record("shop", "a")
-    out_of_a_child.exc_text = "Traceback\nValueError: y"
-    assert json.loads(JsonLines().format(out_of_a_child))["error"] == "Traceback\nValueError: y"
-    assert "error" not in json.loads(JsonLines().format(record("shop", "a")))
-
-
 def test_the_handler_is_that_of_the_format() -> None:
     told = Told()
     assert isinstance(handler_for(told, "text", is_terminal=True, shows_jobs=True), Terminal)
-    assert isinstance(handler_for(told, "json", is_terminal=True, shows_jobs=True).formatter, JsonLines)
+    assert isinstance(handler_for(told, "json", is_terminal=True, shows_jobs=True).formatter, JsonFormatter)
     assert handler_for(told, "text", is_terminal=False, shows_jobs=True).formatter is not None
     assert joblog.named("a\nb", "0123456789") == "a\\nb 01234567"

@@ -89,9 +89,13 @@ def test_each_pool_runs_jobs_and_ends_after_so_many(project: Project, pool: str)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1 + 2 = 3\n"
     records = [json.loads(line) for line in done.stderr.splitlines()]
-    assert any(re.match("ok add .* ms \\(waited", record["message"]) for record in records)
+    assert any(re.match("ok add .* ms \\(waited", record["msg"]) for record in records)
     assert {record["level"] for record in records} == {"info"}
-    assert any(record["message"].startswith("ended: 1 jobs succeeded") for record in records)
+    (ran,) = (record for record in records if record["msg"].startswith("ok"))
+    assert (ran["jobtype"], ran["queue"], ran["attempt"], ran["outcome"]) == ("add", "default", 1, "succeeded")
+    assert ran["duration_s"] >= 0
+    assert ran["wait_s"] >= 0
+    assert any(record["msg"].startswith("ended: 1 jobs succeeded") for record in records)
 
 
 def test_async_jobs_choose_asyncio_and_threads_refuse_them(project: Project) -> None:

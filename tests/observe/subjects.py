@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from faktory.core.lifecycle import State
+from faktory.core.pulse import Pulse
 from faktory.core.standing import Health
 from faktory.observe.collecting import Subject
-from faktory.observe.health import Pulse
 from faktory.observe.metrics import Metrics
 
 
@@ -26,6 +26,10 @@ class FakeConsumer:
     def health(self) -> Health:
         return Health(self.state, self.is_ready, 4, self.busy, 1.5, 2.5, None, self.reconnects, 3)
 
-    def _subject(self) -> Subject:
+    @property
+    def _observation(self) -> FakeConsumer:
+        return self
+
+    def subject(self) -> Subject:
         info = {"version": "1", "server": "tcp://localhost:7419", "pool": "threads"}
         return Subject(self.health, self.pulse, self.metrics, info, lambda: self.children)

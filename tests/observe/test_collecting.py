@@ -17,7 +17,7 @@ from tests.observe.subjects import FakeConsumer
 def test_a_worker_says_what_it_does_just_now() -> None:
     consumer = FakeConsumer(busy=2, reconnects=5, children={"max_jobs": 3})
     consumer.metrics.settled(Job("a"), "succeeded", 1.0, 0.5, None)
-    lines = text_of(families_of(consumer._subject())).splitlines()
+    lines = text_of(families_of(consumer.subject())).splitlines()
     for line in (
         'faktory_worker_jobs_total{jobtype="a",queue="default",outcome="succeeded"} 1',
         "faktory_worker_jobs_running 2",
@@ -35,7 +35,7 @@ def test_a_worker_says_what_it_does_just_now() -> None:
 
 
 def test_the_page_has_the_process_too() -> None:
-    names = {family.name for family in page_of(FakeConsumer()._subject())}
+    names = {family.name for family in page_of(FakeConsumer().subject())}
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= names
 
 
@@ -43,7 +43,7 @@ def test_the_page_is_what_prometheus_client_parses() -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     families = {
         family.name: family
-        for family in parser.text_string_to_metric_families(text_of(page_of(FakeConsumer()._subject())))
+        for family in parser.text_string_to_metric_families(text_of(page_of(FakeConsumer().subject())))
     }
     assert families["faktory_worker_info"].samples[0].labels["pool"] == "threads"
     assert families["faktory_worker_connections_lost"].type == "counter"

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from faktory.core.lifecycle import State
-from faktory.observe import health
-from faktory.observe.health import Ages, Pulse, document_of, reason_not_live, reason_not_ready, text_of
+from faktory.core.pulse import Ages
+from faktory.observe.health import document_of, reason_not_live, reason_not_ready, text_of
 from tests.observe.subjects import FakeConsumer
 
 
@@ -37,33 +37,6 @@ def test_a_worker_lives_while_its_loop_and_its_heartbeat_go_round(ages: Ages, wo
 def test_a_worker_is_ready_when_it_says_so(consumer: FakeConsumer, word: str | None) -> None:
     reason = reason_not_ready(consumer.health())
     assert reason is None if word is None else word in str(reason)
-
-
-def test_a_pulse_counts_only_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(health, "monotonic", lambda: now)
-    pulse = Pulse()
-    assert pulse.ages(now) == Ages(None, None)
-    pulse.watch(5.0)
-    assert pulse.ages(now) == Ages(None, None)  # nothing is run yet
-    pulse.tick()
-    pulse.round()
-    assert pulse.ages(103.0) == Ages(3.0, 3.0)
-    assert pulse.ages(99.0) == Ages(0.0, 0.0)
-    pulse.rest()
-    assert pulse.ages(200.0) == Ages(None, None)
-
-
-def test_who_begins_to_look_late_does_not_see_an_old_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(health, "monotonic", lambda: now)
-    pulse = Pulse()
-    pulse.tick()
-    assert pulse.ages(1000.0).tick is None  # the main loop waits for as long as it likes
-    now = 1000.0
-    pulse.watch(5.0)
-    pulse.watch(60.0)
-    assert (pulse.every, pulse.ages(1001.0).tick) == (5.0, 1.0)
 
 
 def test_the_document_is_what_health_says() -> None:

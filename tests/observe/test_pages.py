@@ -13,7 +13,7 @@ from tests.observe.subjects import FakeConsumer
 
 def test_livez_and_readyz_answer_200_or_503_and_say_why() -> None:
     consumer = FakeConsumer()
-    pages = pages_of(consumer._subject(), lambda: 100.0)
+    pages = pages_of(consumer.subject(), lambda: 100.0)
     assert [(pages[path]("").status, pages[path]("").body) for path in ("/livez", "/readyz")] == [
         (200, "live\n"),
         (200, "ready\n"),
@@ -28,13 +28,13 @@ def test_livez_and_readyz_answer_200_or_503_and_say_why() -> None:
 
 
 def test_a_worker_that_drains_lives_and_is_not_ready() -> None:
-    pages = pages_of(FakeConsumer(State.QUIET, is_ready=False)._subject())
+    pages = pages_of(FakeConsumer(State.QUIET, is_ready=False).subject())
     assert (pages["/livez"]("").status, pages["/readyz"]("").status) == (200, 503)
 
 
 def test_metrics_are_served_as_prometheus_wants_them() -> None:
     consumer = FakeConsumer()
-    with serve(consumer._subject(), "127.0.0.1:0") as server, urlopen(f"{server.url}/metrics", timeout=10) as answer:
+    with serve(consumer.subject(), "127.0.0.1:0") as server, urlopen(f"{server.url}/metrics", timeout=10) as answer:
         assert answer.headers["Content-Type"] == CONTENT_TYPE
         assert b"faktory_worker_ready 1\n" in answer.read()
     assert consumer.pulse.every == 5.0  # the main loop has to tick from now on

@@ -29,7 +29,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 def test_the_file_is_written_each_5_s_while_the_worker_lives(tmp_path: Path) -> None:
     consumer, file = FakeConsumer(), HealthFile(str(tmp_path / "health"))
-    teller = Teller(consumer._subject(), file, Notifier())
+    teller = Teller(consumer.subject(), file, Notifier())
     consumer.pulse.ticked_at = 100.0
     teller.look(100.0)
     (tmp_path / "health").unlink()
@@ -49,7 +49,7 @@ def test_the_file_is_written_each_5_s_while_the_worker_lives(tmp_path: Path) -> 
 
 def test_the_manager_is_told_when_it_is_ready_and_how_it_ends(manager: socket.socket) -> None:
     consumer = FakeConsumer(is_ready=False)
-    teller = Teller(consumer._subject(), None, Notifier(manager.getsockname()))
+    teller = Teller(consumer.subject(), None, Notifier(manager.getsockname()))
     teller.look(0.0)
     assert heard(manager) == ["STATUS=running: 0 of 4 busy, 3 outcomes to report"]
     consumer.is_ready, consumer.busy = True, 1
@@ -71,7 +71,7 @@ def test_the_manager_is_told_when_it_is_ready_and_how_it_ends(manager: socket.so
 
 def test_the_watchdog_gets_a_sign_only_when_the_main_loop_has_gone_round(manager: socket.socket) -> None:
     consumer = FakeConsumer()
-    teller = Teller(consumer._subject(), None, Notifier(manager.getsockname(), watchdog=10.0))
+    teller = Teller(consumer.subject(), None, Notifier(manager.getsockname(), watchdog=10.0))
     assert consumer.pulse.every == 1.0
 
     def signs(now: float) -> int:
@@ -91,7 +91,7 @@ def test_the_watchdog_gets_a_sign_only_when_the_main_loop_has_gone_round(manager
 @pytest.mark.parametrize("watchdog", [0.4, 0.001])
 def test_an_impatient_watchdog_makes_the_loop_tick_sooner(watchdog: float) -> None:
     consumer = FakeConsumer()
-    Teller(consumer._subject(), None, Notifier("/nowhere", watchdog=watchdog))
+    Teller(consumer.subject(), None, Notifier("/nowhere", watchdog=watchdog))
     assert consumer.pulse.every == max(0.05, watchdog / 4)
 
 
@@ -106,7 +106,7 @@ def test_its_thread_goes_on_after_an_error_which_it_logs_once(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(HealthFile, "write", fail)
-    teller = Teller(consumer._subject(), HealthFile(str(tmp_path / "health")), Notifier("/nowhere", 0.01))
+    teller = Teller(consumer.subject(), HealthFile(str(tmp_path / "health")), Notifier("/nowhere", 0.01))
     consumer.is_ready = False
     consumer.pulse.ticked_at = monotonic()
     teller.start()
@@ -122,4 +122,4 @@ def test_without_room_for_its_thread_it_says_so(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(ThreadStartFailed):
-        Teller(FakeConsumer()._subject(), None, Notifier()).start()
+        Teller(FakeConsumer().subject(), None, Notifier()).start()
