@@ -92,9 +92,11 @@ class Metrics(Observer):
             jobtype = UNREGISTERED
         with self._locked():
             key = (jobtype, queue, outcome)
-            if key not in self._jobs and len(self._jobs) >= MOST_SERIES:
-                key = (OTHER, OTHER, outcome)
-            self._jobs[key] = self._jobs.get(key, 0) + 1
+            count = self._jobs.get(key)
+            if count is None:
+                key = key if len(self._jobs) < MOST_SERIES else (OTHER, OTHER, outcome)
+                count = self._jobs.get(key, 0)
+            self._jobs[key] = count + 1
             if seconds > 0:
                 _histogram(self._durations, jobtype).observe(seconds)
             if waited is not None:

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
-from time import time
 from typing import Any, Final, Literal, cast
 
 from ..core.callables import is_awaitable
@@ -189,7 +189,7 @@ class Watch(Observer):
         enqueued_at = job.enqueued_at
         waited: float | None = None
         if enqueued_at is not None:
-            waited = max(0.0, time() - enqueued_at.timestamp() - seconds)
+            waited = max(0.0, (datetime.now(UTC) - enqueued_at).total_seconds() - seconds)
         self.settled(job, outcome_of(job, error, settled_as), seconds, waited, error)
 
     def settled(

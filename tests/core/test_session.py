@@ -135,9 +135,12 @@ def test_a_failure_whose_traceback_cannot_be_logged_is_told_all_the_same(
     """W3."""
     told: list[dict[str, object]] = []
 
-    def log(*_: object, **extra: object) -> None:
-        told.append(extra)
-        if extra:
+    def log(*_: object, **options: object) -> None:
+        facts = options.pop("extra")
+        assert isinstance(facts, dict)
+        assert facts["jobtype"] == "work"
+        told.append(options)
+        if options:
             raise RuntimeError("a handler of logging is broken")
 
     monkeypatch.setattr("faktory.core.session.log.log", log)
