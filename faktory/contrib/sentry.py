@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 from ..core.again import runs_before, wish_of
 from ..errors import ConfigurationError, JobCancelled, JobCrashed, JobTimeout
@@ -44,8 +44,8 @@ Report = Literal["last", "every"]
 class FaktoryIntegration(Integration):  # type: ignore[misc,unused-ignore]
     """What `sentry_sdk.init` takes. `report`: the exception of the last run, or of every run."""
 
-    identifier: ClassVar[str] = "faktory"
-    origin: ClassVar[str] = _ORIGIN
+    identifier: str = "faktory"
+    origin: str = _ORIGIN
 
     def __init__(self, *, report: Report = "last") -> None:
         if report not in ("last", "every"):
