@@ -277,7 +277,7 @@ class Bench:
             lines = output.read().splitlines()
         if code in (0, 5):  # 5: nothing selected
             return ""
-        failures = (line for line in lines if line.startswith(("FAILED ", "ERROR ")))
+        failures = (line for line in lines if line.startswith(("FAILED tests/", "ERROR tests/")))
         return next(failures, f"{' '.join(arguments)}: {code}")
 
 

@@ -138,6 +138,23 @@ def test_an_exception_has_its_type_text_cause_notes_and_traceback() -> None:
     assert told_anew == [line for line in told.splitlines() if not line or set(line) - set(" ^~")]  # but for the carets
 
 
+def raise_without_context() -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError:
+        raise ValueError("outer") from None
+
+
+def test_a_context_that_is_suppressed_stays_so() -> None:
+    found = travelled(record("failed", exc=caught(raise_without_context)))
+    assert found.exc_info
+    text = "".join(traceback.format_exception(*found.exc_info))
+    assert "outer" in text
+    assert "inner" not in text
+    assert found.exc_info[1] is not None
+    assert found.exc_info[1].__suppress_context__
+
+
 def raise_group() -> None:
     error = caught(deeper, None)
     assert isinstance(error, OddError)
