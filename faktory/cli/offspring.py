@@ -92,6 +92,9 @@ def heed_supervisor(environ: dict[str, str] | os._Environ[str]) -> int:
     os.set_inheritable(reader, False)
 
     def wait() -> None:
+        # Signals are the main thread's: of two that come at once (Ctrl-C goes to both of us, and then the supervisor
+        # sends TERM) this one would take the second, and a main thread asleep in an import would sleep on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         with suppress(OSError):
             os.read(reader, 1)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -111,15 +111,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if not target:
         raise Usage(f"expected a TARGET, like shop.jobs:app or app.py; or set {variable_of('worker', 'app')}")
     queues = None if arguments.queues is None else queues_of(arguments.queues)
-    with _ending_early():
-        try:
+    try:
+        with _ending_early():
             from .work import work
 
             return work(arguments, output, target, queues, start)
-        except Terminated:
-            return TERMINATED
-        except KeyboardInterrupt:
-            return INTERRUPTED
+    except Terminated:  # out here, as TERM may come while Ctrl-C is seen to
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _reload(arguments: argparse.Namespace, output: Output) -> int:
