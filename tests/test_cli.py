@@ -678,6 +678,28 @@ def test_a_reply_that_is_none_is_no_traceback(
     assert all(line.isprintable() for line in (out + err).splitlines())
 
 
+@pytest.mark.parametrize("command", ["info", "top"])
+def test_json_is_json_whatever_numbers_a_server_says(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    info = b'{"faktory":{"total_failures":NaN,"total_processed":1e999,"queues":{"default":-Infinity}},"server":{}}'
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        while line := peer.line():
+            reply = info if line == b"INFO" else b'{"default":1.5}'
+            peer.say(b"$%d\r\n%b\r\n" % (len(reply), reply))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    with ScriptedServer(script) as scripted:
+        monkeypatch.setenv("FAKTORY_URL", scripted.url)
+        assert main([command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert told["faktory"] == {"total_failures": None, "total_processed": None, "queues": {"default": None}}
+
+
 def test_no_server_is_one_line(server: Server, capsys: Capture) -> None:
     server.stop()
     assert main(["info"]) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..client import Client
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         info = client.info()
         latencies = latencies_of(client, _object(_object(info.get("faktory")).get("queues")))
         if arguments.json:
-            output.result(json.dumps({**info, "queue_latency": latencies}, indent=2))
+            output.result(document_of(info, latencies))
         else:
             output.result(_table(str(client.address), info, latencies, output))
     return OK
@@ -58,6 +58,12 @@ def latencies_of(client: Client, queues: Iterable[str]) -> dict[str, float]:
             except ServerError:
                 continue
         return found
+
+
+def document_of(info: Mapping[str, Any], latencies: Mapping[str, float]) -> str:
+    """Return what a server says as JSON, with null for NaN and infinities, which Python reads and JSON has not."""
+    told = json.dumps({**info, "queue_latency": latencies})
+    return json.dumps(json.loads(told, parse_constant=lambda _: None), indent=2)
 
 
 def _table(address: str, info: dict[str, Any], latencies: dict[str, float], output: Output) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from ..errors import FaktoryError
 from ..runtime.ticking import monotonic
 from .connecting import connect
 from .frames import SORTS, History, Sample, View, frame, once
-from .info import latencies_of
+from .info import document_of, latencies_of
 from .output import INTERRUPTED, OK, PIPE_CLOSED, Output
 from .parsing import Parser, Usage, seconds
 
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with connect(arguments) as client:
         first = _ask(client)
         if arguments.json:
-            output.result(json.dumps({**first.info, "queue_latency": first.latencies}, indent=2))
+            output.result(document_of(first.info, first.latencies))
             return OK
         view = View(encoding=encoding_of(os.environ, sys.stdout), has_style=output.color != "never")
         if arguments.once or not _is_screen():
