@@ -120,6 +120,71 @@ def test_a_reload_follows_the_code_and_survives_errors(project: Project) -> None
     assert process.wait(10) == 0
 
 
+def test_each_way_of_saving_reloads_and_a_touch_does_not(project: Project) -> None:
+    for name in ("shop/__init__.py", "shop/jobs.py", "other.py", "gone.py"):
+        project.write(name, "x = 1\n")
+    process = project.start("worker", "app", "--reload", "-c", "1")
+    read_until(process, "working as")
+
+    def saves(*names: str) -> None:
+        assert read_until(process, "starting anew").splitlines()[-1] == f"changed: {', '.join(names)}: starting anew"
+        read_until(process, "working as")
+
+    os.utime(project.folder / "shop/jobs.py")  # touched: no line names it
+    project.write("brand_new.py", "x = 1\n")
+    (project.folder / "gone.py").unlink()
+    saves("brand_new.py", "gone.py")
+    os.utime(project.folder / "shop/jobs.py")
+    project.write("other.py.new", "x = 22\n").rename(project.folder / "other.py")
+    project.write("shop/__init__.py", "x = 333\n")
+    saves("other.py", "shop/__init__.py")
+    process.send_signal(signal.SIGINT)
+    read_until(process, "ended: ")
+    assert process.wait(10) == 0
+
+
+def test_a_job_that_ends_in_time_is_not_cut_off_by_a_reload(project: Project) -> None:
+    process = project.start("worker", "app", "--reload", "-q", "slow")
+    read_until(process, "working as")
+    with Client(project.server.url) as client:
+        client.push(Job("nap", [1.5], queue="slow"))
+    read_until(process, "napping")
+    project.write("new.py", "x = 1\n")
+    read_until(process, "starting anew")
+    read_until(process, "ended: 1 jobs succeeded, 0 failed")
+    read_until(process, "working as")
+    assert (len(project.server.retries), project.server.queues.get("slow", 0)) == (0, 0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("state", ["starting", "broken", "backing off", "draining"])
+def test_ctrl_c_ends_a_reload_in_each_state(project: Project, state: str) -> None:
+    text = {
+        "starting": "print('importing', flush=True)\nimport time\ntime.sleep(30)\n",
+        "broken": "import nowhere\n",
+        "backing off": "import os\nos._exit(1)\n",
+        "draining": "from app import app\n",
+    }
+    project.write("state.py", text[state])
+    process = project.start("worker", "state", "--reload", "-t", "5")
+    if state == "draining":
+        read_until(process, "working as")
+        with Client(project.server.url) as client:
+            client.push(Job("nap", [1.5], queue="slow"))
+        read_until(process, "napping")
+        project.write("new.py", "x = 1\n")
+        read_until(process, "ending 1 job")
+    else:
+        words = {"starting": "importing", "broken": "when the code changes", "backing off": "the next one starts in"}
+        read_until(process, words[state])
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert process.stdout is not None
+    assert "Traceback" not in process.stdout.read()
+    until(lambda: not pids(project.server))
+
+
 def test_a_job_that_runs_long_is_cut_off_by_a_reload(project: Project) -> None:
     process = project.start("worker", "app", "--reload", "-q", "slow")
     read_until(process, "working as")
