@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from coverage import Coverage
+from coverage.exceptions import NoDataError
 
 from tests.rooms import PACKAGE, ROOMS, ROOT, Room
 
@@ -74,7 +75,10 @@ class Runs:
         wrong: list[str] = []
         for file in room.files:
             text = io.StringIO()
-            per_cent = covered.report(show_missing=True, include=[str(file)], file=text)
+            try:
+                per_cent = covered.report(show_missing=True, include=[str(file)], file=text)
+            except NoDataError:  # a process that nobody measured has imported it
+                per_cent = 0.0
             if per_cent < room.floor:
                 print(text.getvalue())
                 wrong.append(f"{file.relative_to(ROOT)} is covered to {per_cent:.1f} %, not to {room.floor} %")
