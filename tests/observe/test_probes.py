@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
-from faktory import Client, ConsumerBuilder, Job
+from faktory import Client, ConsumerBuilder, Job, builder
 from faktory.observe import health, pages
+from faktory.options import ConsumerOptions
 from faktory.server import Server
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
 from tests.waiting import until
@@ -44,8 +46,9 @@ class Gate:
         self.go_on.wait(10)
 
 
-def test_a_worker_whose_threads_are_all_busy_is_ready(front: Front) -> None:
+def test_a_worker_whose_threads_are_all_busy_is_ready(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when that lasts longer than any FETCH may take."""
+    monkeypatch.setattr(builder, "ConsumerOptions", partial(ConsumerOptions, fetch_watch=0.05))  # 30 s otherwise
     gate = Gate()
     with Server(fetch_wait=0.01) as server, Client(server.url) as client:
         client.push_bulk([Job("wait") for _ in range(3)])
@@ -53,7 +56,6 @@ def test_a_worker_whose_threads_are_all_busy_is_ready(front: Front) -> None:
         url = running.consumer.serve_health().url
         for _ in range(2):
             assert gate.began.acquire(timeout=10)
-        running.consumer._state._watch._limit = 0.05  # 30 s otherwise
         time.sleep(0.1)
         assert answer(f"{url}/readyz")[0] == 200
         assert answer(f"{url}/livez")[0] == 200
