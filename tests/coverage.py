@@ -77,7 +77,7 @@ class Runs:
             text = io.StringIO()
             try:
                 per_cent = covered.report(show_missing=True, include=[str(file)], file=text)
-            except NoDataError:  # a process that nobody measured has imported it
+            except NoDataError:  # nothing in it ran in these tests
                 per_cent = 0.0
             if per_cent < room.floor:
                 print(text.getvalue())
