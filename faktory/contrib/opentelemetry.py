@@ -27,10 +27,10 @@ from ..runtime.ticking import monotonic
 try:
     from opentelemetry import context as contexts
     from opentelemetry import metrics, propagate, trace
-except ImportError as exc:
+except ImportError as _absent:
     raise ImportError(
         "faktory.contrib.opentelemetry needs OpenTelemetry: pip install opentelemetry-api opentelemetry-sdk"
-    ) from exc
+    ) from _absent
 
 _NAME: Final = "faktory"
 _PATIENCE_MS: Final = 2_000

@@ -31,8 +31,8 @@ try:
     from sentry_sdk.scope import should_send_default_pii
     from sentry_sdk.tracing import TransactionSource
     from sentry_sdk.utils import event_from_exception
-except ImportError as exc:
-    raise ImportError("faktory.contrib.sentry needs Sentry's SDK, 2.0 or later: pip install sentry-sdk") from exc
+except ImportError as _absent:
+    raise ImportError("faktory.contrib.sentry needs Sentry's SDK, 2.0 or later: pip install sentry-sdk") from _absent
 
 _ORIGIN: Final = "auto.queue.faktory"
 _CARRIED: Final = ("sentry-trace", "baggage")
