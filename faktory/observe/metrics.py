@@ -5,11 +5,11 @@ What a worker is doing just now is not counted but asked of it, when the page is
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from os import getpid
 from types import TracebackType
 from typing import Final
 
@@ -34,10 +34,6 @@ class _Histogram:
     def __init__(self) -> None:
         self.counts: list[int] = [0] * (len(BUCKETS) + 1)
         self.total: float = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(BUCKETS, value)] += 1
-        self.total += value
 
 
 class Metrics(Observer):
@@ -64,11 +60,11 @@ class Metrics(Observer):
         self._is_registered = is_registered
 
     def _reset_lock(self) -> None:
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._lock = threading.Lock()
 
     def _locked(self) -> threading.Lock:
-        if self._pid != os.getpid():
+        if self._pid != getpid():
             self._reset_lock()  # a thread that the fork has not taken along may have held it
         return self._lock
 
@@ -90,17 +86,23 @@ class Metrics(Observer):
         jobtype, queue = job.jobtype, job.queue
         if not self._is_registered(jobtype):
             jobtype = UNREGISTERED
-        with self._locked():
+        with self._lock if self._pid == getpid() else self._locked():
             key = (jobtype, queue, outcome)
             count = self._jobs.get(key)
             if count is None:
                 key = key if len(self._jobs) < MOST_SERIES else (OTHER, OTHER, outcome)
                 count = self._jobs.get(key, 0)
             self._jobs[key] = count + 1
+            # Without a call for each: this is most of what a job costs more.
             if seconds > 0:
-                _histogram(self._durations, jobtype).observe(seconds)
+                histogram = self._durations.get(jobtype) or _histogram(self._durations, jobtype)
+                histogram.counts[bisect_left(BUCKETS, seconds)] += 1
+                histogram.total += seconds
             if waited is not None:
-                _histogram(self._waits, queue).observe(waited if waited > 0 else 0.0)
+                waited = waited if waited > 0 else 0.0
+                histogram = self._waits.get(queue) or _histogram(self._waits, queue)
+                histogram.counts[bisect_left(BUCKETS, waited)] += 1
+                histogram.total += waited
 
     def count_pushed(self, jobs: Pushing, result: str) -> None:
         """Count the jobs of an exchange: those refused as such, the rest by how the exchange went."""
