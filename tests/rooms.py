@@ -126,7 +126,7 @@ ROOMS: list[Room] = [
     Room("core/pushes", ("tests/test_client.py", "tests/faults/test_payloads.py")),
     Room("core/standing", ("tests/test_consumer.py",)),
     Room("network/names", ("tests/blocking/test_dialling.py", "tests/faults/test_signals.py")),
-    Room("network/sockets", ("tests/blocking/test_stream.py", "tests/blocking/test_dialling.py"), measured=91),
+    Room("network/sockets", ("tests/blocking/test_stream.py", "tests/blocking/test_dialling.py"), measured=92),
     Room("network/opening", ("tests/blocking/test_connection.py", "tests/runtime/test_loading.py")),
     Room("connection", ("tests/blocking/test_connection.py",)),
     Room("runtime/package", ("tests/core/test_failure.py", "tests/isolation/test_harm.py")),

@@ -101,12 +101,16 @@ def close_all() -> None:
             each.close()
 
 
+def _always(_thread_id: int) -> bool:
+    return True
+
+
 def close_idle() -> None:
     """Close, at the end, the connections of the threads that have run jobs, but of those that still do.
 
     In a thread, as the end may come on an event loop, where Django refuses to.
     """
-    thread = threading.Thread(target=_close, args=(lambda _: True,), name="faktory-django-close")
+    thread = threading.Thread(target=_close, args=(_always,), name="faktory-django-close")
     thread.start()
     thread.join()
 
