@@ -1,0 +1,1 @@
+"""The guides and the README, run."""

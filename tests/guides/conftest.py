@@ -1,0 +1,59 @@
+"""How a page is run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faktory.server import Server
+from tests.guides.running import Page
+from tests.testing.conftest import IS_INSTALLED
+
+RunPage = Callable[[Path], None]
+
+
+@pytest.fixture
+def run_page(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunPage]:
+    """Run a page with a server at FAKTORY_URL, and leave no trace: environment, modules, log handlers."""
+    for name in [
+        name for name in os.environ if name.startswith(("FAKTORY", "PYTEST_ADDOPTS")) and "_TEST_" not in name
+    ]:
+        monkeypatch.delenv(name)
+    environment, path, modules = dict(os.environ), sys.path[:], set(sys.modules)
+    monkeypatch.setattr(logging.getLogger(), "handlers", logging.getLogger().handlers[:])
+
+    def run_tests(arguments: str) -> str:
+        named = [] if IS_INSTALLED else ["-p", "faktory.testing.plugin"]
+        off = [
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:asyncio",
+            "-p",
+            "no:trio",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:hypothesispytest",
+        ]
+        result = pytester.runpytest_inprocess(*off, *named, *arguments.split())
+        assert result.ret == 0, result.outlines
+        return result.stdout.str() + "\n"
+
+    def run(page: Path) -> None:
+        with Server(fetch_wait=0.01) as server:
+            monkeypatch.setenv("FAKTORY_URL", server.url)
+            Page(page, pytester.path, run_tests).run()
+
+    yield run
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("test_"):
+            del sys.modules[name]
