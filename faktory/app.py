@@ -14,11 +14,11 @@ from .client import Client
 from .core.callables import check_runs, is_async, is_same_place, place_of
 from .core.hooks import FailureHook, checked
 from .core.hooks import run as run_hooks
+from .core.job_timer import fitting_reservation
 from .core.managed import Factory, Managed
 from .core.registry import Registry, check_around
 from .core.run import running
 from .core.settings import for_app
-from .core.slot import fitting_reservation
 from .errors import ConfigurationError, InvalidJob
 from .job import Job
 from .observe.observer import Observer

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import override
 from .blocking.connection import Connection
+from .blocking.heartbeat import Heartbeat
 from .blocking.state import ConsumerState
 from .client import Client
 from .consumer import Consumer
@@ -29,12 +30,14 @@ from .options import CONNECT_TIMEOUT, ChildLimits, ConsumerOptions, QueueLimit
 from .protocol.address import Address
 from .protocol.handshake import Identity
 from .runtime.greenlets import refuse_greenlets
+from .runtime.memory import resident_kb
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from . import asyncio, trio
     from .aio.consumer import Consumer as AnyConsumer
+    from .aio.state import ConsumerState as AsyncConsumerState
     from .isolation.fork_client import ForkServer
 
     C = TypeVar("C", bound=AnyConsumer)
@@ -303,16 +306,7 @@ class ConsumerBuilder:
         options = self._options(processes)
         _attach(hooks, address, options)
         identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
-
-        def open_connection(timeout: float) -> Connection:
-            return Connection(
-                address,
-                identity=identity,
-                connect_timeout=CONNECT_TIMEOUT,
-                timeout=timeout,
-                ssl_context=context,
-            )
-
+        open_connection = _opener(address, identity, context)
         if processes is None:
             return Consumer(ConsumerState(options, handlers, hooks, self._managed, open_connection))
         fork_server = self._start_fork_server(address, hooks, options.wid)
@@ -353,15 +347,26 @@ class ConsumerBuilder:
             self._managed.check_plain("child processes")
         options = self._options(processes)
         _attach(hooks, address, options)
+        identity = Identity(options.hostname, os.getpid(), options.wid, options.labels)
+        open_connection = _opener(address, identity, context)
+
+        from .aio.duties import Duties as AsyncDuties  # imported by now
+
+        def make_heartbeat(state: AsyncConsumerState) -> Heartbeat:
+            memory = resident_kb if state.children is None else state.children.resident_kb
+            return Heartbeat(AsyncDuties(state), open_connection, memory=memory)
+
         return await kind.connect(
             address,
-            Identity(options.hostname, os.getpid(), options.wid, options.labels),
+            identity,
             options,
             self._registry,
             hooks,
             self._managed,
             context,
             None if processes is None else partial(self._start_fork_server, address, hooks, options.wid),
+            open_connection,
+            make_heartbeat,
         )
 
     def _where(self, url: str | Address | None, context: SSLContext | None) -> tuple[Address, SSLContext | None]:
@@ -437,6 +442,13 @@ class ConsumerBuilder:
         if (most := _count_from("FAKTORY_MAX_JOBS_PER_CHILD", 0)) > 0:
             limits = replace(limits, max_jobs=most)
         return ForkServer(describe(self._registry, hooks, self._factories, start, stop, limits, address, setup, wid))
+
+
+def _opener(address: Address, identity: Identity, context: SSLContext | None) -> Callable[[float], Connection]:
+    """Return what opens a connection that blocks, given its reply timeout in seconds."""
+    return lambda timeout: Connection(
+        address, identity=identity, connect_timeout=CONNECT_TIMEOUT, timeout=timeout, ssl_context=context
+    )
 
 
 def _count_from(name: str, otherwise: int) -> int:

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from queue import Empty
 from typing import NoReturn, Self, TypeVar
 
+from .blocking.duties import Duties
 from .blocking.heartbeat import Heartbeat
 from .blocking.reconnector import Reconnector
 from .blocking.state import ConsumerState
+from .blocking.supervisor import Supervisor
 from .blocking.worker import Worker
-from .core.failure import cut_off
+from .core.ending import exit_code, health_of
 from .core.hooks import run as run_hooks
 from .core.hooks import start as run_startup
 from .core.lifecycle import State, StoppedBy
 from .core.queues import Queues, order_of
-from .core.run import facts_of
-from .core.session import Session, as_lost, log_end, log_unserved, raise_for
-from .core.standing import Health, Summary
-from .errors import ConfigurationError, ConsumerTerminated, ThreadStartFailed
+from .core.session import Session, as_lost, log_end, log_unreported, log_unserved, raise_for
+from .core.standing import Health, Summary, summary_of
+from .errors import ConfigurationError, ConsumerTerminated
 from .isolation import interrupter
 from .observe.http import Server as HealthServer
 from .observe.observing import Observation
-from .options import FORCED_EXIT, WIND_DOWN
-from .runtime.launch import launch
+from .options import WIND_DOWN
+from .runtime.exiting import end_process
 from .runtime.memory import resident_kb
-from .runtime.signals import Signals, Wish, taking
+from .runtime.signals import taking
 from .runtime.ticking import monotonic
 
 T = TypeVar("T")
@@ -49,13 +47,14 @@ class Consumer:
     def __init__(self, state: ConsumerState) -> None:
         self._state = state
         memory = resident_kb if state.fork_server is None else state.fork_server.resident_kb
-        self._heartbeat = Heartbeat(state, state, memory)
+        duties = Duties(state)
+        self._heartbeat = Heartbeat(duties, lambda timeout: state.connect(timeout), duties, memory)
         self._reconnector = Reconnector(state)
         self._at_work = threading.Lock()
         self._single: Worker | None = None
         self._has_started = False
         self._told_quiet = False
-        self._signals = Signals()
+        self._supervisor = Supervisor(state, self._tell_quiet)
         self._observation = Observation(
             state, state.hooks, self.health, self._heartbeat, state.look_again, "threads", state.fork_server
         )
@@ -83,12 +82,12 @@ class Consumer:
         Jobs that are scheduled, or failed and wait for their retry, are not waited for. Raises what `run` raises.
         """
         session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=True)
-        started, before = monotonic(), self._state.outbox.given_up
+        ledger, started = self._state.ledger, monotonic()
+        before = ledger.tally()
         with self._working():
             self._work(session)
         raise_for(session)
-        unreported = self._state.outbox.unreported - before
-        return Summary(session.succeeded, session.failed, monotonic() - started, session.skipped, unreported)
+        return summary_of(ledger.tally().since(before), monotonic() - started, len(ledger.outbox))
 
     def run_one(self, queues: Queues | None = None) -> bool:
         """Fetch one job and run it in this thread. Returns False when there was none for about 2 s, or when quiet.
@@ -104,12 +103,11 @@ class Consumer:
                 return False
             if self._single is None:
                 self._single = Worker(self._state, session, self._reconnector)
-            self._single.session = session
             session.limit(self._state.options.limits, monotonic())
-            self._state.workers = [self._single]
+            self._state.begin_session([self._single.slot])
             with self._beating():
                 try:
-                    has_run = self._single.run_one()
+                    has_run = self._single.run_one(session)
                     self._state.wait_reported(self._state.options.shutdown_timeout)
                     return has_run
                 except ConnectionError as exc:
@@ -125,21 +123,14 @@ class Consumer:
         without `finally` and `atexit`: `on_shutdown` is the place to clean up.
         """
         session = Session(order_of(queues, self._state.options.queues), is_persistent=True, until_empty=False)
-        with self._working(), taking(self._note_signal, self._note_waking):
+        with self._working(), taking(self._supervisor.note_signal, self._supervisor.note_waking):
             busy = self._work(session)
             self._end()
-        unreported = self._state.outbox.unreported
-        if unreported:
-            log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
-        has_failed = bool(self._state.cut_off or unreported or session.error)
-        code = 128 + self._signals.forced_by if self._signals.forced_by else int(has_failed)
-        if busy or threading.current_thread() is not threading.main_thread():
-            # Threads that cannot be stopped must not go on with jobs that the server hands to others now.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        sys.exit(code)
+        unreported, forced_by = self._state.ledger.outbox.unreported, self._supervisor.forced_by
+        log_unreported(unreported)
+        has_error = session.error is not None
+        code = exit_code(forced_by, cut_offs=self._state.ledger.cut_offs, unreported=unreported, has_error=has_error)
+        end_process(code, at_once=busy > 0)
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -164,24 +155,19 @@ class Consumer:
 
     def health(self) -> Health:
         """Tell how the consumer is, for a liveness or readiness probe. Thread-safe, and asks nobody."""
-        state, now = self._state, monotonic()
-
-        def age(moment: float | None) -> float | None:
-            return None if moment is None else max(0.0, now - moment)
-
-        busy = state.busy()
-        is_full = busy == state.options.workers
-        is_consuming = state.is_consuming() and not self._reconnector.is_down
-        return Health(
-            state=self.state,
-            is_ready=self.state is State.RUNNING and self._at_work.locked() and (is_consuming or is_full),
+        state, reconnector = self._state, self._reconnector
+        return health_of(
+            monotonic(),
+            self.state,
+            is_at_work=self._at_work.locked(),
+            is_consuming=state.is_consuming() and not reconnector.is_down,
             workers=state.options.workers,
-            busy=busy,
-            last_fetch_age=age(state.fetched_at),
-            last_beat_age=age(self._heartbeat.beaten_at),
-            last_report_age=age(state.reported_at),
-            reconnects=self._reconnector.reconnects,
-            unreported=len(state.outbox),
+            busy=state.busy(),
+            fetched_at=state.fetches.answered_at,
+            beaten_at=self._heartbeat.beaten_at,
+            reported_at=state.ledger.reported_at,
+            reconnects=reconnector.reconnects,
+            unreported=len(state.ledger.outbox),
         )
 
     def serve_health(self, where: str | int = "127.0.0.1:0") -> HealthServer:
@@ -196,11 +182,11 @@ class Consumer:
 
     def quiet(self) -> None:
         """Take no new jobs from now on; there is no way back. `run` goes on until terminated."""
-        self._state.quiet()
+        self._state.door.quiet()
 
     def terminate(self) -> None:
         """Take no new jobs, give the running ones `shutdown_timeout` seconds, fail the rest, and end `run`."""
-        self._state.terminate()
+        self._state.door.terminate()
 
     def reconnect(self) -> None:
         """Open a new connection under the same wid, after `run` has raised. Raises what `connect` raises."""
@@ -215,7 +201,7 @@ class Consumer:
     def close(self) -> None:
         """Terminate, wait for a `run` in another thread, and close the connections. Can be called twice."""
         if not self._at_work.acquire(blocking=False):
-            self._state.terminate()
+            self._state.door.terminate()
             self._at_work.acquire()
         try:
             self._end()
@@ -297,26 +283,17 @@ class Consumer:
         state, is_first = self._state, not self._has_started
         self._begin(is_persistent=session.is_persistent)
         if is_first:
-            log_unserved(state.options, session.next_fetch())
-        state.fetched_at = monotonic()
-        session.limit(state.options.limits, state.fetched_at)
-        state.workers = [Worker(state, session, self._reconnector) for _ in range(state.options.workers)]
-        queues = session.next_fetch().line.decode().split()[1:]
+            log_unserved(state.options, session)
+        before = state.ledger.tally()
+        session.limit(state.options.limits, monotonic())
+        workers = [Worker(state, session, self._reconnector) for _ in range(state.options.workers)]
         what = "threads" if state.fork_server is None else "child processes"
-        log.info(
-            "working as %s at %s: %d %s, queues %s", self.wid, self._heartbeat.server, len(state.workers), what, queues
-        )
+        server, count = self._heartbeat.server, len(workers)
+        log.info("working as %s at %s: %d %s, queues %s", self.wid, server, count, what, session.queues)
         with self._beating():
-            interrupt = self._launch(session)
-            while True:
-                try:
-                    self._wait(session)
-                    break
-                except KeyboardInterrupt as exc:
-                    (state.force if interrupt else state.terminate)("signal")
-                    interrupt = exc
+            interrupt = self._supervisor.run(session, workers)
         busy = state.busy()
-        log_end(session, state.cut_off)
+        log_end(state.ledger.tally().since(before), state.ledger.cut_offs)
         if session.error is not None:
             state.lifecycle.failed()
         if state.lifecycle.is_ending:
@@ -324,77 +301,6 @@ class Consumer:
         if interrupt is not None:
             raise interrupt
         return busy
-
-    def _launch(self, session: Session) -> KeyboardInterrupt | None:
-        """Start the threads, and let them begin when all are there and what came meanwhile has been heard.
-
-        Returns the KeyboardInterrupt that struck in here, after which nothing is fetched.
-        """
-        state = self._state
-        state.gate = threading.Event()
-        workers, state.workers = state.workers, []
-        try:
-            for number, worker in enumerate(workers, 1):
-                launch(f"faktory-worker-{number}", worker.run)
-                state.workers.append(worker)
-            while self._take_mail(0.0):
-                pass
-        except ThreadStartFailed as exc:
-            log.error("%s", exc)
-            state.stop(session, exc)
-        except KeyboardInterrupt as exc:
-            state.terminate("signal")
-            return exc
-        finally:
-            state.gate.set()
-        return None
-
-    def _wait(self, session: Session) -> None:
-        """Wait for the workers to end; cut them off when their time is up."""
-        state, pulse = self._state, self._state.lifecycle.pulse
-        limit = float("inf")
-        while not state.is_settled(session):
-            now = pulse.ticked_at = monotonic()
-            if self.state is not State.RUNNING:
-                self._tell_quiet()
-                if session.until_empty and not session.is_stopping:
-                    state.stop(session)
-            if session.is_stopping and limit == float("inf"):
-                limit = now + state.options.shutdown_timeout
-            if state.lifecycle.is_over(now):
-                jids = state.cancel_running()
-                if jids:
-                    log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
-                state.wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
-                for job in state.left_behind():
-                    if state.hooks.watch is not None:
-                        state.hooks.watch.ended(job, 0.0, cut_off())
-                    state.hooks.failed(job, cut_off())
-                return
-            if now >= limit:
-                return  # a lost connection ended the session; a job that goes on is reported by the next one
-            self._take_mail(min(limit, state.lifecycle.deadline, now + min(3600, pulse.every)) - now)
-
-    def _take_mail(self, seconds: float) -> bool:
-        """Wait for a signal, or for something to look at. Returns False when there was none in time."""
-        try:
-            mail = self._state.mailbox.get(timeout=max(0.0, seconds))
-        except Empty:
-            return False
-        if mail is None:
-            return True
-        match self._signals.meaning(*mail):
-            case Wish.DUMP:
-                self._dump_stacks()
-            case Wish.QUIET:
-                self._state.quiet()
-            case Wish.FORCE:
-                self._state.force("signal")
-            case Wish.TERMINATE:
-                self._state.terminate("signal")
-            case Wish.NOTHING:
-                pass
-        return True
 
     def _tell_quiet(self) -> None:
         if not self._told_quiet:
@@ -419,38 +325,6 @@ class Consumer:
 
     def _at_exit(self) -> None:
         """Drain when the interpreter ends under a consumer that works in a daemon thread."""
-        self._state.terminate()
+        self._state.door.terminate()
         if self._at_work.acquire(timeout=self._state.options.shutdown_timeout + WIND_DOWN + 1.0):
             self._at_work.release()
-
-    # -- signals ------------------------------------------------------------------------------------------------
-
-    def _note_signal(self, signum: int, at: float) -> None:
-        self._state.mailbox.put((signum, at))  # a SimpleQueue: safe in a signal handler, whatever was interrupted
-
-    def _note_waking(self, _signum: int, _at: float) -> None:
-        self._state.look_again()
-
-    def _dump_stacks(self) -> None:
-        import traceback
-
-        for worker in self._state.workers:
-            job, pid = worker.slot.job, worker.dump_child()
-            if job is not None and pid:
-                log.warning(
-                    "child process %d writes its stacks to stderr, job %a (%a)",
-                    pid,
-                    job.jid,
-                    job.jobtype,
-                    extra=facts_of(job),
-                )
-        jobs = {worker.thread_id: worker.slot.job for worker in self._state.workers}
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        for thread_id, frame in sys._current_frames().items():
-            job = jobs.get(thread_id)
-            log.warning(
-                "stack of thread %s%s:\n%s",
-                names.get(thread_id, thread_id),
-                "" if job is None else f", job {job.jid!a} ({job.jobtype!a})",
-                "".join(traceback.format_stack(frame)),
-            )

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import trustme
 
-from faktory import Client, consumer
-from faktory.aio import consumer as aio_consumer
+from faktory import Client
+from faktory.core import ending
 from faktory.server import Server
 from tests.certificates import Certificates
 
@@ -81,8 +81,7 @@ def client(server: Server) -> Iterator[Client]:
 @pytest.fixture
 def brief_wind_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have consumers leave jobs that nothing ends after 0.8 s, not after 2.5."""
-    for module in (consumer, aio_consumer):
-        monkeypatch.setattr(module, "WIND_DOWN", 0.8)
+    monkeypatch.setattr(ending, "WIND_DOWN", 0.8)
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def soak(options: argparse.Namespace, url: str, proxy: Proxy) -> int:
     with Client(url) as client:
         for step in range(STEP, options.jobs + STEP, STEP):
             begun = time.monotonic()
-            while (seen := session.total) < min(step, options.jobs) - 50:
+            while (seen := consumer._state.ledger.tally().total) < min(step, options.jobs) - 50:
                 if pushed - seen < 5_000 and pushed < options.jobs:
                     client.push_bulk(Job("noop", [1], queue="soak", reserve_for=60) for _ in range(5_000))
                     pushed += 5_000
@@ -88,10 +88,11 @@ def soak(options: argparse.Namespace, url: str, proxy: Proxy) -> int:
             state = (descriptors(), threading.active_count())
             states.append(state)
             memory = (resident_kb() or 0) / 1024
-            points.append((session.total, memory))
+            points.append((consumer._state.ledger.tally().total, memory))
             rate = STEP / (time.monotonic() - begun)
             print(
-                f"{session.total} jobs, {rate:,.0f} jobs/s, {memory:.1f} MB, {state[0]} descriptors, "
+                f"{consumer._state.ledger.tally().total} jobs, {rate:,.0f} jobs/s, {memory:.1f} MB, "
+                f"{state[0]} descriptors, "
                 f"{state[1]} threads, "
                 f"{cuts} cuts, {consumer.health().reconnects} connections lost",
                 flush=True,

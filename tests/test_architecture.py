@@ -61,20 +61,6 @@ LAW: dict[str, set[str]] = {
     },
 }  # fmt: skip
 
-# Not yet as drawn: what states and their workers know of one another, and the heartbeat that an async consumer makes.
-LEFT = {
-    ("blocking.reconnector", "blocking.state"),
-    ("blocking.reconnector", "blocking.worker"),
-    ("blocking.state", "blocking.worker"),
-    ("aio.state", "aio.fetcher"),
-    ("aio.state", "aio.reporter"),
-    ("aio.job_runner", "aio.fetcher"),
-    ("aio.reporter", "aio.fetcher"),
-    ("aio.consumer", "blocking.connection"),
-    ("aio.consumer", "blocking.heartbeat"),
-    ("aio.state", "blocking.connection"),
-}
-
 FOR_ALL = {"errors", "runtime"}
 
 # The embedded server shares no judgement with the package: a mistake in one is seen by the other.
@@ -83,10 +69,10 @@ SERVER_MAY = {"errors", "job", "protocol.wire", "runtime.ticking"}
 # Within a room a module imports only what stands before it.
 ORDER: dict[str, str] = {
     "aio": (
-        "backend home thread_pool connection places pool client managed job_task outgoing state guard "
-        "job_runner reconnector reporter fetcher stacks consumer "
+        "backend home thread_pool children connection places pool client managed job_task outgoing turn beating state "
+        "duties guard job_runner reconnector reporter fetcher stacks supervisor done consumer "
     ),
-    "blocking": "stream dialling connection state reconnector worker heartbeat pool",
+    "blocking": "stream dialling connection slot state duties reconnector worker stacks supervisor heartbeat pool",
     "cli": (
         "catalog parsing config output observed banner connecting course watch offspring supervise reload queues "
         "joblog pools target work worker dev info health metrics asking matching entries goliteral webpages webui "
@@ -100,8 +86,9 @@ ORDER: dict[str, str] = {
         "django.management.commands.faktory django "
     ),
     "core": (
-        "pulse limits lifecycle standing callables chain hooks failure queues outbox slot again managed hand run "
-        "session backoff registry overdue outage fetched settling pushes edition lending settings "
+        "pulse limits lifecycle door callables chain hooks failure queues outbox job_timer ledger standing again "
+        "managed hand run session ending backoff registry overdue fetch_policy outage fetched settling pushes edition "
+        "lending settings "
     ),
     "isolation": (
         "entry harm strike threads starts references program records child_output frames spawn fork_client "
@@ -113,7 +100,7 @@ ORDER: dict[str, str] = {
         "observing"
     ),
     "protocol": "address moments wire blotting diagnosis handshake",
-    "runtime": "loading forks launch package logs ticking memory signalled signals greenlets",
+    "runtime": "loading forks launch exiting package logs ticking memory signalled signals greenlets",
     "server": (
         "views timestamps forks clock workers sorted_set goquote gosyntax gojson documents rules store mutate peek "
         "waiters tracking batches enterprise broker session faults peer listener changes embedded "
@@ -139,9 +126,10 @@ OWNERS: dict[str, set[str]] = {
     "selectors": {"observe", "isolation", "server"},
     "threading": {
         "contrib", "observe",
-        "aio.consumer", "aio.guard", "aio.managed", "aio.stacks", "aio.state", "aio.thread_pool",
-        "blocking.heartbeat", "blocking.pool", "blocking.reconnector", "blocking.state", "blocking.worker", "cli",
-        "consumer", "core.managed", "isolation", "network.names", "runtime.launch", "runtime.logs",
+        "aio.duties", "aio.guard", "aio.managed", "aio.stacks", "aio.state", "aio.thread_pool",
+        "blocking.duties", "blocking.heartbeat", "blocking.pool", "blocking.reconnector", "blocking.slot",
+        "blocking.stacks", "blocking.state", "blocking.supervisor", "blocking.worker", "cli",
+        "consumer", "core.managed", "isolation", "network.names", "runtime.exiting", "runtime.launch", "runtime.logs",
         "runtime.signals", "server", "testing", "typed.background", "typed.foreground",
     },
     "queue": {"aio.thread_pool", "blocking.state", "cli", "consumer", "isolation", "runtime.logs"},
@@ -158,12 +146,12 @@ OWNERS: dict[str, set[str]] = {
     "random": {"core.backoff", "core.queues", "core.settling", "server"},
     "secrets": set(),
     "logging": {
-        "contrib", "observe",
-        "aio.consumer", "aio.fetcher", "aio.guard", "aio.job_runner", "aio.job_task", "aio.reporter", "aio.stacks",
-        "aio.thread_pool", "blocking.worker", "cli", "consumer", "core.edition", "core.hooks", "core.managed",
-        "core.outage", "core.run", "core.settling", "core.session", "isolation", "network.opening",
-        "protocol.blotting", "runtime.logs", "runtime.signals", "server", "typed.background", "typed.context",
-        "typed.delivery", "typed.foreground", "typed.pushing",
+        "aio.consumer", "aio.fetcher", "aio.guard", "aio.job_runner", "aio.job_task", "aio.reporter",
+        "aio.stacks", "aio.supervisor", "aio.thread_pool", "blocking.stacks", "blocking.supervisor",
+        "blocking.worker", "cli", "consumer", "contrib", "core.edition", "core.hooks", "core.managed",
+        "core.outage", "core.run", "core.session", "core.settling", "isolation", "network.opening", "observe",
+        "protocol.blotting", "runtime.exiting", "runtime.logs", "runtime.signals", "server", "typed.background",
+        "typed.context", "typed.delivery", "typed.foreground", "typed.pushing",
     },
     "argparse": {"cli", "contrib"},
     "ctypes": {"isolation"},
@@ -216,7 +204,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 def ours(path: Path) -> set[str]:
     names = {name.removeprefix("faktory").removeprefix(".") for name in imports_of(path) if name.startswith("faktory")}
-    return {name for name in names if name != name_of(path) and (name_of(path), name) not in LEFT}
+    return {name for name in names if name != name_of(path)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -307,13 +295,37 @@ def test_the_environment_is_read_only_where_it_should_be() -> None:
 def test_only_the_end_of_the_process_calls_exit() -> None:
     callers = {name for name, path in MODULES.items() if re.search(r"\b(sys\.exit|os\._exit)\(", path.read_text())}
     # isolation: the fork server and its children; forks: copies of the process that a job has made
-    wanted = {"consumer", "aio.consumer", "aio.guard", "runtime.forks", "__main__"}
+    wanted = {"aio.guard", "runtime.exiting", "runtime.forks", "__main__"}
     assert {name for name in callers if room_of(name) not in ("cli", "isolation")} <= wanted
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_outgrows_one_idea(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 500
+
+
+@pytest.mark.parametrize("module", ["consumer", "aio.consumer", "blocking.state", "aio.state"])
+def test_what_everybody_reads_stays_short(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= 350
+
+
+# Where a class writes what it has just made, or the records of its own file.
+OWN = {
+    "aio.client", "aio.connection", "aio.managed", "aio.thread_pool", "blocking.connection", "blocking.pool",
+    "core.managed",
+}  # fmt: skip
+
+
+SHELLS_AND_CORE = {"aio", "blocking", "consumer", "core"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in SHELLS_AND_CORE])
+def test_no_class_writes_anothers_attributes(module: str) -> None:
+    """One writer a field: whoever wants something changed asks for it by a method."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and module not in OWN:
+            own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            assert own or node.attr.startswith("__"), f"{module}, line {node.lineno}: {ast.unparse(node)} is written"
 
 
 def test_each_file_is_looked_after_by_tests() -> None:

@@ -412,7 +412,7 @@ def test_a_keyboard_interrupt_drains_and_comes_back(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer = build(server)
-    original = consumer._take_mail
+    original = consumer._supervisor._take_mail
     times = iter([True])
 
     def take_mail(seconds: float) -> None:
@@ -420,7 +420,7 @@ def test_a_keyboard_interrupt_drains_and_comes_back(
             raise KeyboardInterrupt
         original(seconds)
 
-    monkeypatch.setattr(consumer, "_take_mail", take_mail)
+    monkeypatch.setattr(consumer._supervisor, "_take_mail", take_mail)
     threading.Timer(0.05, server.clock.advance, [2.1]).start()
     with pytest.raises(KeyboardInterrupt):
         consumer.run(["default"])

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
 
-from ..blocking.connection import Connection as BlockingConnection
-from ..blocking.heartbeat import Heartbeat
+from ..core.ending import exit_code, health_of
 from ..core.hooks import Hooks
 from ..core.lifecycle import State, StoppedBy
 from ..core.managed import Managed
 from ..core.queues import Queues, order_of
 from ..core.registry import Registry
-from ..core.session import Session, as_lost, log_end, log_unserved, raise_for
-from ..core.standing import Health, Summary
+from ..core.session import Session, as_lost, log_unreported, log_unserved, raise_for
+from ..core.standing import Health, Summary, summary_of
 from ..errors import ConfigurationError, ConsumerTerminated
 from ..observe.http import Server as HealthServer
 from ..observe.observing import Observation
-from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, FETCHERS, FORCED_EXIT, LEAVE_PATIENCE, WIND_DOWN, ConsumerOptions
+from ..options import CONNECT_TIMEOUT, FETCH_TIMEOUT, ConsumerOptions
 from ..protocol.address import Address
 from ..protocol.handshake import Identity
-from ..runtime.memory import resident_kb
-from ..runtime.signals import Signals, Wish, taking
+from ..runtime.exiting import end_process
+from ..runtime.signals import taking
 from ..runtime.ticking import monotonic
 from .backend import Backend
+from .beating import Heartbeat, Line
+from .children import start_children
 from .connection import Connection
-from .fetcher import Fetcher
+from .done import Done
 from .guard import Guard
 from .home import Home
-from .job_runner import Runner, log_goes_on, run_hooks, run_startup, tell_of_cut_off
+from .job_runner import run_hooks, run_startup
 from .job_task import in_children, on_loop_or_in_threads
 from .managed import Values
 from .reconnector import Reconnector
-from .reporter import Reporter
-from .stacks import dump_stacks
 from .state import ConsumerState
+from .supervisor import Supervisor
 from .thread_pool import Threads, run_in_thread
 
 if TYPE_CHECKING:
@@ -63,7 +60,13 @@ class Consumer:
     _connection: ClassVar[type[Connection]]
 
     def __init__(
-        self, state: ConsumerState, hooks: Hooks, threads: Threads, reconnector: Reconnector, values: Values
+        self,
+        state: ConsumerState,
+        heartbeat: Heartbeat,
+        hooks: Hooks,
+        threads: Threads,
+        reconnector: Reconnector,
+        values: Values,
     ) -> None:
         self._state = state
         self._values = values
@@ -71,15 +74,14 @@ class Consumer:
         self._hooks = hooks
         self._threads = threads
         self._reconnector = reconnector
-        memory = resident_kb if state.children is None else state.children.resident_kb
-        self._heartbeat = Heartbeat(state, memory=memory)
+        self._heartbeat = heartbeat
         self._at_work = False
         self._has_started = False
         self._told_quiet = False
-        self._signals = Signals()
+        self._supervisor = Supervisor(state, heartbeat, hooks, threads, reconnector, self._tell_quiet)
         self._guard: Guard | None = None
-        pool, wake = type(self).__module__.rpartition(".")[2], lambda: state.post(state.look_again)
-        self._observation = Observation(state, hooks, self.health, self._heartbeat, wake, pool, state.children)
+        pool, wake = type(self).__module__.rpartition(".")[2], lambda: state.call_soon(state.look_again)
+        self._observation = Observation(state, hooks, self.health, heartbeat, wake, pool, state.children)
 
     @classmethod
     async def connect(
@@ -92,15 +94,16 @@ class Consumer:
         managed: Managed,
         ssl_context: SSLContext | None,
         start_fork_server: Callable[[], ForkServer] | None,
+        connect_blocking: Callable[[float], Line],
+        make_heartbeat: Callable[[ConsumerState], Heartbeat],
     ) -> Self:
-        """Make one of what a `ConsumerBuilder` knows, and connect its heartbeat."""
+        """Make one of what a `ConsumerBuilder` knows, and connect its heartbeat.
+
+        `connect_blocking` opens a connection that blocks, given its reply timeout in seconds; `make_heartbeat` makes
+        what keeps the server told from a thread of its own.
+        """
         threads = Threads(cls._backend)
         values = Values(cls._backend, managed, threads)
-
-        def connect_heartbeat(timeout: float) -> BlockingConnection:
-            return BlockingConnection(
-                address, identity=identity, connect_timeout=CONNECT_TIMEOUT, timeout=timeout, ssl_context=ssl_context
-            )
 
         async def connect() -> Connection:
             return await cls._connection.open(
@@ -115,10 +118,11 @@ class Consumer:
         if start_fork_server is None:
             handlers = on_loop_or_in_threads(registry.build(), registry.around, threads, values)
         else:
-            children = await cls._start_children(start_fork_server)
+            children = await start_children(cls._backend, start_fork_server)
             handlers = in_children(registry.build(), children, threads)
-        state = ConsumerState(cls._backend, options, handlers, managed, connect_heartbeat, children)
-        consumer = cls(state, hooks, threads, Reconnector(cls._backend, state.outage, connect), values)
+        state = ConsumerState(cls._backend, options, handlers, managed, connect_blocking, children)
+        reconnector = Reconnector(cls._backend, state.outage, connect)
+        consumer = cls(state, make_heartbeat(state), hooks, threads, reconnector, values)
         try:
             await consumer._connect_heartbeat()
         except BaseException:
@@ -127,22 +131,6 @@ class Consumer:
                 children.close()
             raise
         return consumer
-
-    @classmethod
-    async def _start_children(cls, start_fork_server: Callable[[], ForkServer]) -> Children:
-        from ..isolation.shared import Children  # what runs children is slow to import, and not always needed
-
-        started: list[ForkServer] = []
-
-        def start() -> None:
-            started.append(start_fork_server())
-
-        def forget() -> None:
-            for fork_server in started:
-                fork_server.close()
-
-        await cls._backend.shielded(lambda: run_in_thread(cls._backend, start), on_cancel=forget)
-        return Children(started[0])
 
     async def _connect_heartbeat(self) -> None:
         # A connection made for somebody who is gone would be nobody's to close.
@@ -165,43 +153,37 @@ class Consumer:
     async def drain(self, queues: Queues | None = None) -> Summary:
         """Async twin of `drain`."""
         session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=True)
-        started, before = monotonic(), self._state.outbox.given_up
+        ledger, started = self._state.ledger, monotonic()
+        before = ledger.tally()
         await self._work(session)
         raise_for(session)
-        unreported = self._state.outbox.unreported - before
-        return Summary(session.succeeded, session.failed, monotonic() - started, session.skipped, unreported)
+        return summary_of(ledger.tally().since(before), monotonic() - started, len(ledger.outbox))
 
     async def run_one(self, queues: Queues | None = None) -> bool:
         """Async twin of `run_one`. Cancelling it does not terminate; a job that runs has `shutdown_timeout` to end."""
         session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=False)
         if self.state is State.QUIET:
             return False
+        before = self._state.ledger.tally()
         await self._work(session, is_single=True)
         raise_for(session)
-        return session.total > 0
+        return self._state.ledger.tally().since(before).total > 0
 
     async def run_to_completion(self, queues: Queues | None = None) -> NoReturn:
         """Async twin of `run_to_completion`. Ends the process by `SystemExit`: call it last, in the main task."""
         session = Session(order_of(queues, self._state.options.queues), is_persistent=True, until_empty=False)
         self._guard = guard = Guard(self._state)
-        with taking(self._note_signal, guard.signalled):
+        with taking(self._supervisor.note_signal, guard.signalled):
             busy = await self._work(session)
             await self._end()
         self._exit(session, busy)
 
     def _exit(self, session: Session, busy: int) -> NoReturn:
-        unreported = self._state.outbox.unreported
-        if unreported:
-            log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
-        has_failed = bool(self._state.cut_off or unreported or session.error)
-        code = 128 + self._signals.forced_by if self._signals.forced_by else int(has_failed)
-        if busy or threading.current_thread() is not threading.main_thread():
-            # What cannot be stopped must not go on with jobs that the server hands to others now.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        sys.exit(code)
+        unreported, forced_by = self._state.ledger.outbox.unreported, self._supervisor.forced_by
+        log_unreported(unreported)
+        has_error = session.error is not None
+        code = exit_code(forced_by, cut_offs=self._state.ledger.cut_offs, unreported=unreported, has_error=has_error)
+        end_process(code, at_once=busy > 0)
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -222,24 +204,19 @@ class Consumer:
 
     def health(self) -> Health:
         """Async twin of `health`, which waits for nothing either."""
-        state, now = self._state, monotonic()
-
-        def age(moment: float | None) -> float | None:
-            return None if moment is None else max(0.0, now - moment)
-
-        busy, outage = state.busy(), self._reconnector.outage
-        is_full = busy == state.options.workers
-        is_consuming = state.is_consuming() and not outage.is_down
-        return Health(
-            state=self.state,
-            is_ready=self.state is State.RUNNING and self._at_work and (is_consuming or is_full),
+        state, outage = self._state, self._reconnector.outage
+        return health_of(
+            monotonic(),
+            self.state,
+            is_at_work=self._at_work,
+            is_consuming=state.is_consuming() and not outage.is_down,
             workers=state.options.workers,
-            busy=busy,
-            last_fetch_age=age(state.fetched_at),
-            last_beat_age=age(self._heartbeat.beaten_at),
-            last_report_age=age(state.reported_at),
+            busy=state.busy(),
+            fetched_at=state.fetches.answered_at,
+            beaten_at=self._heartbeat.beaten_at,
+            reported_at=state.ledger.reported_at,
             reconnects=outage.reconnects,
-            unreported=len(state.outbox),
+            unreported=len(state.ledger.outbox),
         )
 
     def serve_health(self, where: str | int = "127.0.0.1:0") -> HealthServer:
@@ -248,12 +225,12 @@ class Consumer:
 
     def quiet(self) -> Done:
         """Async twin of `quiet`; any thread may call it."""
-        self._state.quiet()
+        self._state.door.quiet()
         return Done()
 
     def terminate(self) -> Done:
         """Async twin of `terminate`; any thread may call it."""
-        self._state.terminate()
+        self._state.door.terminate()
         return Done()
 
     async def reconnect(self) -> None:
@@ -269,7 +246,7 @@ class Consumer:
     async def close(self) -> None:
         """Async twin of `close`."""
         while self._at_work:
-            self._state.terminate()
+            self._state.door.terminate()
             await self._backend.wait(self._state.changed, float("inf"))
         await self._end()
 
@@ -336,129 +313,20 @@ class Consumer:
             is_first = not self._has_started
             await self._begin(session)
             if is_first and not is_single:
-                log_unserved(self._state.options, session.next_fetch())
+                log_unserved(self._state.options, session)
             return await self._backend.shielded(
-                lambda: self._run_session(session, is_single=is_single),
-                on_cancel=lambda: self._state.stop(session) if is_single else self._state.terminate(),
+                lambda: self._run(session, is_single=is_single),
+                on_cancel=lambda: self._state.stop(session) if is_single else self._state.door.terminate(),
             )
 
-    async def _run_session(self, session: Session, *, is_single: bool) -> int:
+    async def _run(self, session: Session, *, is_single: bool) -> int:
         state = self._state
-        self._take_signals()  # what came while `on_startup` ran: a worker told to end fetches nothing
-        state.stuck = self._threads.busy
-        state.carry_over(is_watched=is_single)
-        state.fetched_at = monotonic()
-        session.limit(state.options.limits, state.fetched_at)
-        state.reporter = reporter = Reporter(state, session, self._reconnector)
-        queues = session.next_fetch().line.decode().split()[1:]
-        number = 1 if is_single else min(FETCHERS, state.options.workers)
-        if not is_single:
-            log.info(
-                "working as %s at %s: %d jobs at a time, queues %s",
-                self.wid,
-                self._heartbeat.server,
-                state.options.workers,
-                queues,
-            )
-        self._heartbeat.start()
-        if self._guard is not None:
-            self._guard.start()
-        try:
-            async with self._backend.group() as group:
-                runner = Runner(state, session, self._hooks, group)
-                state.fetchers = [
-                    Fetcher(state, session, self._reconnector, index, runner, is_single=is_single)
-                    for index in range(number)
-                ]
-                for fetcher in state.fetchers:
-                    group.start(fetcher.run)
-                group.start(reporter.run)
-                await self._wait(session)
-                reporter.close()
-                if not state.has_ended(reporter):
-                    await self._insist(session, reporter)
-                    await group.leave(LEAVE_PATIENCE)
-        finally:
-            if self._guard is not None:
-                self._guard.close()
-            state.reporter = None
-            await run_in_thread(self._backend, self._heartbeat.stop)
-            state.lifecycle.pulse.rest()
-        state.stuck = self._threads.busy
-        if not is_single:
-            log_end(session, state.cut_off)
+        await self._supervisor.run(session, self._guard, is_single=is_single)
         if session.error is not None:
             state.lifecycle.failed()
         if state.lifecycle.is_ending:
             await self._end()
         return state.busy()
-
-    async def _wait(self, session: Session) -> None:
-        """Wait for the tasks to end; cut the jobs off when their time is up."""
-        state, pulse = self._state, self._state.lifecycle.pulse
-        limit = float("inf")
-        while not state.is_settled(session):
-            now = pulse.ticked_at = monotonic()
-            self._take_signals()
-            if self.state is not State.RUNNING:
-                await self._tell_quiet()
-                if session.until_empty and not session.is_stopping:
-                    state.stop(session)
-            if limit == float("inf") and (session.is_stopping or state.has_only_reports):
-                limit = now + state.options.shutdown_timeout
-            if state.lifecycle.is_over(now) or now >= limit:
-                jids = state.cancel_running(session)
-                if jids:
-                    log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
-                await self._wait_wound_down(FORCED_EXIT if self._signals.forced_by else WIND_DOWN)
-                await self._tell_of_those_left_behind()
-                return
-            await state.mail.wait(min(limit, state.lifecycle.deadline, now + min(3600, pulse.every)) - now)
-
-    async def _wait_wound_down(self, seconds: float) -> None:
-        state = self._state
-        limit = monotonic() + seconds
-        state.heartbeat_wake.set()
-        while not state.is_wound_down and (left := limit - monotonic()) > 0:
-            await state.mail.wait(left)
-
-    async def _insist(self, session: Session, reporter: Reporter) -> None:
-        """Fail the jobs that go on though they were cancelled; they are left behind. See to the last reports."""
-        state = self._state
-        for work in list(state.works):
-            if work.slot.job is None:
-                state.release(work)  # its hooks take too long
-            elif not work.slot.is_cancelled:
-                log_goes_on(work.job)
-                state.fail_running(session, work)
-        await self._wait_reported(reporter, FORCED_EXIT)
-        await self._tell_of_those_left_behind()
-
-    async def _wait_reported(self, reporter: Reporter, seconds: float) -> None:
-        """Let what has ended last be reported, too."""
-        state = self._state
-        limit = monotonic() + seconds
-        while len(state.outbox) and not reporter.has_given_up and (left := limit - monotonic()) > 0:
-            await state.mail.wait(left)
-
-    def _take_signals(self) -> None:
-        state = self._state
-        while state.signals:
-            match self._signals.meaning(*state.signals.popleft()):
-                case Wish.DUMP:
-                    dump_stacks(state.works)
-                case Wish.QUIET:
-                    state.quiet()
-                case Wish.FORCE:
-                    state.force("signal")
-                case Wish.TERMINATE:
-                    state.terminate("signal")
-                case Wish.NOTHING:
-                    pass
-
-    async def _tell_of_those_left_behind(self) -> None:
-        for job in self._state.left_behind():
-            await tell_of_cut_off(self._hooks, job)
 
     async def _tell_quiet(self) -> None:
         if not self._told_quiet:
@@ -479,19 +347,3 @@ class Consumer:
         self._threads.close()
         await run_in_thread(self._backend, self._observation.close)
         await run_in_thread(self._backend, self._heartbeat.close)
-
-    # -- signals ------------------------------------------------------------------------------------------------
-
-    def _note_signal(self, signum: int, at: float) -> None:
-        self._state.signals.append((signum, at))
-        self._state.post(self._state.mail.ring)  # safe in a signal handler, whatever was interrupted
-
-
-class Done:
-    """What may be awaited and needs no waiting."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 from ..commands import Fetch
 from ..core.backoff import Backoff
+from ..core.fetch_policy import Step
 from ..core.fetched import Refused, read_fetched
 from ..core.limits import Claim
 from ..core.outbox import Outcome
 from ..core.session import Session
-from ..core.slot import Step
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from ..job import Job
 from ..protocol.wire import Reply
 from ..runtime.ticking import boottime, monotonic
-from .backend import Event
 from .connection import Connection
-from .job_runner import Runner
+from .job_runner import JobRunner
 from .reconnector import Reconnector
 from .reporter import exchange_reports
 from .state import ConsumerState
 from .thread_pool import run_in_thread
+from .turn import Turn
 
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
@@ -40,55 +40,27 @@ class Fetcher:
         state: ConsumerState,
         session: Session,
         reconnector: Reconnector,
-        index: int,
-        runner: Runner,
+        runner: JobRunner,
         *,
         is_single: bool,
     ) -> None:
-        self.index = index
-        self.session = session
-        self.wake: Event = state.backend.event()
-        self.is_fetching = False
-        self.sent_at: float | None = None
-        """When the FETCH under way was sent; None before."""
-        self.reserved_at: float | None = None
-        """The same on the clock of reservations, and kept."""
-        self.is_reconnecting: bool = False
-        self.is_woken: bool = False
-        """True when the arrival of a job elsewhere allows one FETCH."""
-        self.has_just_fetched = False
-        """True when its last FETCH brought a job."""
-        self.has_ended = False
-        self.waited: float = 0.0
-        """How many seconds its last FETCH waited."""
+        self.turn: Turn = Turn(state.backend.event(), self._is_connected)
+        self._session = session
         self._state = state
         self._reconnector = reconnector
         self._runner = runner
         self._is_single = is_single
-        self._has_fetched = False
         self._connection: Connection | None = None
         self._child: ChildRunner | None = None  # ready for the job that is asked for
         self._is_proven = False
         self._refusals = Backoff()
         self._claim: Claim | None = None  # places in queues with limits, until a job has them
 
-    @property
-    def has_fetched_its_one(self) -> bool:
-        """True when it was to fetch once, and has."""
-        return self._is_single and self._has_fetched
-
-    @property
-    def is_connected(self) -> bool:
-        """True when it has a connection that has not been found broken."""
+    def _is_connected(self) -> bool:
         return self._connection is not None and self._connection.is_open
 
-    def be_woken(self, *, is_free: bool = True) -> None:
-        """Go on; `is_free` allows it one FETCH, though another may wait at the server."""
-        self.is_woken = is_free
-        self.wake.set()
-
     async def run(self) -> None:
-        """Fetch until the consumer's state says END. The task's outermost line."""
+        """Fetch until the policy says END. The task's outermost line."""
         try:
             while await self._step():
                 pass
@@ -96,24 +68,24 @@ class Fetcher:
                 await self._connection.close()
         except Exception as exc:
             log.exception("a fetching task ended unexpectedly")
-            self._state.stop(self.session, exc)
+            self._state.stop(self._session, exc)
         finally:
             if self._connection is not None:
                 self._connection.abort()
-            self._state.fetcher_has_ended(self)
+            self._state.fetcher_has_ended(self.turn)
 
     async def _step(self) -> bool:
         state = self._state
         self._runner.end_copy()
-        step = state.next_step(self)
+        step = state.next_step(self.turn, self._session)
         if step is Step.END:
             return False
         if step is Step.PARK:
-            await self.wake.wait()
+            await self.turn.wait()
             return True
         connection = self._usable()
         if connection is None:
-            state.step_aside(self)
+            state.fetches.withdraw(self.turn)
             return await self._reconnect()
         if state.children is not None:
             self._child = state.children.take()
@@ -124,14 +96,16 @@ class Fetcher:
             await self._fetch(connection, outcomes)
         except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
             connection.abort()
-            self._reconnector.outage.note_loss(exc, is_proven=self._is_proven, is_persistent=self.session.is_persistent)
-            state.lost(self, self.session, exc)
+            self._reconnector.outage.note_loss(
+                exc, is_proven=self._is_proven, is_persistent=self._session.is_persistent
+            )
+            state.lost(self.turn, self._session, exc)
         finally:
             if self._claim is not None:
                 self._claim.end()
                 self._claim = None
                 state.announce()
-            state.step_aside(self)
+            state.fetches.withdraw(self.turn)
             state.unsettled(outcomes)
             if self._child is not None and state.children is not None:
                 state.children.give_back(self._child)
@@ -143,9 +117,9 @@ class Fetcher:
 
         Returns False to end, when children do not start and the session does not go on for ever.
         """
-        state, session = self._state, self.session
-        self.is_reconnecting = True
-        state.leave_lookout(self)
+        state, session, turn = self._state, self._session, self.turn
+        state.fetches.reconnects(turn)
+        state.fetches.yield_place(turn)
         state.leave_to_reporter()
         state.mail.ring()
         try:
@@ -155,8 +129,8 @@ class Fetcher:
                 return True
             await run_in_thread(state.backend, children.start)
         finally:
-            self.is_reconnecting = False
-            state.step_aside(self)
+            state.fetches.has_reconnected(turn)
+            state.fetches.withdraw(turn)
         trouble = None if session.is_persistent else children.trouble()
         if trouble is not None:
             state.stop(session, trouble)
@@ -174,8 +148,8 @@ class Fetcher:
 
     async def _reconnect(self) -> bool:
         """Open a connection, then ask for the step anew: much may have changed. Returns False to end without one."""
-        state, session = self._state, self.session
-        self.is_reconnecting = True
+        state, session = self._state, self._session
+        state.fetches.reconnects(self.turn)
         self._is_proven = False
         state.leave_to_reporter()
         state.mail.ring()
@@ -184,14 +158,14 @@ class Fetcher:
                 self._is_pointless, self._pause_aside, is_persistent=session.is_persistent
             )
         except (ConnectionLost, ConnectFailed, ProtocolError, HandshakeError) as exc:
-            state.lost(self, session, exc)
+            state.lost(self.turn, session, exc)
             return False
         finally:
-            self.is_reconnecting = False
+            state.fetches.has_reconnected(self.turn)
         return True
 
     def _is_pointless(self) -> bool:
-        return self._state.lifecycle.is_ending or self.session.is_stopping
+        return self._state.lifecycle.is_ending or self._session.is_stopping
 
     async def _pause_aside(self, seconds: float, is_pointless: Callable[[], bool]) -> None:
         self._state.give_place()
@@ -201,25 +175,25 @@ class Fetcher:
 
     def _next_fetch(self) -> Fetch | None:
         """Return the FETCH to send; None when all queues are at their limits."""
-        limits = self.session.limits
+        limits = self._session.limits
         if limits is None:
-            return self.session.next_fetch()
-        self._claim = claim = self.session.claim(limits, monotonic())
-        return self.session.fetch_of(claim.names) if claim.names else None
+            return self._session.next_fetch()
+        self._claim = claim = self._session.claim(limits, monotonic())
+        return self._session.fetch_of(claim.names) if claim.names else None
 
     async def _rest(self) -> None:
         """Wait until a queue may be fetched from again."""
-        limits = self.session.limits
+        limits, state, turn = self._session.limits, self._state, self.turn
         if limits is not None:
             seen = limits.releases
-            self._state.fetched_nothing(self, is_empty=False)
-            self._state.leave_to_reporter()
-            self.is_reconnecting = True  # nobody needs to wake it
+            state.fetched_nothing(turn, self._session, is_empty=False)
+            state.leave_to_reporter()
+            state.fetches.reconnects(turn)  # nobody needs to wake it
             try:
                 is_over = lambda: self._is_pointless() or limits.releases != seen  # noqa: E731
-                await self._state.pause(self.session.rest(limits), is_over)
+                await state.pause(self._session.rest(limits), is_over)
             finally:
-                self.is_reconnecting = False
+                state.fetches.has_reconnected(turn)
 
     async def _fetch(self, connection: Connection, outcomes: list[Outcome]) -> None:
         fetch = self._next_fetch()
@@ -227,15 +201,15 @@ class Fetcher:
             self._state.unsettled(outcomes)
             outcomes.clear()
             return await self._rest()
-        self.sent_at = asked_at = monotonic()
-        self.reserved_at = boottime()
+        self.turn.fetch_leaves(boottime())
+        self._state.fetches.leaves(self.turn, monotonic())
         if outcomes:
             await exchange_reports(self._state, connection, outcomes, behind=fetch.line)
         else:
             await connection.send(fetch.line)
         reply = await connection.receive()
-        self.waited = monotonic() - asked_at
-        self._has_fetched = True
+        if self._is_single:
+            self.turn.end()
         if not self._is_proven:
             self._is_proven = True
             self._reconnector.outage.note_success()
@@ -249,36 +223,36 @@ class Fetcher:
             self._state.announce()
         if isinstance(fetched, Job):
             self._refusals.reset()
-            await self._begin(fetched)
+            await self._begin(fetched, reply if isinstance(reply, bytes) else b"")
         elif fetched is None:
-            self._state.fetched_nothing(self, is_empty=is_whole)
+            self._state.fetched_nothing(self.turn, self._session, is_empty=is_whole)
             await self._runner.ask_to_stop()
         elif isinstance(fetched, Refused):
             await self._refuse(fetched)
         else:
-            self._state.fetched_nothing(self, is_empty=False)
+            self._state.fetched_nothing(self.turn, self._session, is_empty=False)
             self._reconnector.outage.log_rarely(fetched.kind, "%s", fetched.text)
             if fetched.needs_pause:
                 await self._state.pause(self._refusals.next_delay(at_least=0.1), self._is_pointless)
 
-    async def _begin(self, job: Job) -> None:
+    async def _begin(self, job: Job, document: bytes) -> None:
         state = self._state
         state.expect_outcome(1)
         try:
             child, self._child = self._child, None
             claim, self._claim = self._claim, None
-            self._runner.start(self, job, child, claim)
+            self._runner.start(self.turn, job, document, child, claim)
             await state.backend.checkpoint()  # a job that is done at once gets its ACK into the write of the next FETCH
         finally:
             state.expect_outcome(-1)
 
     async def _refuse(self, refused: Refused) -> None:
         """Fail a job that is not run."""
-        work, _ = self._state.begin(self, refused.job, None)
-        self._state.finish(self.session, work, refused.command)
-        self._state.release(work)
+        task, _ = self._state.begin(self.turn, refused.job, None)
+        self._state.failed(task, refused.command)
+        self._state.release(task)
         self._reconnector.outage.log_rarely(refused.kind, "%s", refused.text)
-        await self._runner.tell_of_refused(work, refused.error)
+        await self._runner.tell_of_refused(task, refused.error)
         if refused.pause:
             await self._state.pause(refused.pause, self._is_pointless)
         await self._runner.ask_to_stop()

@@ -14,9 +14,9 @@ import threading
 from contextlib import suppress
 
 from ..commands import Fail
-from ..core.failure import CUT_OFF
+from ..core.ledger import cut_off_report
 from ..core.outbox import Outcome
-from ..errors import FaktoryError, JobCancelled
+from ..errors import FaktoryError
 from ..options import FORCED_EXIT, WIND_DOWN
 from ..runtime.signals import Signals, Wish
 from ..runtime.ticking import boottime, monotonic
@@ -40,7 +40,7 @@ class Guard:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._state.tell_guard = self._news.set
+        self._state.guarded_by(self._news.set)
         self._thread.start()
 
     def close(self) -> None:
@@ -52,10 +52,10 @@ class Guard:
     def signalled(self, signum: int, at: float) -> None:
         """Note a signal, and have the loop look at it."""
         state = self._state
-        state.post(state.mail.ring)
+        state.call_soon(state.mail.ring)
         wish = self._signals.meaning(signum, at)
         if wish is Wish.TERMINATE and not self._is_loop_alive(_ASK_AGAIN):
-            state.terminate("signal")  # so that the jobs can know of it
+            state.door.terminate("signal")  # so that the jobs can know of it
         self._news.set()
 
     def _live(self) -> None:
@@ -76,7 +76,7 @@ class Guard:
 
     def _is_loop_alive(self, patience: float) -> bool:
         answer = threading.Event()
-        self._state.post(answer.set)
+        self._state.call_soon(answer.set)
         return answer.wait(patience)
 
     def _end_process(self, signum: int) -> None:
@@ -105,10 +105,10 @@ class Guard:
     def _outcomes(self) -> list[Outcome]:
         state, now = self._state, boottime()
         with state.lock:
-            works = list(state.works)
+            timers = [task.timer for task in state.jobs.holders]
         running = [
-            Outcome(Fail(work.job.jid, JobCancelled.__name__, CUT_OFF), work.slot.expires_at)
-            for work in works
-            if work.slot.job is not None and not work.slot.is_cancelled
+            Outcome(cut_off_report(timer.job.jid), timer.expires_at)
+            for timer in timers
+            if timer.job is not None and not timer.is_cut_off
         ]
-        return [each for each in [*state.outbox.waiting(), *running] if each.may_be_sent(now)]
+        return [each for each in [*state.ledger.outbox.waiting(), *running] if each.may_be_sent(now)]

@@ -22,18 +22,18 @@ from ..job import Job
 from ..runtime.forks import end_copy
 from ..runtime.ticking import monotonic
 from .backend import Group
-from .job_task import AsyncHandler, Work
+from .job_task import AsyncHandler, JobTask
 from .state import ConsumerState
 from .thread_pool import run_in_thread
+from .turn import Turn
 
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
-    from .fetcher import Fetcher
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
-class Runner:
+class JobRunner:
     """Starts the jobs of one session in a group of tasks."""
 
     def __init__(self, state: ConsumerState, session: Session, hooks: Hooks, group: Group) -> None:
@@ -48,15 +48,18 @@ class Runner:
         if os.getpid() != self._pid:
             end_copy(error)
 
-    def start(self, fetcher: Fetcher, job: Job, child: ChildRunner | None, claim: Claim | None) -> None:
-        """Start a job that a handler is registered for; `child` is ready to run it, if children do.
+    def start(self, turn: Turn, job: Job, document: bytes, child: ChildRunner | None, claim: Claim | None) -> None:
+        """Start a job that a handler is registered for; `child` is ready to run its `document`, if children do.
 
         `claim` is its place in a queue with limits.
         """
         handler = self._state.handlers[job.jobtype]
-        work, is_in_time = self._state.begin(fetcher, job, handler.handler.timeout)
-        work.child, work.claim = child, claim
-        self._group.start(self._run, work, handler, is_in_time)
+        task, is_in_time = self._state.begin(turn, job, handler.handler.timeout)
+        if child is not None:
+            task.wait_for(child, document)
+        if claim is not None:
+            task.hold(claim)
+        self._group.start(self._run, task, handler, is_in_time)
 
     async def ask_to_stop(self) -> None:
         """Ask the `stop_when` predicates; one that raises does not count."""
@@ -64,79 +67,85 @@ class Runner:
             try:
                 answer = await _result_of("stop_when", predicate)
                 if answer:
-                    self._state.terminate("predicate")
+                    self._state.door.terminate("predicate")
                     return
             except BaseException:
                 log_raised("stop_when", predicate)
 
-    async def tell_of_refused(self, work: Work, error: BaseException | None) -> None:
+    async def tell_of_refused(self, task: JobTask, error: BaseException | None) -> None:
         """Tell of a job that is failed without being run; None for one that the hooks cannot be told of."""
         if self._hooks.watch is not None:
-            self._hooks.watch.ended(work.job, 0.0, error or ProtocolError("a job that cannot be read"))
+            self._hooks.watch.ended(task.job, 0.0, error or ProtocolError("a job that cannot be read"))
         if error is None:
             return
-        running.set(work.run)
-        await tell_of_failure(self._hooks, work.job, error)
+        running.set(task.run)
+        await tell_of_failure(self._hooks, task.job, error)
         running.set(None)
 
-    async def _run(self, work: Work, handler: AsyncHandler, is_in_time: bool) -> None:
+    async def _run(self, task: JobTask, handler: AsyncHandler, is_in_time: bool) -> None:
         """Run a job and have it reported. The task's outermost line: nothing is raised."""
-        state, job = self._state, work.job
-        running.set(work.run)  # for the hooks, too; the task is the job's own
-        error = await work.call(handler, is_in_time=is_in_time)
+        state, job = self._state, task.job
+        running.set(task.run)  # for the hooks, too; the task is the job's own
+        error = await task.call(handler, is_in_time=is_in_time)
         self.end_copy(error)
         told: BaseException | None = None
         try:
             if error is not None:
-                error = await self._settle(work, handler.handler, error)
-            told = self._finish(work, error)
+                error = await self._settle(task, handler.handler, error)
+            told = self._finish(task, error)
             if told is not None:
                 await tell_of_failure(self._hooks, job, told)
         except Exception:
             log.exception("the end of job %a could not be told", job.jid, extra=facts_of(job))
         finally:
-            if work.child is not None and state.children is not None:
-                state.children.give_back(work.child)
-            state.release(work)
-            if work.claim is not None:
-                work.claim.end()
+            child = task.take_child()
+            if child is not None and state.children is not None:
+                state.children.give_back(child)
+            state.release(task)
+            if task.let_go():
                 state.announce()
             error = told = None  # whose traceback leads here: a cycle would keep all that the job had in hand
         running.set(None)
         if self._hooks.stop_when:
             await self.ask_to_stop()
 
-    async def _settle(self, work: Work, handler: Handler, error: BaseException) -> BaseException | None:
+    async def _settle(self, task: JobTask, handler: Handler, error: BaseException) -> BaseException | None:
         """Do what an exception asks for. Returns it when it is a failure, or what doing so has raised."""
         asked, settle = asked_by(error), handler.settle
-        if asked is None or settle is None or work.slot.is_cancelled:
+        if asked is None or settle is None or task.timer.is_cut_off:
             return error
         try:
-            is_settled = await run_in_thread(self._state.backend, lambda: settle(work.job, asked))  # it may push
+            is_settled = await run_in_thread(self._state.backend, lambda: settle(task.job, asked))  # it may push
         except Exception as exc:
             return exc
         return None if is_settled else error
 
-    def _finish(self, work: Work, error: BaseException | None) -> BaseException | None:
+    def _finish(self, task: JobTask, error: BaseException | None) -> BaseException | None:
         """Have a job's outcome reported. Returns what the hooks are to be told, if anything."""
-        state, job, slot = self._state, work.job, work.slot
-        told = None
-        is_mine = True
+        state, job = self._state, task.job
         if error is None:
-            state.finish(self._session, work, Ack(job.jid))
-            if work.skipped is not None:
-                work.run.settled_as = "discarded"
-                log_skipped(job, work.skipped)
-        else:
-            report, told = account_of(job, error)
-            if state.finish(self._session, work, report.command(job.jid)):
-                log_failed(job, report, error)
-        if slot.is_cancelled:
-            is_mine, slot.is_told, error = not slot.is_told, True, cut_off()
-            told = error if is_mine else None
-        if self._hooks.watch is not None and is_mine:
-            self._hooks.watch.ended(job, monotonic() - slot.started_at, error, settled_as=work.run.settled_as)
+            if state.succeeded(task, Ack(job.jid), task.skipped):
+                if task.skipped is not None:
+                    task.run.note_outcome("discarded")
+                    log_skipped(job, task.skipped)
+                self._tell_watch(task, None)
+                return None
+            error = cut_off()
+        report, told = account_of(job, error)
+        if state.failed(task, report.command(job.jid)):
+            log_failed(job, report, error)
+        if task.timer.is_cut_off:
+            if not task.timer.tell():
+                return None
+            told = error = cut_off()
+        self._tell_watch(task, error)
         return told
+
+    def _tell_watch(self, task: JobTask, error: BaseException | None) -> None:
+        """Tell the observers what has become of a job."""
+        if self._hooks.watch is not None:
+            seconds = monotonic() - task.timer.started_at
+            self._hooks.watch.ended(task.job, seconds, error, settled_as=task.run.settled_as)
 
 
 async def tell_of_failure(hooks: Hooks, job: Job, error: BaseException) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..core.callables import is_async, is_awaitable
 from ..core.chain import Skipped, check_result, compose_async
 from ..core.failure import again, cut_off
+from ..core.job_timer import JobTimer
 from ..core.limits import Claim
 from ..core.outbox import Outcome
 from ..core.registry import Handler, HandlerFunction, Middleware, handler_of
 from ..core.run import Run, facts_of
-from ..core.slot import Slot
 from ..errors import JobCancelled
 from ..job import Job
 from .backend import Backend, Cut
@@ -29,34 +29,29 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
-class Work:
+class JobTask:
     """A job that runs. `call` is its task's business; `interrupt` may be called by any thread."""
 
     __slots__ = (
         "_call",
+        "_child",
+        "_claim",
         "_coroutine",
         "_interruption",
         "_is_over",
+        "_outcome",
         "_post",
         "_scope",
         "_was_cut",
-        "child",
-        "claim",
-        "outcome",
+        "document",
         "run",
         "skipped",
-        "slot",
+        "timer",
     )
 
-    def __init__(self, backend: Backend, post: Callable[..., None], slot: Slot, run: Run) -> None:
-        self.slot: Slot = slot
+    def __init__(self, backend: Backend, post: Callable[..., None], timer: JobTimer, run: Run) -> None:
+        self.timer: JobTimer = timer
         self.run: Run = run
-        self.outcome: Outcome | None = None
-        """What became of it, while that waits for the hooks."""
-        self.child: ChildRunner | None = None
-        """The child process that waits for the job; None once it has the job, and where jobs run in this process."""
-        self.claim: Claim | None = None
-        """Its place in a queue with limits."""
         self.skipped: Skipped | None = None
         """Told when middleware has ended it on purpose."""
         self._post = post
@@ -66,6 +61,11 @@ class Work:
         self._is_over = False
         self._was_cut = False
         self._interruption: Exception | None = None
+        self._outcome: Outcome | None = None  # what became of it, while that waits for the hooks
+        self._child: ChildRunner | None = None  # waits for the job; None once it has it, or where none does
+        self._claim: Claim | None = None  # its place in a queue with limits
+        self.document: bytes = b""
+        """The job as it came, for a child process."""
 
     @property
     def job(self) -> Job:
@@ -85,7 +85,7 @@ class Work:
                     raise JobCancelled("the worker is stopping and had no time left to run the job")
                 if self._interruption is not None:  # before its first step
                     return again(self._interruption)
-                _working.set(self)
+                _task_in_hand.set(self)
                 self._coroutine = coroutine = handler.perform(self.job)
                 result = await self._scope.run(lambda: coroutine)
                 if result is not None:
@@ -120,6 +120,36 @@ class Work:
             waiting = waiting.cr_await
         return found
 
+    def owe(self, outcome: Outcome | None) -> None:
+        """Keep what became of it until the hooks are told; None for what is not reported."""
+        self._outcome = outcome
+
+    def settle(self) -> Outcome | None:
+        """Return what is to be reported now, once."""
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def wait_for(self, child: ChildRunner, document: bytes) -> None:
+        """Note the child process that is ready for the job, and what it is handed."""
+        self._child = child
+        self.document = document
+
+    def hold(self, claim: Claim) -> None:
+        """Keep its place in a queue with limits until it ends."""
+        self._claim = claim
+
+    def let_go(self) -> bool:
+        """Give that place back. Returns False for a job that has none."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.end()
+        return claim is not None
+
+    def take_child(self) -> ChildRunner | None:
+        """Return the child that waits for the job, once; None when it has the job, and where no child does."""
+        child, self._child = self._child, None
+        return child
+
     def note_call(self, call: Call | IsolatedCall | None) -> None:
         """Note that a thread, or a child, has it now, or none any more."""
         self._call = call
@@ -144,10 +174,10 @@ class Work:
 
     def _note(self, error: Exception) -> None:
         self._interruption = error
-        self.run.is_cancelled = True
+        self.run.cancel()
 
 
-_working: ContextVar[Work | None] = ContextVar("faktory_working", default=None)
+_task_in_hand: ContextVar[JobTask | None] = ContextVar("faktory_task", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +207,14 @@ def on_loop_or_in_threads(
         return compose_async(middleware, function, what) if middleware else function
 
     return {
-        jobtype: AsyncHandler(handler, _with_values(values, handler.function, prepared(handler)))
+        jobtype: AsyncHandler(handler, _with_values(values, handler, prepared(handler)))
         for jobtype, handler in handlers.items()
     }
 
 
-def _with_values(
-    values: Values, function: HandlerFunction, perform: HandlerFunction
-) -> Callable[[Job], Awaitable[Any]]:
+def _with_values(values: Values, handler: Handler, perform: HandlerFunction) -> Callable[[Job], Awaitable[Any]]:
     """Have the managed values that a handler wants made before it runs."""
-    needs: tuple[type[Any], ...] = getattr(function, "needs", ())
+    needs: tuple[type[Any], ...] = () if handler.backing is None else handler.backing.needs
 
     async def with_values(job: Job) -> Any:
         await values.prepare(needs)
@@ -197,8 +225,8 @@ def _with_values(
 
 def _in_thread(threads: Threads, function: HandlerFunction) -> HandlerFunction:
     async def call(job: Job) -> Any:
-        work = _working.get()
-        note = work.note_call if work is not None else None
+        task = _task_in_hand.get()
+        note = task.note_call if task is not None else None
         try:
             result = await threads.run(lambda: function(job), started=note)
         finally:
@@ -214,17 +242,17 @@ def in_children(handlers: Mapping[str, Handler], children: Children, threads: Th
     from ..isolation.shared import IsolatedCall  # what runs children is slow to import, and not always needed
 
     def prepared(handler: Handler) -> AsyncHandler:
-        async def perform(job: Job) -> Skipped | None:
-            work = _working.get()
-            if work is None or work.child is None:
+        async def perform(_: Job) -> Skipped | None:
+            task = _task_in_hand.get()
+            runner = None if task is None else task.take_child()
+            if task is None or runner is None:
                 raise RuntimeError("a job was fetched without a child process to run it")  # a mistake in here
-            runner, work.child = work.child, None
-            call = IsolatedCall(children, runner, job, work.slot.limit)
-            work.note_call(call)
+            call = IsolatedCall(children, runner, task.document, task.timer.limit, task.timer.left)
+            task.note_call(call)
             try:
                 return await threads.run(call.carry_out)
             finally:
-                work.note_call(None)
+                task.note_call(None)
 
         return AsyncHandler(handler, perform)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from ..core.ledger import is_too_late
 from ..core.outbox import Outbox, Outcome, Verdict
 from ..options import REPORT_BATCH, REPORT_BYTES
 
@@ -17,8 +18,8 @@ class Outgoing:
 
     __slots__ = ("_again", "_fresh", "_later", "outbox")
 
-    def __init__(self) -> None:
-        self.outbox: Outbox = Outbox()
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox: Outbox = outbox
         self._fresh: deque[Outcome] = deque()  # never sent
         self._again: deque[Outcome] = deque()  # sent, but the answer was lost
         self._later: list[Outcome] = []  # refused by the server, for now
@@ -73,7 +74,7 @@ class Outgoing:
         size = 0
         while waiting and len(taken) < REPORT_BATCH and size < REPORT_BYTES:
             outcome = waiting.popleft()
-            if now >= outcome.deadline and (is_cut or not outcome.may_be_sent(now)):
+            if is_too_late(outcome, now, is_cut=is_cut):
                 self.outbox.give_up(outcome)
                 given_up.append(outcome)
             else:

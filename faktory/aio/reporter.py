@@ -8,7 +8,6 @@ from ..core.outbox import Outcome
 from ..core.session import Session
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
 from ..runtime.ticking import boottime
-from .backend import Bell
 from .connection import Connection
 from .reconnector import Reconnector
 from .state import ConsumerState
@@ -20,9 +19,6 @@ class Reporter:
     """Sends what waits, whenever its bell rings. Connects when there is something to say."""
 
     def __init__(self, state: ConsumerState, session: Session, reconnector: Reconnector) -> None:
-        self.bell: Bell = Bell(state.backend)
-        self.has_given_up: bool = False
-        """True when a session that does not reconnect has lost the server twice: the next one reports what is left."""
         self._state = state
         self._session = session
         self._reconnector = reconnector
@@ -30,29 +26,30 @@ class Reporter:
         self._is_proven = False
         self._losses = 0
         self._is_closing = False
+        self._has_given_up = False
 
     def close(self) -> None:
         """End when nothing is left to report."""
         self._is_closing = True
-        self.bell.ring()
+        self._state.reports.ring()
 
     async def run(self) -> None:
         """Report until closed. The task's outermost line."""
         state = self._state
         try:
-            while not self.has_given_up:
+            while not self._has_given_up:
                 batch = state.take_any()
                 if batch:
                     await self._report(batch)
                 elif self._is_closing:
                     break
                 else:
-                    await self.bell.wait(state.outgoing.next_in(boottime()))
+                    await state.reports.wait(state.outgoing.next_in(boottime()))
             if self._connection is not None:
                 await self._connection.close()
         except Exception as exc:
             log.exception("the reporting task ended unexpectedly")
-            self.has_given_up = True
+            self._give_up()
             state.stop(self._session, exc)
         finally:
             if self._connection is not None:
@@ -64,7 +61,7 @@ class Reporter:
         try:
             connection = self._connection = await self._usable()
             if connection is None:
-                self.has_given_up = True
+                self._give_up()
                 return
             await exchange_reports(self._state, connection, left)
             if not self._is_proven:
@@ -96,7 +93,13 @@ class Reporter:
         self._state.lost(None, self._session, exc)
         self._losses += 1
         # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
-        self.has_given_up = not is_persistent and self._losses > 1
+        if not is_persistent and self._losses > 1:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave what is left to the next session."""
+        self._has_given_up = True
+        self._state.reporter_gives_up()
 
 
 async def exchange_reports(

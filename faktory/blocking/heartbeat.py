@@ -24,18 +24,17 @@ from ..runtime.logs import close as close_log
 from ..runtime.memory import resident_kb
 from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
-from .state import ConsumerState
+from .duties import Duties
 
 log: LateLog = LateLog("faktory.consumer")
 
 
-class Body(Protocol):
-    """What a heartbeat beats for. It is asked from the heartbeat's thread."""
+class Errands(Protocol):
+    """What is to be done between beats. Called by the heartbeat's thread."""
 
     options: ConsumerOptions
     lifecycle: Lifecycle
-    heartbeat_wake: threading.Event
-    connect: Callable[[float], Connection]
+    wake: threading.Event
     outage: Outage
 
     def next_alarm_in(self, beat_in: float) -> float: ...
@@ -44,22 +43,27 @@ class Body(Protocol):
 
     def watch_fetches(self) -> None: ...
 
-    def server_says(self, state: str | None) -> None: ...
+    def server_says(self, wanted: str | None) -> None: ...
 
 
 class Heartbeat:
     """Keeps the server told that the worker lives. Owns the consumer's steady connection.
 
-    `orphanage` has the outcomes that no worker owns; None where no outcome is without one. `memory` tells how many kB
-    the worker holds, with all its processes.
+    `connect` opens it, given its reply timeout in seconds. `reports` has the outcomes that no worker owns; None where
+    every outcome has an owner. `memory` tells how many kB the worker holds, with all its processes.
     """
 
     def __init__(
-        self, body: Body, orphanage: ConsumerState | None = None, memory: Callable[[], int | None] = resident_kb
+        self,
+        duties: Errands,
+        connect: Callable[[float], Connection],
+        reports: Duties | None = None,
+        memory: Callable[[], int | None] = resident_kb,
     ) -> None:
-        self._state = body
+        self._duties = duties
+        self._connect = connect
         self._memory = memory
-        self._orphanage = orphanage
+        self._reports = reports
         self.beaten_at: float | None = None
         """When the server last answered a beat, or HELLO, which counts as one."""
         self._connection: Connection | None = None
@@ -85,7 +89,7 @@ class Heartbeat:
     def connect(self) -> None:
         """Open the connection, or replace it. Only while the heartbeat is stopped. Raises what `Connection` raises."""
         self._drop()
-        self._connection = self._state.connect(REPLY_TIMEOUT)
+        self._connection = self._connect(REPLY_TIMEOUT)
         self.beaten_at = monotonic()
 
     def start(self) -> None:
@@ -99,7 +103,7 @@ class Heartbeat:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()
-            self._state.heartbeat_wake.set()
+            self._duties.wake.set()
             thread.join(HEARTBEAT_PATIENCE)
             if thread.is_alive():
                 self._drop()
@@ -117,39 +121,40 @@ class Heartbeat:
 
         With `only_due`, those that the server has refused wait for their time.
         """
-        state = self._orphanage
+        reports = self._reports
         self._report_at = float("inf")
-        if state is None:
+        if reports is None:
             return
-        for outcome in state.orphans():
+        for outcome in reports.orphans():
             now = boottime()
             if not outcome.may_be_sent(now):
-                state.orphan_dropped(outcome)
+                reports.orphan_dropped(outcome)
             elif only_due and now < outcome.not_before:
                 self._report_at = min(self._report_at, outcome.not_before)
             else:
-                self._report(state, outcome)
+                self._report(reports, outcome)
 
-    def _report(self, state: ConsumerState, outcome: Outcome) -> None:
+    def _report(self, reports: Duties, outcome: Outcome) -> None:
         try:
             self._opened().call(outcome.command)
         except ServerError as exc:
-            state.refused(None, outcome, exc)
+            reports.orphan_refused(outcome, exc)
         else:
-            state.orphan_settled(outcome)
+            reports.orphan_settled(outcome)
 
     def _live(self, stopping: threading.Event) -> None:
         """Beat until stopped. The thread's outermost line."""
-        state, lifecycle = self._state, self._state.lifecycle
+        duties, lifecycle = self._duties, self._duties.lifecycle
         while not stopping.is_set():
             try:
-                now = lifecycle.pulse.rounded_at = monotonic()
+                now = monotonic()
+                lifecycle.pulse.round(now)
                 report_in = max(0.0, self._report_at - boottime(), self._quiet_until - now)
-                state.heartbeat_wake.wait(min(state.next_alarm_in(self._beat_in(now)), report_in))
-                state.heartbeat_wake.clear()
-                state.sound_alarms()
-                state.watch_fetches()
-                if self._is_down and state.outage.reached_at > self._failed_at:
+                duties.wake.wait(min(duties.next_alarm_in(self._beat_in(now)), report_in))
+                duties.wake.clear()
+                duties.sound_alarms()
+                duties.watch_fetches()
+                if self._is_down and duties.outage.reached_at > self._failed_at:
                     self._quiet_until = 0.0
                     lifecycle.beat_at_once(monotonic())
                 if self._beat_in(monotonic()) <= 0:
@@ -164,13 +169,13 @@ class Heartbeat:
 
     def _beat_in(self, now: float) -> float:
         """Return the seconds until the next beat; one that needs a new connection waits until a refusal is over."""
-        beat_in = self._state.lifecycle.beat_in(now)
-        return beat_in if self._connection is not None else max(beat_in, self._state.outage.refused_until - now)
+        beat_in = self._duties.lifecycle.beat_in(now)
+        return beat_in if self._connection is not None else max(beat_in, self._duties.outage.refused_until - now)
 
     def _beat(self) -> None:
-        lifecycle = self._state.lifecycle
+        lifecycle = self._duties.lifecycle
         told = lifecycle.beat_state
-        command = Beat(self._state.options.wid, current_state=told, rss_kb=self._memory())
+        command = Beat(self._duties.options.wid, current_state=told, rss_kb=self._memory())
         try:
             wanted = self._opened().call(command)
         except ServerError as exc:
@@ -187,17 +192,17 @@ class Heartbeat:
         self._quiet_until = 0.0
         if not self._is_proven:
             self._is_proven = True
-            self._state.outage.note_reached()
+            self._duties.outage.note_reached()
         if self._is_down:
             self._is_down = False
             log.info("heartbeat works again")
-        self._state.server_says(wanted)
+        self._duties.server_says(wanted)
 
     def _opened(self) -> Connection:
         connection = self._connection
         if connection is None or not connection.is_usable():
             self._drop()
-            self._connection = connection = self._state.connect(REPLY_TIMEOUT)
+            self._connection = connection = self._connect(REPLY_TIMEOUT)
         return connection
 
     def _note_loss(self, exc: Exception | None) -> None:
@@ -207,8 +212,8 @@ class Heartbeat:
         self._quiet_until = now + delay
         self._failed_at = now
         if exc is not None:
-            self._state.outage.note_unreachable(exc)
-        self._state.lifecycle.beat_failed(now, delay)
+            self._duties.outage.note_unreachable(exc)
+        self._duties.lifecycle.beat_failed(now, delay)
         if not self._is_down and exc is not None:
             self._is_down = True
             log.warning("heartbeat cannot reach the server, trying again: %s", exc)

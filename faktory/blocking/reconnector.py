@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from ..core.session import Session
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError
 from ..runtime.ticking import monotonic
 from .connection import Connection
-
-if TYPE_CHECKING:
-    from .state import ConsumerState
-    from .worker import Worker
+from .slot import Slot
+from .state import ConsumerState
 
 
 class Reconnector:
@@ -36,38 +34,35 @@ class Reconnector:
         """How often a connection was lost."""
         return self._outage.reconnects
 
-    def reconnect(self, worker: Worker, timeout: float) -> Connection | None:
-        """Open a connection for a worker; for a persistent session, try for ever.
+    def reconnect(self, slot: Slot, session: Session, timeout: float) -> Connection | None:
+        """Open a connection for a worker; for a persistent session, try for ever. Waits for its turn.
 
         Returns None when the worker is to end without one. Raises what `Connection` raises when not persistent.
         """
+        state, outage = self._state, self._outage
         with self._turn:
-            while not self._is_pointless(worker):
-                wait = self._outage.not_before - monotonic()
-                if wait > 0 and worker.session.is_persistent:
-                    self._state.step_aside(worker)
-                    self._pause(lambda: self._is_pointless(worker) or self._outage.not_before <= monotonic(), wait)
+            while not self._is_pointless(slot, session):
+                wait = outage.not_before - monotonic()
+                if wait > 0 and session.is_persistent:
+                    state.step_aside(slot)
+                    state.pause(wait, lambda: self._is_pointless(slot, session) or outage.not_before <= monotonic())
                     continue
                 try:
-                    return self._state.connect(timeout)
+                    return state.connect(timeout)
                 except (ConnectFailed, ConnectionLost, HandshakeError, ProtocolError) as exc:
-                    if not worker.session.is_persistent:
+                    if not session.is_persistent:
                         raise
                     self.note_loss(exc, is_proven=False)
         return None
 
-    def pause(self, worker: Worker, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+    def pause(self, slot: Slot, session: Session, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
         """Wait, or until a change makes `is_over` true, but not into the consumer's end."""
-        self._pause(lambda: self._is_pointless(worker) or is_over(), seconds)
+        self._state.pause(seconds, lambda: self._is_pointless(slot, session) or is_over())
 
-    def _pause(self, is_over: Callable[[], bool], seconds: float) -> None:
-        with self._state.lock:
-            self._state.changed.wait_for(is_over, timeout=seconds)
-
-    def _is_pointless(self, worker: Worker) -> bool:
+    def _is_pointless(self, slot: Slot, session: Session) -> bool:
         """True when a worker needs no connection any more: nothing to fetch, and nothing (or no time) to report."""
         lifecycle = self._state.lifecycle
         if lifecycle.is_over(monotonic()):
             return True
-        ends = lifecycle.is_ending or worker.session.is_stopping
-        return ends and worker.slot.outcome is None
+        ends = lifecycle.is_ending or session.is_stopping
+        return ends and slot.outcome is None

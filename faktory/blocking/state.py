@@ -1,45 +1,49 @@
-"""What the threads of one consumer share: decided here under one lock, carried out elsewhere without it."""
+"""What the threads of one consumer share: asked of the core under one lock, carried out elsewhere without it.
+
+Called by the worker threads, the heartbeat's thread, and the thread that waits in `run`. Nothing in here waits but what
+says so; the lock is held for moments only.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
-from itertools import count
-from queue import SimpleQueue
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from ..commands import Ack, Fail
 from ..core.chain import Skipped
-from ..core.failure import CUT_OFF, cut_off, overran
+from ..core.door import Door
+from ..core.failure import cut_off
+from ..core.fetch_policy import FetchPolicy, Step
 from ..core.hooks import Hooks
-from ..core.lifecycle import Lifecycle, StoppedBy
+from ..core.job_timer import RunningJobs
+from ..core.ledger import Ledger
+from ..core.lifecycle import Lifecycle
 from ..core.managed import Managed
 from ..core.outage import Outage
-from ..core.outbox import Outbox, Outcome, Verdict
-from ..core.overdue import FetchWatch
+from ..core.outbox import Outcome, Verdict
 from ..core.registry import Handler
 from ..core.run import Run
-from ..core.session import Session, Shortened, log_given_up, log_late, log_refused, log_too_late
-from ..core.slot import Alarm, Lookouts, Naps, Slot, Step, untold
-from ..errors import JobCancelled, ServerError
-from ..isolation import interrupter
+from ..core.session import Session, Shortened, log_given_up, log_refused, log_too_late
+from ..errors import ServerError
 from ..job import Job
-from ..options import FETCH_WATCH_PATIENCE, MANY_WORKERS, ConsumerOptions
+from ..options import MANY_WORKERS, ConsumerOptions
 from ..runtime.logs import LateLog
 from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
+from .slot import Slot
 
 if TYPE_CHECKING:
     from ..isolation.fork_client import ForkServer
-    from .worker import Worker
 
 log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
 class ConsumerState:
-    """The shared state of a consumer's threads. Every method is thread-safe, and none blocks."""
+    """The shared state of a consumer's threads. Every method is thread-safe, and none blocks unless it says so."""
 
     def __init__(
         self,
@@ -64,8 +68,11 @@ class ConsumerState:
         self.outage: Outage = Outage(self._server_is_back)
         self.pid: int = os.getpid()
         """The process that works: a fork of it does not."""
-        self.outbox: Outbox = Outbox()
-        self.workers: list[Worker] = []
+        self.ledger: Ledger = Ledger()
+        self.fetches: FetchPolicy[Slot] = FetchPolicy(
+            self.lifecycle, 2 if options.workers >= MANY_WORKERS else 1, options.fetch_watch
+        )
+        self.jobs: RunningJobs[Slot] = RunningJobs(monotonic(), boottime())
         # Reentrant, because a signal handler of the user's may call `terminate` while its thread is in here.
         self.lock: threading.RLock = threading.RLock()
         """Guards all that the threads share."""
@@ -74,240 +81,155 @@ class ConsumerState:
         self.mailbox: SimpleQueue[tuple[int, float] | None] = SimpleQueue()
         """Wakes the thread that waits in `run`: a signal with its moment, or None to look again. Safe in handlers."""
         self.heartbeat_wake: threading.Event = threading.Event()
-        self._heartbeat_until = float("inf")
-        self.gate: threading.Event = threading.Event()
-        """Lets the threads of a session begin, when all of them are there: nothing is fetched before."""
-        self.fetched_at: float | None = None
-        """When the last FETCH was answered, with or without a job; None before the first of a session."""
-        self.reported_at: float | None = None
-        """When the server last confirmed an outcome."""
-        self._watch = FetchWatch(options.fetch_watch, FETCH_WATCH_PATIENCE)
-        self._lookouts = Lookouts(2 if options.workers >= MANY_WORKERS else 1)
-        self._parked: deque[Worker] = deque()
+        self.door: Door = Door(self.lifecycle, self.lock, self._wake_all, fork_server)
         self._shortened = Shortened()
-        self._naps = Naps(monotonic(), boottime())
-        self.cut_off: int = 0
-        """Jobs given up by `cancel_running` so far."""
-        self._indexes = count()
 
-    def new_slot(self) -> Slot:
-        """Make a slot with an index that no other of this consumer has or had."""
-        return Slot(next(self._indexes))
+    @property
+    def slots(self) -> list[Slot]:
+        """The slots of the session, those of ended threads included."""
+        return self.jobs.holders
+
+    def begin_session(self, slots: Iterable[Slot]) -> None:
+        """Work with these slots from now on."""
+        slots = list(slots)
+        with self.lock:
+            self.jobs.clear()
+            for slot in slots:
+                self.jobs.add(slot)
+            self.fetches.begin(slots, monotonic())
 
     # -- what a worker asks -----------------------------------------------------------------------------------
 
-    def next_step(self, worker: Worker) -> Step:
+    def next_step(self, slot: Slot, session: Session) -> Step:
         """Return what a worker does next."""
-        slot, session = worker.slot, worker.session
         now = monotonic()
+        late = None
         with self.lock:
-            ending = self.lifecycle.is_ending or session.is_stopping
-            if slot.outcome is not None and slot.is_cut and self.lifecycle.is_over(now):
-                return Step.END  # the outcome stays in the outbox, which is accounted for at the end
-            late = None if slot.outcome is None else slot.drop_late(boottime())
-            if late is not None:
-                self.outbox.give_up(late)
-            wants_jobs = self.lifecycle.may_fetch and not ending
-            if session.until_empty and slot.outcome is None and not slot.is_woken:
-                # The FETCH of another tells whether the queues are empty; one more would put the end off by 2 s.
-                wants_jobs = wants_jobs and not any(other.slot.is_fetching for other in self.workers)
-            step = slot.next_step(
-                wants_jobs=wants_jobs,
-                is_ending=ending,
-                lookouts=self._lookouts,
-                now=now,
-            )
-            if step is Step.FETCH or step is Step.REPORT_AND_FETCH:
-                self._lookouts.sent(slot.index, now)
-                slot.is_fetching, slot.sent_at = True, None
-            elif slot.is_woken:
-                self._lookouts.answered(slot.index)  # it was woken for a FETCH, and sends none
-            slot.is_woken = False
+            outcome, is_cut = slot.outcome, slot.is_cut
+            if outcome is not None:
+                if is_cut and self.lifecycle.is_over(now):
+                    return Step.END  # the outcome stays in the outbox, which is accounted for at the end
+                if boottime() >= outcome.deadline:
+                    late = slot.drop_late(boottime())
+                    if late is not None:
+                        self.ledger.outbox.give_up(late)
+                        outcome = None
+            step = self.fetches.next_step(slot, session, now, has_outcome=outcome is not None, is_cut=is_cut)
             if step is Step.PARK:
-                worker.wake.clear()
-                self._parked.append(worker)
+                slot.wake.clear()
         if late is not None:
             log_given_up(late)
         return step
 
-    def begin(self, worker: Worker, job: Job, timeout: float | None, run: Run | None = None) -> bool:
-        """Start a fetched job and wake the next parked worker. Returns False when there is no time left to run it.
+    def begin(self, slot: Slot, job: Job, timeout: float | None, asked_at: float, *, is_run: bool = True) -> Run | None:
+        """Start a fetched job and wake the next parked worker. Returns its run; None when there is no time left for it.
 
-        From here on its `run` may be interrupted; a job that nothing runs has none.
+        From here on the run may be interrupted; a job that nothing runs (not `is_run`) has none. `asked_at` is when its
+        FETCH left, on the clock of reservations.
         """
-        slot = worker.slot
-        now = monotonic()
+        now, timer = monotonic(), slot.timer
         with self.lock:
-            self._lookouts.answered(slot.index)
-            slot.is_fetching = False
-            self.fetched_at = now
-            slot.begin(job, timeout, now, boottime())
-            worker.interruption, worker.current = None, run
-            if run is not None:
-                run.deadline = slot.ends_at
-            woken = self._unpark(now) if self._parked else None
-            in_time = slot.left > 0 and not self.lifecycle.is_over(now)
-            is_early = slot.alarm_at < self._heartbeat_until
-        if slot.is_shortened:
+            woken = self.fetches.got_job(slot, now)
+            timer.begin(job, timeout, now, boottime(), asked_at)
+            in_time = is_run and timer.left > 0 and not self.lifecycle.is_over(now)
+            run = Run(job, timer.ends_at, self.managed, self.lifecycle) if in_time else None
+            slot.begin(run)
+            is_early = timer.alarm_at < self.jobs.wakes_at
+        if timer.is_shortened:
             self._shortened.tell(job, timeout)
         if woken is not None:
             woken.wake.set()
         if is_early:
             self.heartbeat_wake.set()
-        return in_time
+        return run
 
-    def succeeded(self, worker: Worker, command: Ack, skipped: Skipped | None = None) -> bool:
+    def succeeded(self, slot: Slot, command: Ack, skipped: Skipped | None = None) -> bool:
         """Put the outcome of a job that is done into the outbox. Returns False for one that was cut off meanwhile."""
-        slot = worker.slot
         with self.lock:
-            if slot.is_cancelled:
+            outcome = self.ledger.succeeded(slot.timer, command, is_skipped=skipped is not None)
+            if outcome is None:
                 return False
-            slot.finish()
-            if skipped is None:
-                worker.session.succeeded += 1
-            else:
-                worker.session.skipped += 1
-            self._keep(slot, Outcome(command, slot.expires_at))
+            slot.owe(outcome)
             return True
 
-    def failed(self, worker: Worker, command: Fail) -> bool:
+    def failed(self, slot: Slot, command: Fail) -> bool:
         """Put a job's failure into the outbox. Returns False when it is not to be sent: known, or late."""
-        slot, session = worker.slot, worker.session
-        now = boottime()
-        outcome = Outcome(command, slot.expires_at)
         with self.lock:
-            slot.finish()
-            if slot.is_cancelled:
-                return False  # and counted already
-            session.failed += 1
-            if outcome.may_be_sent(now):
-                self._keep(slot, outcome)
-                return True
-        log_too_late(command.jid)
-        return False
+            outcome = self.ledger.failed(slot.timer, command, boottime())
+            if outcome is not None:
+                slot.owe(outcome)
+        if outcome is None and not slot.timer.is_cut_off:
+            log_too_late(command.jid)
+        return outcome is not None
 
-    def _keep(self, slot: Slot, outcome: Outcome) -> None:
-        self.outbox.add(outcome)
-        slot.outcome = outcome
-        slot.is_cut = False
-
-    def settled(self, worker: Worker, outcome: Outcome) -> None:
+    def settled(self, slot: Slot, outcome: Outcome) -> None:
         """Note that the server has confirmed an outcome."""
         with self.lock:
-            self.outbox.settle(outcome)
-            self.reported_at = monotonic()
-            worker.slot.outcome = None
+            self.ledger.settle(outcome, monotonic())
+            slot.settle()
 
-    def orphan_settled(self, outcome: Outcome) -> None:
-        """Note that the server has confirmed an outcome that no worker owns."""
-        with self.lock:
-            self.outbox.settle(outcome)
-            self.reported_at = monotonic()
-            self.changed.notify_all()
-        self.look_again()
-
-    def orphan_dropped(self, outcome: Outcome) -> None:
-        """Note that an outcome that no worker owns is too late to be sent."""
-        with self.lock:
-            self.outbox.give_up(outcome)
-            self.changed.notify_all()
-        self.look_again()
-        log_given_up(outcome)
-
-    def refused(self, worker: Worker | None, outcome: Outcome, error: ServerError) -> None:
+    def refused(self, slot: Slot | None, outcome: Outcome, error: ServerError) -> None:
         """Note that the server has answered an outcome with an error: the heartbeat sends it again, unless final."""
         with self.lock:
-            verdict = self.outbox.refuse(outcome, error.text, boottime())
-            if worker is not None:
-                worker.slot.outcome = None
+            verdict = self.ledger.outbox.refuse(outcome, error.text, boottime())
+            if slot is not None:
+                slot.settle()
             self.changed.notify_all()
         if verdict is not Verdict.AGAIN:
             log_refused(outcome, error, is_final=verdict is Verdict.FINAL)
         self.heartbeat_wake.set()
         self.look_again()
 
-    def fetched_nothing(self, worker: Worker, *, is_empty: bool = True) -> None:
+    def fetched_nothing(self, slot: Slot, session: Session, *, is_empty: bool = True) -> None:
         """Note the end of a FETCH without a job; `is_empty` tells that there was none."""
-        session = worker.session
         with self.lock:
-            self._lookouts.answered(worker.slot.index)
-            worker.slot.is_fetching = False
-            self.fetched_at = monotonic()
-            if is_empty and session.until_empty and all(other.is_idle for other in self.workers if other is not worker):
+            self.fetches.got_nothing(slot, monotonic())
+            if is_empty and session.until_empty and not any(map(self._may_bring_jobs, self.fetches.living - {slot})):
                 self._stop(session)
 
-    def lost(self, worker: Worker, error: Exception) -> None:
-        """Note that a worker's exchange was cut off."""
-        slot = worker.slot
-        with self.lock:
-            self._lookouts.answered(slot.index)
-            slot.is_fetching = False
-            slot.is_cut = True
-            if not worker.session.is_persistent:
-                self._stop(worker.session, error)
+    def _may_bring_jobs(self, slot: Slot) -> bool:
+        has_job = slot.timer.job is not None or slot.outcome is not None
+        return has_job or self.fetches.may_get_job(slot)
 
-    def step_aside(self, worker: Worker) -> None:
-        """Note that a worker cannot send its FETCH now: it has no connection. One that has may take its place."""
-        slot = worker.slot
-        woken = None
+    def lost(self, slot: Slot, session: Session, error: Exception) -> None:
+        """Note that a worker's exchange was cut off."""
         with self.lock:
-            self._lookouts.answered(slot.index)
-            slot.is_fetching = False
-            if self._lookouts.has_room:
-                ready = next((other for other in self._parked if other.is_connected), None)
-                if ready is not None:
-                    self._parked.remove(ready)
-                    woken = self._woken(ready, monotonic())
+            self.fetches.lost(slot)
+            slot.cut()
+            if not session.is_persistent:
+                self._stop(session, error)
+
+    def cut(self, slot: Slot) -> None:
+        """Note that a worker found no way to report its outcome."""
+        with self.lock:
+            slot.cut()
+
+    def step_aside(self, slot: Slot) -> None:
+        """Note that a worker cannot send its FETCH now: it has no connection. One that has may take its place."""
+        with self.lock:
+            self.fetches.withdraw(slot)
+            woken = self.fetches.successor(monotonic(), lambda other: other.hands.is_connected)
         if woken is not None:
             woken.wake.set()
 
-    def has_ended(self, worker: Worker) -> None:
+    def reconnects(self, slot: Slot) -> None:
+        """Note that a worker cannot go on until something is there: a connection, or a child process."""
+        with self.lock:
+            self.fetches.reconnects(slot)
+
+    def has_reconnected(self, slot: Slot) -> None:
+        """Note that a worker has what it waited for, or waits no more."""
+        with self.lock:
+            self.fetches.has_reconnected(slot)
+
+    def has_ended(self, slot: Slot) -> None:
         """Note that a worker's thread is about to end."""
         with self.lock:
-            worker.has_ended = True
-            self._lookouts.answered(worker.slot.index)
+            self.fetches.has_ended(slot)
             self.changed.notify_all()
-        self.mailbox.put(None)
+        self.look_again()
 
     # -- what changes the consumer's state ------------------------------------------------------------------
-
-    def quiet(self) -> None:
-        """Stop taking jobs."""
-        with self.lock:
-            news = self.lifecycle.quiet(monotonic())
-            self._wake_all()
-        if news:
-            log.info("quiet: no new jobs are taken")
-
-    def terminate(self, by: StoppedBy = "method") -> None:
-        """Stop taking jobs and end."""
-        self._tell_children()
-        with self.lock:
-            news = self.lifecycle.terminate(monotonic(), by)
-            self._wake_all()
-        if news:
-            log.info("terminating: running jobs have %g s to end", self.options.shutdown_timeout)
-
-    def force(self, by: StoppedBy = "method") -> None:
-        """End now."""
-        self._tell_children(in_a_hurry=True)
-        with self.lock:
-            self.lifecycle.force(monotonic(), by)
-            self._wake_all()
-        log.warning("terminating now: running jobs are cut off")
-
-    def _tell_children(self, *, in_a_hurry: bool = False) -> None:
-        if self.fork_server is not None:
-            self.fork_server.tell_stopping(in_a_hurry=in_a_hurry)
-
-    def server_says(self, state: str | None) -> None:
-        """Obey the answer to a BEAT."""
-        if state == "quiet":
-            self.quiet()
-        elif state == "terminate":
-            self.terminate("server")
-        elif state is not None:
-            log.warning("the server wants the unknown state %a; going on", state[:80])
 
     def _server_is_back(self) -> None:
         with self.lock:
@@ -324,62 +246,52 @@ class ConsumerState:
             self._stop(session, error)
 
     def _stop(self, session: Session, error: Exception | None = None) -> None:
-        session.is_stopping = True
-        if error is not None and session.error is None:
-            session.error = error
+        session.stop(error)
         self._wake_all()
 
     def _wake_all(self) -> None:
-        self.changed.notify_all()
-        while self._parked:
-            self._parked.pop().wake.set()
+        with self.lock:
+            self.changed.notify_all()
+            for slot in self.fetches.wake_all():
+                slot.wake.set()
         self.heartbeat_wake.set()
-        self.mailbox.put(None)
-
-    def _unpark(self, now: float) -> Worker:
-        return self._woken(self._parked.popleft(), now)
-
-    def _woken(self, worker: Worker, now: float) -> Worker:
-        worker.slot.is_woken = True
-        # On the lookout from now on: else the one that woke it could end its job first, and send a FETCH too many.
-        self._lookouts.sent(worker.slot.index, now)
-        return worker
+        self.look_again()
 
     # -- what the thread that waits in `run` asks ----------------------------------------------------------------
+
+    def take_mail(self, seconds: float) -> tuple[tuple[int, float] | None, ...]:
+        """Wait for a signal, or for something to look at (None), and return it; nothing when there was none in time."""
+        with suppress(Empty):
+            return (self.mailbox.get(timeout=max(0.0, seconds)),)
+        return ()
+
+    def pause(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Wait so long, or until a change makes `is_over` true."""
+        with self.lock:
+            self.changed.wait_for(is_over, timeout=seconds)
 
     def is_settled(self, session: Session) -> bool:
         """Tell whether nothing of a session needs waiting for: all threads have ended, or only try to connect."""
         with self.lock:
-            ending = self.lifecycle.is_ending or session.is_stopping
-            if session.error is None and self._has_refused():
+            if session.error is None and self.ledger.has_refused:
                 return False  # the heartbeat reports it yet
-            return all(
-                worker.has_ended or (ending and worker.is_reconnecting and worker.slot.outcome is None)
-                for worker in self.workers
-            )
-
-    def _has_refused(self) -> bool:
-        return any(outcome.refusals for outcome in self.outbox.waiting())
+            ending = self.lifecycle.is_ending or session.is_stopping
+            fetches = self.fetches
+            return all(ending and fetches.is_reconnecting(slot) and slot.outcome is None for slot in fetches.living)
 
     def wait_reported(self, seconds: float) -> None:
         """Wait for the heartbeat to report what the server has refused."""
-        with self.lock:
-            self.changed.wait_for(lambda: not self._has_refused(), timeout=seconds)
+        self.pause(seconds, lambda: not self.ledger.has_refused)
 
     def wait_wound_down(self, seconds: float) -> None:
         """Wait for what the cut-off leaves to do: FETCHes in flight, reports, and what the jobs clean up."""
-
-        def is_wound_down() -> bool:
-            return len(self.outbox) == 0 and all(worker.has_ended for worker in self.workers)
-
         self.heartbeat_wake.set()
-        with self.lock:
-            self.changed.wait_for(is_wound_down, timeout=seconds)
+        self.pause(seconds, lambda: len(self.ledger.outbox) == 0 and not self.fetches.living)
 
     def busy(self) -> int:
         """Return how many workers run a job."""
         with self.lock:
-            return sum(worker.slot.job is not None for worker in self.workers)
+            return self.jobs.busy()
 
     def cancel_running(self) -> list[str]:
         """Give up the running jobs; returns their jids. What a thread still brings is discarded and its job failed now.
@@ -388,112 +300,33 @@ class ConsumerState:
         """
         jids: list[str] = []
         with self.lock:
-            for worker in self.workers:
-                slot = worker.slot
-                worker.hand_over()
-                if slot.job is None or slot.is_cancelled:
+            for slot in self.slots:
+                slot.hand_over()
+                job = slot.timer.job
+                if job is None or slot.timer.is_cut_off:
                     continue
-                jids.append(slot.job.jid)
-                if worker.can_be_killed:
-                    worker.cancel_child()
+                jids.append(job.jid)
+                if slot.hands.can_be_killed:
+                    slot.hands.cancel_child()
                     continue
-                slot.is_cancelled = True
-                worker.session.failed += 1
-                outcome = Outcome(Fail(slot.job.jid, JobCancelled.__name__, CUT_OFF), slot.expires_at)
-                if outcome.may_be_sent(boottime()):
-                    self.outbox.add(outcome)
-                self._interrupt(worker, cut_off())
-            self.cut_off += len(jids)
+                self.ledger.cut_off(slot.timer, boottime())
+                slot.interrupt(cut_off())
+            self.ledger.gave_up(len(jids))
         return jids
 
-    def tells(self, worker: Worker) -> bool:
+    def tells(self, slot: Slot) -> bool:
         """Tell whether the caller is the one to tell the hooks of a job that was cut off: True once."""
         with self.lock:
-            was_told, worker.slot.is_told = worker.slot.is_told, True
-            return not was_told
+            return slot.timer.tell()
 
     def left_behind(self) -> list[Job]:
         """Return the jobs that were cut off and go on, each once: nobody else will tell the hooks of them."""
         with self.lock:
-            return untold(worker.slot for worker in self.workers)
-
-    def orphans(self) -> list[Outcome]:
-        """Return the outcomes that no living worker is going to report."""
-        with self.lock:
-            if len(self.outbox) == 0:
-                return []
-            owned = {id(worker.slot.outcome) for worker in self.workers if not worker.has_ended}
-            return [outcome for outcome in self.outbox.waiting() if id(outcome) not in owned]
-
-    def next_alarm_in(self, beat_in: float) -> float:
-        """Return the seconds until the heartbeat has something to do, at most `beat_in`."""
-        now = monotonic()
-        with self.lock:
-            alarms = [worker.slot.alarm_at for worker in self.workers]
-            self._heartbeat_until = min([now + beat_in, self._watch.next_look(self._sent()), *alarms])
-            return max(0.0, self._heartbeat_until - now)
-
-    def sound_alarms(self) -> None:
-        """Warn of jobs that come near the end of their reservations, and interrupt those past their time limits."""
-        now = monotonic()
-        late: list[tuple[Alarm, Job, float]] = []
-        with self.lock:
-            slept = self._naps.since(now, boottime())
-            for worker in self.workers:
-                slot = worker.slot
-                if slept:
-                    slot.sleep(slept)
-                alarm = slot.next_alarm(now)
-                if alarm is None or slot.job is None:
-                    continue
-                late.append((alarm, slot.job, now - slot.started_at))
-                if alarm is Alarm.LIMIT:
-                    self._interrupt(worker, overran(slot.limit))
-        for alarm, job, seconds in late:
-            log_late(alarm, job, seconds)
-
-    def watch_fetches(self) -> None:
-        """Recover from what must not happen: a FETCH that hangs, or idle workers that nobody wakes (P13)."""
-        now = monotonic()
-        with self.lock:
-            sent = self._sent()
-            hanging = self._watch.overdue(sent, now) if self.lifecycle.may_fetch else []
-            stuck = [worker for worker in self.workers if worker.slot.index in hanging]
-            is_idle = bool(self._parked) and self.lifecycle.may_fetch and not any(map(_may_wake, self.workers))
-            woken = self._unpark(now) if self._watch.is_neglected(now, is_idle=is_idle) else None
-        for worker in stuck:
-            log.error("a FETCH was not answered for %.0f s; cutting its connection", now - sent[worker.slot.index])
-            worker.interrupt()
-        if woken is not None:
-            log.error("no worker has sent a FETCH for %.0f s, though jobs are wanted", self.options.fetch_watch)
-            woken.wake.set()
-
-    def _sent(self) -> dict[int, float]:
-        """Return when each FETCH under way was sent, by slot."""
-        slots = [worker.slot for worker in self.workers]
-        return {slot.index: slot.sent_at for slot in slots if slot.is_fetching and slot.sent_at is not None}
+            return self.jobs.untold()
 
     def is_consuming(self) -> bool:
         """Tell whether jobs are taken, or no worker is free to take one."""
         if self.fork_server is not None and not self.fork_server.can_run_jobs:
             return False
-        now = monotonic()
         with self.lock:
-            is_anyone_free = bool(self._parked) or any(worker.is_reconnecting for worker in self.workers)
-            return self._watch.is_consuming(
-                self._sent(), is_anyone_free=is_anyone_free, answered_at=self.fetched_at, now=now
-            )
-
-    def _interrupt(self, worker: Worker, error: Exception) -> None:
-        """Have a worker's handler end by an exception: one, whatever else comes."""
-        run = worker.current
-        if run is not None and worker.interruption is None:
-            worker.interruption = error  # before it can be raised: whoever raises it takes back what is left of it
-            run.is_cancelled = True
-            if not worker.can_be_killed:  # else its runner keeps the limit
-                interrupter.request(worker, run, error)
-
-
-def _may_wake(worker: Worker) -> bool:
-    """Tell whether a worker sends a FETCH now, is about to, or tries to: a job that comes wakes others."""
-    return worker.slot.is_fetching or worker.slot.is_woken or worker.is_reconnecting
+            return self.fetches.is_consuming(monotonic())

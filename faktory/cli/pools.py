@@ -206,8 +206,8 @@ class _Watch(Observer):
     def tell_of_the_end(self) -> None:
         """Say what is waited for, now that no new jobs are taken."""
         state, now = self.consumer._state, monotonic()
-        slots = [each.slot for each in (state.workers if hasattr(state, "workers") else state.works)]
-        running = [(slot.job, now - slot.started_at) for slot in slots if slot.job is not None]
+        timers = [holder.timer for holder in state.jobs.holders]
+        running = [(timer.job, now - timer.started_at) for timer in timers if timer.job is not None]
         names = ", ".join(f"{joblog.named(job.jobtype, job.jid)} ({joblog.duration(age)})" for job, age in running[:5])
         more = f" and {len(running) - 5} more" if len(running) > 5 else ""
         count = f"{len(running)} {'job' if len(running) == 1 else 'jobs'}"

@@ -7,7 +7,7 @@ own states only move forward, too (server/workers.go), but it forgets them, so t
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .pulse import Pulse
 
@@ -23,6 +23,16 @@ class State(StrEnum):
 
 StoppedBy = Literal["server", "signal", "method", "predicate", "error"]
 """Who has asked for a consumer's end."""
+
+
+class News(NamedTuple):
+    """What the log is to be told of a change."""
+
+    text: str
+    args: tuple[object, ...] = ()
+    """What its `%` signs stand for: who reads logs knows a line by its text."""
+    is_urgent: bool = False
+    """True for a warning."""
 
 
 class Lifecycle:
@@ -63,28 +73,39 @@ class Lifecycle:
             return None
         return "quiet" if self.state is State.QUIET else "terminate"
 
-    def quiet(self, now: float) -> bool:
-        """Stop taking jobs. Returns True when that is news."""
+    def quiet(self, now: float) -> News | None:
+        """Stop taking jobs. Returns None when that is no news."""
         if self.state is not State.RUNNING:
-            return False
+            return None
         self._enter(State.QUIET)
         self._next_beat = now  # the server's Web UI should know
-        return True
+        return News("quiet: no new jobs are taken")
 
-    def terminate(self, now: float, by: StoppedBy = "method") -> bool:
-        """Stop taking jobs and end after the shutdown timeout at the latest. Returns True when that is news."""
+    def terminate(self, now: float, by: StoppedBy = "method") -> News | None:
+        """Stop taking jobs and end after the shutdown timeout at the latest. Returns None when that is no news."""
         if self.is_ending:
-            return False
+            return None
         self._asked(by)
         self._enter(State.TERMINATING)
         self.deadline = now + self._shutdown_timeout
         self._next_beat = now
-        return True
+        return News("terminating: running jobs have %g s to end", (self._shutdown_timeout,))
 
-    def force(self, now: float, by: StoppedBy = "method") -> None:
+    def force(self, now: float, by: StoppedBy = "method") -> News:
         """Give running jobs no more time."""
         self.terminate(now, by)
         self.deadline = min(self.deadline, now)
+        return News("terminating now: running jobs are cut off", is_urgent=True)
+
+    def server_says(self, wanted: str | None, now: float) -> News | None:
+        """Obey the answer to a BEAT; None asks for nothing."""
+        if wanted == "quiet":
+            return self.quiet(now)
+        if wanted == "terminate":
+            return self.terminate(now, "server")
+        if wanted is None:
+            return None
+        return News("the server wants the unknown state %a; going on", (wanted[:80],), is_urgent=True)
 
     def failed(self) -> None:
         """Note that an error has ended a session, or the start."""

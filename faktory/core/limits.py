@@ -75,7 +75,7 @@ class Claim:
         for name in [name for name in self._held if name != queue]:
             self._held.pop(name).give_back(has_begun=False)
         self._has_begun = bool(self._held)
-        self._limits.releases += 1
+        self._limits.note_release()
 
     def end(self) -> None:
         """Give back what is left: the job has ended, or the FETCH has come to nothing. Can be called twice."""
@@ -83,7 +83,7 @@ class Claim:
             queue.give_back(has_begun=self._has_begun)
         if self._held:
             self._held = {}
-            self._limits.releases += 1
+            self._limits.note_release()
 
 
 class Limits:
@@ -93,6 +93,10 @@ class Limits:
         self.releases: int = 0
         """Grows when places are given back: whoever waits for one looks again."""
         self._queues: dict[str, _Queue] = {name: _Queue(limit, now) for name, limit in limits.items()}
+
+    def note_release(self) -> None:
+        """Note that places were given back."""
+        self.releases += 1
 
     def claim(self, names: Iterable[str], now: float) -> Claim:
         """Take a place in each limited queue that has one, for a FETCH of these queues."""

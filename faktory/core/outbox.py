@@ -45,6 +45,11 @@ class Outcome:
         """The job's id."""
         return self.command.jid
 
+    def put_off(self, now: float) -> None:
+        """Note that it was refused, and wait: longer each time."""
+        self.not_before = now + min(REFUSED_REPORT_FIRST * 2.0 ** min(self.refusals, 60), REFUSED_REPORT_LIMIT)
+        self.refusals += 1
+
     def may_be_sent(self, now: float) -> bool:
         """Tell whether the outcome still means this run of the job.
 
@@ -102,8 +107,7 @@ class Outbox:
         if now >= outcome.deadline or text.lower().startswith(_DEFINITIVE):
             self.give_up(outcome)
             return Verdict.FINAL
-        outcome.not_before = now + min(REFUSED_REPORT_FIRST * 2.0 ** min(outcome.refusals, 60), REFUSED_REPORT_LIMIT)
-        outcome.refusals += 1
+        outcome.put_off(now)
         if now - self._said_at < SAY_AGAIN:
             return Verdict.AGAIN
         self._said_at = now

@@ -8,10 +8,13 @@ takes one for the client that is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Generic, TypeVar
+
+S = TypeVar("S", bound=Hashable)
 
 
-class FetchWatch:
+class FetchWatch(Generic[S]):
     """Finds the FETCHes that hang, and idle workers that nobody wakes. The caller locks.
 
     `limit` is how many seconds a FETCH may be unanswered; far longer than the server takes (2 s), and longer than the
@@ -24,26 +27,26 @@ class FetchWatch:
     def __init__(self, limit: float, patience: float) -> None:
         self._limit = limit
         self._patience = patience
-        self._suspects: dict[int, tuple[float, float]] = {}  # whose FETCH: when it was sent, and was first found late
+        self._suspects: dict[S, tuple[float, float]] = {}  # whose FETCH: when it was sent, and was first found late
         self._idle_since: float | None = None
 
-    def next_look(self, sent: Mapping[int, float]) -> float:
+    def next_look(self, sent: Mapping[S, float]) -> float:
         """Return when to look again, infinite for never. `sent` is when each FETCH under way was sent."""
         moments = [self._due(key, sent_at) for key, sent_at in sent.items()]
         if self._idle_since is not None:
             moments.append(self._idle_since + self._limit)
         return min(moments, default=float("inf"))
 
-    def _due(self, key: int, sent_at: float) -> float:
+    def _due(self, key: S, sent_at: float) -> float:
         suspect = self._suspects.get(key)
         if suspect is not None and suspect[0] == sent_at:
             return suspect[1] + self._patience
         return sent_at + self._limit
 
-    def overdue(self, sent: Mapping[int, float], now: float) -> list[int]:
+    def overdue(self, sent: Mapping[S, float], now: float) -> list[S]:
         """Return whose FETCHes are to be cut."""
         before, self._suspects = self._suspects, {}
-        found: list[int] = []
+        found: list[S] = []
         for key, sent_at in sent.items():
             if now - sent_at < self._limit:
                 continue
@@ -71,7 +74,7 @@ class FetchWatch:
         return True
 
     def is_consuming(
-        self, sent: Mapping[int, float], *, is_anyone_free: bool, answered_at: float | None, now: float
+        self, sent: Mapping[S, float], *, is_anyone_free: bool, answered_at: float | None, now: float
     ) -> bool:
         """Tell whether jobs are taken: a FETCH is under way or was answered lately, or nobody is free to send one."""
         if not is_anyone_free or (answered_at is not None and now - answered_at < self._limit):

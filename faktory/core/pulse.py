@@ -35,6 +35,14 @@ class Pulse:
         if self.ticked_at is not None:
             self.ticked_at = now
 
+    def tick(self, now: float) -> None:
+        """Note that the main loop goes round."""
+        self.ticked_at = now
+
+    def round(self, now: float) -> None:
+        """Note that the heartbeat's thread goes round."""
+        self.rounded_at = now
+
     def rest(self) -> None:
         """Note that nothing is run any more: from now on neither goes round."""
         self.ticked_at = self.rounded_at = None

@@ -8,8 +8,10 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..job import Job
+from ..protocol.address import Address
 from .callables import can_take, check_runs, place_of
 from .chain import compose
+from .managed import Managed
 
 HandlerFunction = Callable[[Job], Any]
 """Gets the job. Returning means success, whatever is returned; raising means failure."""
@@ -17,6 +19,37 @@ Middleware = Callable[[Job, Callable[..., Any]], Any]
 """Called as `fn(job, call_next)` around a handler; `call_next()` goes on with the same job."""
 
 _COMPARED = 200  # characters of an unknown job type that are compared with the known ones, which takes time
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What stands behind the handler of a typed job: its app, and what the job says of itself.
+
+    Only what `backed` has made has one, whatever attributes a user's function may have.
+    """
+
+    managed: Managed
+    """The managed values of its app, below those of the consumer."""
+    needs: tuple[type[Any], ...]
+    """The managed types that are made before it runs."""
+    settle: Callable[[Job, BaseException], bool]
+    """Does what an exception of the job asks for; False when it is a failure."""
+    seen: Callable[[], dict[str, Any]]
+    """Tells what its app has got around its jobs, to be compared between worker and child."""
+    take_server: Callable[[Address], None]
+    """Has its app push to a server."""
+
+
+def backed(function: HandlerFunction, backing: Backing) -> HandlerFunction:
+    """Return a function of ours, as the handler of a typed job."""
+    vars(function)["__faktory_backing__"] = backing
+    return function
+
+
+def backing_of(function: object) -> Backing | None:
+    """Return what stands behind a handler; None for a user's plain function."""
+    backing = getattr(function, "__faktory_backing__", None)
+    return backing if isinstance(backing, Backing) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +62,8 @@ class Handler:
     call: HandlerFunction
     settle: Callable[[Job, BaseException], bool] | None = None
     """Does what an exception of the job asks for; False when it is a failure."""
+    backing: Backing | None = None
+    """What stands behind the handler of a typed job."""
 
 
 class Registry:
@@ -80,16 +115,13 @@ class Registry:
 
     def build(self) -> dict[str, Handler]:
         """Return the handlers by job type, each wrapped in the middleware."""
-        return {
-            jobtype: Handler(
-                jobtype,
-                function,
-                timeout,
-                compose(self.around, function, handler_of(jobtype)),
-                getattr(function, "settle", self.settle),
-            )
-            for jobtype, (function, timeout) in self._found.items()
-        }
+        return {jobtype: self._built(jobtype, *found) for jobtype, found in self._found.items()}
+
+    def _built(self, jobtype: str, function: HandlerFunction, timeout: float | None) -> Handler:
+        backing = backing_of(function)
+        settle = self.settle if backing is None else backing.settle
+        call = compose(self.around, function, handler_of(jobtype))
+        return Handler(jobtype, function, timeout, call, settle, backing)
 
 
 def unknown_jobtype(jobtype: str, known: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ ENDLESS: Final[Life] = _Endless()
 
 
 class Run:
-    """One run of a job. Made by the consumer, which also sets `is_cancelled`."""
+    """One run of a job. Made by the consumer, who also cancels it."""
 
     __slots__ = ("_life", "deadline", "is_cancelled", "is_settled", "job", "managed", "settled_as")
 
@@ -49,6 +49,14 @@ class Run:
         self.settled_as: str | None = None
         """"retried" or "discarded" once what the job's exception asks for was done, or middleware has skipped it."""
         self._life = life
+
+    def note_outcome(self, settled_as: str) -> None:
+        """Note that the job was "retried" or "discarded"."""
+        self.settled_as = settled_as
+
+    def cancel(self) -> None:
+        """Note that the job is past its time limit, or cut off by a shutdown."""
+        self.is_cancelled = True
 
     @property
     def stopping(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..commands import Fetch
 from ..errors import ConnectionLost
@@ -12,11 +12,12 @@ from ..options import ConsumerOptions, QueueLimit
 from ..runtime.logs import LateLog
 from .chain import Skipped
 from .failure import Report, traceback_of
+from .job_timer import Alarm
+from .ledger import Tally
 from .limits import Claim, Limits
 from .outbox import Outcome
 from .queues import Order, unserved
 from .run import facts_of
-from .slot import Alarm
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
 late: LateLog = LateLog("faktory.consumer")  # for what the heartbeat's thread has to say: it must not wait
@@ -28,23 +29,27 @@ class Session:
     def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
         self._order = order
         self._fetches: dict[tuple[str, ...], Fetch] = {}
-        self.is_persistent = is_persistent
+        self.is_persistent: bool = is_persistent
         """True to reconnect for ever, False to end with the first lost connection."""
-        self.until_empty = until_empty
-        self.is_stopping = False
+        self.until_empty: bool = until_empty
+        """True to end when the queues are empty."""
+        self.is_stopping: bool = False
         """True once its threads should end after what they have in hand."""
         self.error: Exception | None = None
-        self.succeeded = 0
-        self.failed = 0
-        self.skipped = 0
+        """What has ended it early."""
         self.limits: Limits | None = None
         """Limits of queues; None when there are none."""
         self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
 
+    def stop(self, error: Exception | None = None) -> None:
+        """End it after what is in hand; the first error is what has ended it."""
+        self.is_stopping = True
+        self.error = self.error or error
+
     @property
-    def total(self) -> int:
-        """Jobs done so far, whatever became of them."""
-        return self.succeeded + self.failed + self.skipped
+    def queues(self) -> list[str]:
+        """The queues that it fetches from, for people."""
+        return self.next_fetch().line.decode().split()[1:]
 
     def limit(self, limits: Iterable[tuple[str, QueueLimit]], now: float) -> None:
         """Have FETCHes leave out queues that are full."""
@@ -100,17 +105,29 @@ def log_given_up(outcome: Outcome) -> None:
     )
 
 
-def log_unserved(options: ConsumerOptions, fetch: Fetch) -> None:
+def log_unserved(options: ConsumerOptions, session: Session) -> None:
     """Say which queues of the app's jobs are not fetched from."""
-    warning = unserved(options.homes, fetch.line.decode().split()[1:])
+    warning = unserved(options.homes, session.queues)
     if warning is not None:
         log.warning("%s", warning)
 
 
-def log_end(session: Session, cut_off: int) -> None:
+def log_end(done: Tally, cut_off: int) -> None:
     """Say what a session has done."""
-    counts = (session.succeeded, session.failed, session.skipped, cut_off)
+    counts = (done.succeeded, done.failed, done.skipped, cut_off)
     log.info("ended: %d jobs succeeded, %d failed, %d were skipped, %d were cut off", *counts)
+
+
+def log_cut_off(jids: Sequence[str]) -> None:
+    """Say which jobs were given up."""
+    if jids:
+        log.warning("cut off %d jobs: %s", len(jids), ", ".join(map(ascii, jids)))
+
+
+def log_unreported(unreported: int) -> None:
+    """Say how many outcomes the server never confirmed."""
+    if unreported:
+        log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
 
 
 def log_skipped(job: Job, skipped: Skipped) -> None:

@@ -67,7 +67,7 @@ def _note(outcome: str) -> None:
     """Have the run know what became of its job."""
     run = running.get()
     if run is not None:
-        run.settled_as = outcome
+        run.note_outcome(outcome)
 
 
 class Pusher(Protocol):

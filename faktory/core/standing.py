@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .ledger import Tally
 from .lifecycle import State
 
 
@@ -44,3 +45,8 @@ class Health:
     """Connections lost so far."""
     unreported: int
     """Outcomes that the server has not confirmed."""
+
+
+def summary_of(done: Tally, seconds: float, waiting: int) -> Summary:
+    """Return what a drain has done; `waiting` is how many outcomes wait for the server yet."""
+    return Summary(done.succeeded, done.failed, seconds, done.skipped, done.given_up + waiting)

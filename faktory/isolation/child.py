@@ -77,7 +77,7 @@ def live(program: Program, jobs: socket.socket, log_pipe: int, life: Life) -> in
         program.watch.flush()
     run_hooks("on_child_stop", list(program.stop))
     threading._shutdown()  # type: ignore[attr-defined]  # waits for executors and other threads, as multiprocessing does
-    of_apps = {getattr(handler.function, "managed", program.managed) for handler in program.handlers.values()}
+    of_apps = {handler.backing.managed for handler in program.handlers.values() if handler.backing is not None}
     for managed in {program.managed, *of_apps}:
         managed.close()
     with suppress(BaseException):  # each has been told of
@@ -213,9 +213,8 @@ class Child:
         """Run a job; return how it failed, or who skipped it. Everything is caught: it must not end its process."""
         handler = self._program.handlers[job.jobtype]
         managed = self._program.managed
-        below = getattr(handler.function, "managed", None)  # an app's own, below the consumer's
-        if below is not None:
-            managed = managed.over(below)
+        if handler.backing is not None:
+            managed = managed.over(handler.backing.managed)  # an app's own, below the consumer's
         self.run = run = Run(job, monotonic() + limit, managed, self._life)
         self._limit, self._is_due, self._struck_at, self._settled_as = limit, False, None, None
         try:
@@ -245,7 +244,7 @@ class Child:
         if type(error) in (JobCancelled, JobTimeout):
             _forget_signal(error)
         report = report_on(job, error, limit=self._limit)
-        asks = None if hasattr(self._program.handlers[job.jobtype].function, "settle") else _asked_for(error)
+        asks = None if self._program.handlers[job.jobtype].backing is not None else _asked_for(error)
         report = replace(report, backtrace=tuple(map(as_main, report.backtrace)), asks=asks)
         if asks is None:
             self._program.hooks.failed(job, error)

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .. import override
 from ..core.hooks import FailureHook, Hook, Hooks
 from ..core.managed import Managed
-from ..core.registry import Handler, Registry
+from ..core.registry import Handler, Registry, backing_of
 from ..errors import ConfigurationError
 from ..observe.observer import Place, Watch, installed, watch_of
 from ..options import ChildLimits
@@ -87,7 +87,8 @@ def describe(
         "argv": sys.argv,
     }
     # An app's jobs may stand in a module, and its middleware and managed values be added in the main file.
-    is_of_app = any(hasattr(function, "managed") for _, function, _ in registry.entries())
+    backings = {jobtype: backing_of(function) for jobtype, function, _ in registry.entries()}
+    is_of_app = any(backing is not None for backing in backings.values())
     is_main_needed = is_of_app or any(reference.startswith("__main__:") for reference in references)
     active = override.active()
     place = None if server is None else {"host": server.host, "port": server.port, "wid": wid}
@@ -95,7 +96,7 @@ def describe(
         "place": place,
         "main": main_of_program() if is_main_needed else None,
         "override": None if active is None else active.describe(),
-        "apps": {jobtype: cast(Any, fn).seen() for jobtype, fn, _ in registry.entries() if hasattr(fn, "seen")},
+        "apps": {jobtype: backing.seen() for jobtype, backing in backings.items() if backing is not None},
         "server": None if server is None or active is not None else asdict(server),
     }
 
@@ -120,9 +121,10 @@ def load(document: dict[str, Any]) -> Program:
         function = resolve(reference)
         registry.register(jobtype, function, timeout)
         if jobtype in document["apps"]:
-            _check_app(jobtype, document["apps"][jobtype], function.seen())
-            if document["server"] is not None:
-                function.take_server(Address(**document["server"]))
+            backing = backing_of(function)
+            _check_app(jobtype, document["apps"][jobtype], {} if backing is None else backing.seen())
+            if backing is not None and document["server"] is not None:
+                backing.take_server(Address(**document["server"]))
     managed = Managed()
     for kind, factory in document["managed"]:
         managed.add(resolve(kind), resolve(factory))
@@ -152,7 +154,7 @@ def _watch_of(document: dict[str, Any]) -> Watch | None:
 def _check_app(jobtype: str, worker: dict[str, Any], child: dict[str, Any]) -> None:
     """Refuse a job whose app is another one in a child: with less around its jobs than in the worker."""
     for what, names in worker.items():
-        missing = [name for name in names if name not in child[what]]
+        missing = [name for name in names if name not in child.get(what, ())]
         if missing:
             raise ConfigurationError(
                 f"the app of the job {jobtype!a} has {what} in the worker that it has not got in child processes: "

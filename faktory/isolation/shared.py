@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 
 from ..core.chain import Skipped
 from ..errors import ChildStartFailed, JobCancelled
-from ..job import Job
 from ..runtime.ticking import monotonic
 from .fork_client import ForkServer
 from .runner import ChildRunner
@@ -85,18 +83,19 @@ class Children:
 class IsolatedCall:
     """One job in a child. `carry_out` blocks the thread that calls it; any thread may call `interrupt`."""
 
-    def __init__(self, children: Children, runner: ChildRunner, job: Job, limit: float) -> None:
+    def __init__(self, children: Children, runner: ChildRunner, document: bytes, limit: float, left: float) -> None:
         self._children = children
         self._runner = runner
-        self._job = job
+        self._document = document  # the job, as it came
         self._limit = limit
+        self._left = left  # seconds of its reservation
         self._lock = threading.Lock()  # the runner is cancelled only while this call has it
         self._has_ended = False
 
     def carry_out(self) -> Skipped | None:
         """Run the job, return who skipped it, and give the child back. Raises what `ChildRunner.run` raises."""
         try:
-            return self._runner.run(json.dumps(self._job._received).encode(), self._limit, self._job.reservation)
+            return self._runner.run(self._document, self._limit, self._left)
         finally:
             with self._lock:
                 self._has_ended = True

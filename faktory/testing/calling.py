@@ -9,9 +9,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from .. import override
 from ..commands import encode_job
+from ..core.job_timer import time_limit
 from ..core.managed import Managed
 from ..core.run import Run
-from ..core.slot import time_limit
 from ..job import Job
 from ..runtime.ticking import monotonic
 from ..typed.context import JobContext

@@ -16,11 +16,11 @@ from ..client import Client
 from ..commands import encode_job
 from ..core.callables import forget, is_awaitable
 from ..core.chain import Skipped
+from ..core.job_timer import time_limit
 from ..core.managed import Managed
 from ..core.pushes import check_job
 from ..core.registry import HandlerFunction
 from ..core.run import Run, facts_of, running
-from ..core.slot import time_limit
 from ..errors import ConfigurationError
 from ..job import Job
 from ..observe.observer import Observer

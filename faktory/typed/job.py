@@ -13,11 +13,11 @@ from ..client import Client
 from ..core.again import wish_of
 from ..core.callables import is_async, is_awaitable, place_of
 from ..core.chain import Waiting, check_result, compose, compose_async
+from ..core.job_timer import fitting_reservation, time_limit
 from ..core.managed import Managed
-from ..core.registry import HandlerFunction
+from ..core.registry import Backing, HandlerFunction, backed
 from ..core.run import Run, running
 from ..core.settling import settle
-from ..core.slot import fitting_reservation, time_limit
 from ..errors import ConfigurationError, InvalidJob
 from ..job import Job
 from ..protocol.address import Address
@@ -328,11 +328,7 @@ def _handler(typed: TypedJob[Any, Any], door: Door) -> HandlerFunction:
     found: Any = async_handler if is_async(function) else handler
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):  # an object or a partial has not all of them
         setattr(found, name, getattr(function, name, typed.jobtype if name != "__doc__" else None))
-    found.managed = door.managed
-    found.needs = rules.needs
-    found.settle = settled
-    found.seen, found.take_server = door.seen, door.take_server
-    return found  # type: ignore[no-any-return]
+    return backed(found, Backing(door.managed, rules.needs, settled, door.seen, door.take_server))
 
 
 def _ran(what: str, result: Any) -> Any:

@@ -139,7 +139,7 @@ def test_a_job_that_ends_with_the_wind_down_is_reported(
     loop: Loop, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P6: Its outcome came last of all, when nobody waited for reports any more."""
-    monkeypatch.setattr("faktory.aio.consumer.WIND_DOWN", 0.05)
+    monkeypatch.setattr("faktory.core.ending.WIND_DOWN", 0.05)
     started: list[str] = []
 
     async def clean_up_slowly(job: Job) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job, JobCancelled, JobTimeout
-from faktory.aio.job_task import AsyncHandler, Work
+from faktory.aio.job_task import AsyncHandler, JobTask
+from faktory.core.job_timer import JobTimer
 from faktory.core.managed import Managed
 from faktory.core.registry import Handler
 from faktory.core.run import Run
-from faktory.core.slot import Slot
 from faktory.server import Server
 from tests.loops import Loop
 
@@ -47,12 +47,12 @@ def test_a_strike_before_the_first_step_is_kept_for_it(loop: Loop, kind: type[Ex
 
     async def main() -> BaseException | None:
         job = Job("work")
-        slot = Slot(0)
-        slot.begin(job, 5, 0.0)
+        timer = JobTimer()
+        timer.begin(job, 5, 0.0, 0.0, 0.0)
         backend: Any = loop.Connection._backend
-        work = Work(backend, lambda call, *args: call(*args), slot, Run(job, 5.0, Managed()))
-        work.interrupt(kind("why"))
-        error = await work.call(AsyncHandler(Handler("work", perform, None, perform), perform), is_in_time=True)
+        task = JobTask(backend, lambda call, *args: call(*args), timer, Run(job, 5.0, Managed()))
+        task.interrupt(kind("why"))
+        error = await task.call(AsyncHandler(Handler("work", perform, None, perform), perform), is_in_time=True)
         assert str(error) == "why"
         return error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faktory.aio.outgoing import Outgoing
 from faktory.commands import Ack, Fail
-from faktory.core.outbox import Outcome, Verdict
+from faktory.core.outbox import Outbox, Outcome, Verdict
 
 JID = "jid-of-{:06}"
 
@@ -18,7 +18,7 @@ def fail(number: int, deadline: float = 100.0, message: str = "no good") -> Outc
 
 
 def filled(outcomes: list[Outcome]) -> Outgoing:
-    outgoing = Outgoing()
+    outgoing = Outgoing(Outbox())
     for outcome in outcomes:
         outgoing.outbox.add(outcome)
         outgoing.add(outcome)

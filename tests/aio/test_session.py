@@ -6,15 +6,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from faktory import Client, ConfigurationError, ConnectFailed, ConnectionLost, ConsumerBuilder, Job
-from faktory.aio.backend import Bell
 from faktory.aio.fetcher import Fetcher
-from faktory.aio.job_runner import Runner
+from faktory.aio.job_runner import JobRunner
 from faktory.aio.reconnector import Reconnector
 from faktory.aio.state import ConsumerState
 from faktory.commands import Ack
@@ -148,22 +146,20 @@ def test_outcomes_do_not_wait_while_a_fetcher_dials(loop: Loop) -> None:
         backend: Any = loop.Connection._backend
         options = ConsumerOptions("host", "wid-of-test", workers=4)
         state = ConsumerState(backend, options, {}, Managed(), lambda timeout: pytest.fail("no heartbeat here"))
-        reporter: Any = SimpleNamespace(bell=Bell(backend), has_given_up=False)
-        state.reporter = reporter
-        state.outgoing.add(Outcome(Ack("jid-of-mine"), 1e9))
         session = Session(order_of(["default"]), is_persistent=False, until_empty=False)
 
         async def connect() -> Any:
-            await reporter.bell.wait(10)
-            rung.append(state.fetchers[0].is_reconnecting)
+            await state.reports.wait(10)
+            rung.append(state.fetches.is_reconnecting(fetcher.turn))
             raise ConnectFailed("nobody there")
 
         async with backend.group() as group:
-            runner = Runner(state, session, Hooks(), group)
-            state.fetchers = [
-                Fetcher(state, session, Reconnector(backend, Outage(lambda: None), connect), 0, runner, is_single=False)
-            ]
-            group.start(state.fetchers[0].run)
+            runner = JobRunner(state, session, Hooks(), group)
+            reconnector = Reconnector(backend, Outage(lambda: None), connect)
+            fetcher = Fetcher(state, session, reconnector, runner, is_single=False)
+            state.begin_session([fetcher.turn], stuck=0, is_watched=False)
+            state.outgoing.add(Outcome(Ack("jid-of-mine"), 1e9))
+            group.start(fetcher.run)
         assert isinstance(session.error, ConnectFailed)
 
     started = time.monotonic()

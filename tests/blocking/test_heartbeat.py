@@ -105,7 +105,7 @@ def test_other_errors_and_odd_states_are_survived(server: Server, caplog: pytest
     run = beating(server)
     server.faults.refuse("BEAT", text="context deadline exceeded")
     until(lambda: "BEAT was answered with an error" in caplog.text)
-    run.consumer._state.server_says("confused")
+    run.consumer._state.door.server_says("confused")
     until(lambda: "unknown state 'confused'" in caplog.text)
     assert run.consumer.state == "running"
     server.faults.garble("BEAT")

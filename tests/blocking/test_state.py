@@ -10,6 +10,7 @@ import pytest
 from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job, JobTimeout
 from faktory.blocking import state as module
 from faktory.blocking.connection import Connection
+from faktory.blocking.duties import Duties
 from faktory.blocking.worker import Worker
 from faktory.commands import Ack, Fail
 from faktory.core.outbox import Outcome
@@ -30,19 +31,19 @@ def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client
         with Connection(server.url) as connection:
             connection.call(Fetch(["default"]))
             assert server.working.jids == [jid]
-            consumer._state.outbox.add(Outcome(Ack(jid), time.monotonic() + 100))
-            assert [outcome.jid for outcome in consumer._state.orphans()] == [jid]
+            consumer._state.ledger.outbox.add(Outcome(Ack(jid), time.monotonic() + 100))
+            assert [outcome.jid for outcome in Duties(consumer._state).orphans()] == [jid]
             assert not consumer.run_one(["nothing"])
             assert len(server.working) == 0
-            assert len(consumer._state.outbox) == 0
+            assert len(consumer._state.ledger.outbox) == 0
 
 
 def test_a_late_failure_of_nobody_is_given_up(server: Server, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """Fact 7."""
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
-        consumer._state.outbox.add(Outcome(Fail("job-late-1", "E", "m"), time.monotonic() - 1))
+        consumer._state.ledger.outbox.add(Outcome(Fail("job-late-1", "E", "m"), time.monotonic() - 1))
         consumer._heartbeat.report_orphans()
-        assert len(consumer._state.outbox) == 0
+        assert len(consumer._state.ledger.outbox) == 0
     assert "could not report job 'job-late-1'" in caplog.text
 
 
@@ -52,7 +53,7 @@ def test_a_refused_orphan_is_kept_until_it_is_refused_for_good(
     """J5."""
     server.faults.refuse("ACK", times=2)
     with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
-        outbox = consumer._state.outbox
+        outbox = consumer._state.ledger.outbox
         outbox.add(Outcome(Ack("job-odd-12"), time.monotonic() + 100))
         consumer._heartbeat.report_orphans()
         assert len(outbox) == 1
@@ -73,10 +74,10 @@ def test_a_job_that_comes_after_the_end_is_failed_without_being_run(server: Serv
     with builder.connect(server.url) as consumer:
         session = Session(order_of(["default"]), is_persistent=False, until_empty=False)
         worker = Worker(consumer._state, session, consumer._reconnector)
-        consumer._state.workers = [worker]
+        consumer._state.begin_session([worker.slot])
         worker._connection = consumer._state.connect(10)
-        consumer._state.terminate()
-        assert worker.run_one()
+        consumer._state.door.terminate()
+        assert worker.run_one(session)
         worker.close()
     assert ran == []
     (job,) = server.retries
@@ -93,7 +94,7 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
     with ConsumerBuilder().register("work", lambda job: server.kill()).connect(server.url) as consumer:
         with pytest.raises(ConnectionLost):
             consumer.run_one(["default"])
-        assert len(consumer._state.outbox) == 1
+        assert len(consumer._state.ledger.outbox) == 1
         now = boottime()
         monkeypatch.setattr(module, "boottime", lambda: now + 61)
         with pytest.raises(ConnectionLost):
@@ -101,7 +102,7 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
         monkeypatch.setattr(module, "boottime", boottime)
         worker = consumer._single
         assert worker is not None
-        consumer._state.lost(worker, ConnectionLost("again"))
+        consumer._state.lost(worker.slot, worker._session, ConnectionLost("again"))
         server.start()
 
 
@@ -145,7 +146,7 @@ def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
     server.clock.advance(2.1)
     until(lambda: server.waiting == 1)
     state = run.consumer._state
-    assert all(worker.is_connected for worker in state.workers)
+    assert all(slot.hands.is_connected for slot in state.slots)
     connect = state.connect
 
     def refuse(timeout: float) -> Connection:
@@ -154,8 +155,8 @@ def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
         return connect(timeout)
 
     monkeypatch.setattr(state, "connect", refuse)
-    (lookout,) = (worker for worker in state.workers if worker.slot.is_fetching)
-    lookout.interrupt()
+    (fetching,) = (slot for slot in state.slots if state.fetches.may_get_job(slot))
+    fetching.hands.interrupt()
     server.clock.advance(2.1)  # its FETCH is over
     started = time.monotonic()
     jids = [client.push(Job("work")) for _ in range(50)]
@@ -180,9 +181,9 @@ def test_an_interrupt_while_the_lock_is_taken_never_keeps_it(server: Server, cli
         jid = client.push(Job("work", retry=0))
         assert ending.wait(10)
         with state.lock:
-            if state.workers[0].slot.job is not None:
+            if state.slots[0].timer.job is not None:
                 time.sleep(0.001)  # the handler ends, and its thread waits for the lock
-                state._interrupt(state.workers[0], JobTimeout("late"))
+                state.slots[0].interrupt(JobTimeout("late"))
         until(lambda: len(server.working) == 0)
         assert jid
     run.consumer.terminate()

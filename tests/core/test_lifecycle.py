@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faktory.core.lifecycle import Lifecycle, State, StoppedBy
+from faktory.core.lifecycle import Lifecycle, News, State, StoppedBy
 
 ORDER = [State.RUNNING, State.QUIET, State.TERMINATING, State.TERMINATED]
 
@@ -33,8 +33,8 @@ def test_a_new_consumer_runs_without_a_deadline() -> None:
 def test_quiet_stops_fetching_and_is_news_once() -> None:
     """J13, P3: fact 8, the client stops fetching by itself."""
     life = fresh()
-    assert life.quiet(101.0) is True
-    assert life.quiet(102.0) is False
+    assert life.quiet(101.0) == News("quiet: no new jobs are taken")
+    assert life.quiet(102.0) is None
     assert life.state is State.QUIET
     assert not life.may_fetch
     assert not life.is_ending
@@ -48,7 +48,7 @@ def test_terminate_ends_fetching_and_sets_the_deadline(is_quiet_first: bool) -> 
     life = fresh()
     if is_quiet_first:
         life.quiet(100.5)
-    assert life.terminate(101.0) is True
+    assert life.terminate(101.0) == News("terminating: running jobs have %g s to end", (25.0,))
     assert life.state is State.TERMINATING
     assert not life.may_fetch
     assert life.is_ending
@@ -90,14 +90,14 @@ def test_terminate_twice_keeps_the_first_deadline() -> None:
     """P4: however many signals come, one shutdown runs."""
     life = fresh()
     life.terminate(101.0)
-    assert life.terminate(120.0) is False
+    assert life.terminate(120.0) is None
     assert life.deadline == 126.0
 
 
 def test_quiet_after_terminate_does_not_go_back() -> None:
     life = fresh()
     life.terminate(101.0)
-    assert life.quiet(102.0) is False
+    assert life.quiet(102.0) is None
     assert life.state is State.TERMINATING
 
 
@@ -139,9 +139,27 @@ def test_finish_is_the_end_of_every_state() -> None:
     assert life.is_ending
     assert not life.may_fetch
     assert life.beat_state == "terminate"
-    assert life.terminate(101.0) is False
-    assert life.quiet(101.0) is False
+    assert life.terminate(101.0) is None
+    assert life.quiet(101.0) is None
     assert life.state is State.TERMINATED
+
+
+def test_what_the_server_wants_is_done_and_told() -> None:
+    life = fresh()
+    assert life.server_says(None, 101.0) is None
+    news = life.server_says("confu\x1bsed", 101.0)
+    assert news == News("the server wants the unknown state %a; going on", ("confu\x1bsed",), is_urgent=True)
+    assert life.state is State.RUNNING
+    assert life.server_says("quiet", 101.0) == News("quiet: no new jobs are taken")
+    assert life.server_says("quiet", 102.0) is None
+    assert life.server_says("terminate", 103.0) == News("terminating: running jobs have %g s to end", (25.0,))
+    assert (life.state, life.stopped_by) == (State.TERMINATING, "server")
+
+
+def test_an_end_by_force_is_always_told() -> None:
+    life = fresh()
+    urgent = News("terminating now: running jobs are cut off", is_urgent=True)
+    assert (life.force(101.0), life.force(102.0)) == (urgent, urgent)
 
 
 def test_states_are_told_as_plain_words() -> None:
@@ -235,9 +253,9 @@ def test_no_series_of_events_leads_back_or_puts_the_end_off(
         before, deadline = ORDER.index(life.state), life.deadline
         match deed:
             case "quiet":
-                changed = life.quiet(now)
+                changed = life.quiet(now) is not None
             case "terminate":
-                changed = life.terminate(now)
+                changed = life.terminate(now) is not None
             case "force":
                 life.force(now)
                 changed = ORDER.index(life.state) != before

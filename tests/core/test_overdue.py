@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from faktory.core.overdue import FetchWatch
 
 
-def watch() -> FetchWatch:
+def watch() -> FetchWatch[int]:
     return FetchWatch(30.0, 1.0)
 
 

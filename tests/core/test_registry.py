@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faktory.core.registry import Registry, unknown_jobtype
+from faktory.core.managed import Managed
+from faktory.core.registry import Backing, Registry, backed, backing_of, unknown_jobtype
 from faktory.errors import ConfigurationError
 from faktory.job import Job
 
@@ -337,3 +338,30 @@ def test_a_class_is_no_middleware() -> None:
 def test_middleware_with_a_yield_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"has a yield.*; call call_next"):
         Registry().use(resize_lazily)  # type: ignore[arg-type]
+
+
+# -- what stands behind a typed job --------------------------------------------------------------------------------
+
+
+def test_only_what_was_backed_by_us_has_a_backing() -> None:
+    def plain(job: Job) -> None: ...
+
+    for name in ("managed", "needs", "settle", "seen", "take_server", "__faktory_backing__"):
+        setattr(plain, name, "of the user")
+    assert backing_of(plain) is None
+    assert backing_of(object()) is None
+
+    def settle(job: Job, exc: BaseException) -> bool:
+        return True
+
+    backing = Backing(Managed(), (int,), settle, dict, lambda address: None)
+
+    def typed(job: Job) -> None: ...
+
+    assert backing_of(backed(typed, backing)) is backing
+    registry = Registry()
+    registry.register("plain", plain)
+    registry.register("typed", typed)
+    handlers = registry.build()
+    assert (handlers["plain"].settle, handlers["plain"].backing) == (None, None)
+    assert (handlers["typed"].settle, handlers["typed"].backing) == (settle, backing)

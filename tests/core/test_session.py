@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from faktory import ConnectFailed, ConnectionLost, Job, ServerError
-from faktory.commands import Ack, Fetch
+from faktory.commands import Ack
 from faktory.core.chain import Skipped
 from faktory.core.failure import Report
+from faktory.core.job_timer import Alarm
+from faktory.core.ledger import Tally
 from faktory.core.outbox import Outcome
 from faktory.core.queues import order_of
 from faktory.core.session import (
     Session,
     Shortened,
     as_lost,
+    log_cut_off,
     log_end,
     log_failed,
     log_given_up,
@@ -21,10 +24,10 @@ from faktory.core.session import (
     log_refused,
     log_skipped,
     log_too_late,
+    log_unreported,
     log_unserved,
     raise_for,
 )
-from faktory.core.slot import Alarm
 from faktory.options import ConsumerOptions
 from faktory.runtime.logs import close
 
@@ -46,10 +49,15 @@ def test_the_memory_of_fetches_is_bounded() -> None:
     assert len(weighted._fetches) <= 1_001
 
 
-def test_jobs_done_are_those_that_succeeded_and_those_that_failed() -> None:
-    some = session(["default"])
-    some.succeeded, some.failed = 3, 2
-    assert some.total == 5
+def test_the_first_error_is_what_has_ended_a_session() -> None:
+    ended = session(["default"])
+    ended.stop()
+    assert (ended.is_stopping, ended.error) == (True, None)
+    first = ValueError("first")
+    ended.stop(first)
+    ended.stop(ValueError("second"))
+    ended.stop()
+    assert ended.error is first
 
 
 def test_what_ended_a_shift_is_raised_as_run_promises() -> None:
@@ -90,14 +98,18 @@ def test_what_became_of_jobs_and_outcomes_is_told(caplog: pytest.LogCaptureFixtu
     log_refused(outcome, ServerError("ERR", "busy"), is_final=False)
     log_refused(outcome, ServerError("ERR", "invalid"), is_final=True)
     log_skipped(Job("work", jid="job-late-1"), Skipped("guard"))
-    some = session(["default"])
-    some.succeeded, some.failed, some.skipped = 3, 2, 1
-    log_end(some, 4)
+    log_end(Tally(3, 2, 1), 4)
+    log_cut_off([])
+    log_cut_off(["job-cut-1", "job-cut-2"])
+    log_unreported(0)
+    log_unreported(2)
     assert caplog.messages == [
         "the server refuses outcomes for now, that of job 'job-late-1' first: 'ERR busy'",
         "gave up reporting job 'job-late-1', the server refuses its outcome: 'ERR invalid'",
         "job 'job-late-1' ('work') was skipped by the middleware guard",
         "ended: 3 jobs succeeded, 2 failed, 1 were skipped, 4 were cut off",
+        "cut off 2 jobs: 'job-cut-1', 'job-cut-2'",
+        "2 outcomes could not be reported; the server will have those jobs run again",
     ]
 
 
@@ -113,9 +125,9 @@ def test_a_reservation_that_is_too_short_is_told_once_for_each_type(caplog: pyte
 def test_queues_of_the_app_that_are_not_fetched_from_are_told(caplog: pytest.LogCaptureFixture) -> None:
     options = ConsumerOptions("host", "wid-00001", homes=(("mail", "welcome"), ("default", "work")))
     assert options.queues == ("mail", "default")
-    log_unserved(options, Fetch(["default", "mail"]))
+    log_unserved(options, session(["default", "mail"]))
     assert caplog.messages == []
-    log_unserved(options, Fetch(["default"]))
+    log_unserved(options, session(["default"]))
     assert [message.split(": ")[1] for message in caplog.messages] == ["mail, with 'welcome'"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -145,9 +146,8 @@ def test_parked_workers_that_nobody_wakes_are_woken(server: Server, caplog: pyte
     until(lambda: server.waiting == 1)
     state = run.consumer._state
     with state.lock:
-        for worker in state.workers:
-            state._lookouts.answered(worker.slot.index)
-        state._lookouts._waiting = {98: 0.0, 99: 0.0}  # two that do not exist
+        other: Any = object()
+        state.fetches._idle = {other: 0.0}  # one that does not exist
     server.clock.advance(2.1)
     until(lambda: server.waiting == 0)
     assert not run.consumer.health().is_ready or run.consumer.health().last_fetch_age < 0.5  # type: ignore[operator]

@@ -46,6 +46,16 @@ def nothing(job: Job) -> None:
     pass
 
 
+def adorned(job: Job) -> None:
+    """A handler with attributes of its own, as decorators hang them on functions."""
+    note(job.args[0], "adorned", job.jid)
+    raise ValueError("no good")
+
+
+for _name in ("managed", "needs", "settle", "seen", "take_server"):
+    setattr(adorned, _name, "of the user")
+
+
 def burn(job: Job) -> None:
     limit = time.process_time() + job.args[0]
     while time.process_time() < limit:

@@ -249,6 +249,13 @@ def test_middleware_hooks_and_managed_values_work_in_children(server: Server, cl
     ]
 
 
+def test_attributes_that_a_handler_has_of_its_own_mean_nothing_to_its_child(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    failure = fails(server, client, journal, jobs.adorned)
+    assert (failure.errtype, failure.message) == ("ValueError", "no good")
+
+
 def test_a_crash_is_told_to_the_hooks_of_the_parent(server: Server, client: Client, journal: Journal) -> None:
     jid = client.push(Job("end", retry=0))
     builder = ConsumerBuilder().register("end", jobs.end).on_failure(jobs.tell_failure).on_death(jobs.tell_death)
@@ -411,7 +418,7 @@ def test_a_worker_that_runs_for_ever_goes_on_trying(server: Server, client: Clie
         assert consumer.health().is_ready
         consumer.terminate()
         thread.join(20)
-    assert session.succeeded == 1
+    assert consumer._state.ledger.tally().succeeded == 1
 
 
 def test_a_job_whose_child_has_died_meanwhile_runs_in_the_next(

@@ -17,6 +17,7 @@ from typing import Any
 
 from faktory import ConsumerBuilder, Job
 from faktory.aio.state import ConsumerState as AsyncConsumerState
+from faktory.blocking.duties import Duties
 from faktory.blocking.state import ConsumerState
 from faktory.core.outbox import Outcome
 
@@ -46,7 +47,7 @@ class Journal:
         """Note what the server confirms: that is no event that users see, so listen where it is recorded."""
         settled, orphan_settled, async_settled = (
             ConsumerState.settled,
-            ConsumerState.orphan_settled,
+            Duties.orphan_settled,
             AsyncConsumerState.settled,
         )
 
@@ -54,16 +55,16 @@ class Journal:
             self.note("settled", outcome.jid)
             settled(state, worker, outcome)
 
-        def note_orphan_settled(state: ConsumerState, outcome: Outcome) -> None:
+        def note_orphan_settled(duties: Duties, outcome: Outcome) -> None:
             self.note("settled", outcome.jid)
-            orphan_settled(state, outcome)
+            orphan_settled(duties, outcome)
 
         def note_async_settled(state: AsyncConsumerState, outcome: Outcome) -> None:
             self.note("settled", outcome.jid)
             async_settled(state, outcome)
 
         ConsumerState.settled = note_settled  # type: ignore[assignment,method-assign]
-        ConsumerState.orphan_settled = note_orphan_settled  # type: ignore[assignment,method-assign]
+        Duties.orphan_settled = note_orphan_settled  # type: ignore[assignment,method-assign]
         AsyncConsumerState.settled = note_async_settled  # type: ignore[assignment,method-assign]
 
 

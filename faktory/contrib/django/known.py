@@ -15,7 +15,7 @@ from typing import Any
 from django.apps import apps
 from django.utils.module_loading import autodiscover_modules
 
-from ...core.slot import fitting_reservation
+from ...core.job_timer import fitting_reservation
 from ...errors import ConfigurationError
 from .framework import Task
 
