@@ -161,9 +161,10 @@ ROOMS: list[Room] = [
     ),
     *(
         Room(f"observe/{name}", (f"tests/observe/test_{name}.py",))
-        for name in ("collecting", "healthfile", "http", "notify", "observing", "probe", "process", "telling")
+        for name in ("collecting", "healthfile", "http", "notify", "probe", "process", "telling")
     ),
     Room("contrib/django", ("tests/contrib/django", "tests/contrib/test_django_missing.py")),
+    Room("observe/observing", ("tests/observe/test_fronts.py", "tests/observe/test_probes.py")),
     Room("observe/__init__", ("tests/observe",)),
     *(Room(f"contrib/{name}", (f"tests/contrib/test_{name}.py",)) for name in ("opentelemetry", "sentry")),
     Room("contrib/__init__", ("tests/contrib",)),
