@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from .errors import ConfigurationError, InvalidJob
 from .protocol.moments import aware, moment, rfc3339, shown, time_of
+from .runtime.interpreter import json_scan
 
 MAX_EXACT_INT: Final = 2**53
 """Largest magnitude of an integer that survives the server, which turns every number into a float64."""
@@ -45,7 +46,6 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = {91: 1, 123: 1, 93: -1, 125: -1}  # [ { ] }
 _JID_WITHIN: Final = 1024 * 1024
 """How many bytes of a document that is no JSON are searched for its jid."""
-_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # documented nowhere, there since 2.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +388,7 @@ def _check_text(text: str, path: str) -> None:
 def _parsed(text: str) -> Any:
     # What `json.loads` does, without its looking for blanks around the document, which the server does not send: 1 µs.
     try:
-        document, end = _scan(text, 0)
+        document, end = json_scan(text, 0)
     except StopIteration:
         return json.loads(text)
     return document if end == len(text) else json.loads(text)

@@ -92,6 +92,7 @@ ROOMS: list[Room] = [
     *_pure(
         "core/overdue",
         "core/session",
+        "runtime/interpreter",
         "runtime/signals",
         "runtime/launch",
         "runtime/memory",

@@ -100,7 +100,7 @@ ORDER: dict[str, str] = {
         "observing"
     ),
     "protocol": "address moments wire blotting diagnosis handshake",
-    "runtime": "loading forks launch exiting package logs ticking memory signalled signals greenlets",
+    "runtime": "loading forks interpreter launch exiting package logs ticking memory signalled signals greenlets",
     "server": (
         "views timestamps forks clock workers sorted_set goquote gosyntax gojson documents rules store mutate peek "
         "waiters tracking batches enterprise broker session faults peer listener changes embedded "
@@ -129,7 +129,8 @@ OWNERS: dict[str, set[str]] = {
         "aio.duties", "aio.guard", "aio.managed", "aio.stacks", "aio.state", "aio.thread_pool",
         "blocking.duties", "blocking.heartbeat", "blocking.pool", "blocking.reconnector", "blocking.slot",
         "blocking.stacks", "blocking.state", "blocking.supervisor", "blocking.worker", "cli",
-        "consumer", "core.managed", "isolation", "network.names", "runtime.exiting", "runtime.launch", "runtime.logs",
+        "consumer", "core.managed", "isolation", "network.names", "runtime.exiting",
+        "runtime.interpreter", "runtime.launch", "runtime.logs",
         "runtime.signals", "server", "testing", "typed.background", "typed.foreground",
     },
     "queue": {"aio.thread_pool", "blocking.state", "cli", "consumer", "isolation", "runtime.logs"},
@@ -154,8 +155,8 @@ OWNERS: dict[str, set[str]] = {
         "typed.context", "typed.delivery", "typed.foreground", "typed.pushing",
     },
     "argparse": {"cli", "contrib"},
-    "ctypes": {"isolation"},
-    "subprocess": {"cli", "isolation"},
+    "ctypes": {"isolation", "runtime.interpreter"},
+    "subprocess": {"cli", "isolation", "runtime.interpreter"},
     "runpy": {"isolation"},
     # testing: brings exceptions from the children of a test, by files in a folder of its own
     "pickle": {"testing"},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json.encoder
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, Literal
 
@@ -11,17 +10,13 @@ from ..errors import ConfigurationError, InvalidJob, ServerError
 from ..job import Job, check_queue_name
 from ..options import MAX_BACKTRACE, MAX_ERRTYPE, MAX_MESSAGE
 from ..protocol.wire import MAX_BULK, Reply, refusal
+from ..runtime.interpreter import json_parts
 from .base import Acknowledged, document_of, encode, encoder, several, unexpected
 
 State = Literal["quiet", "terminate"]
 
 # What `encode` makes anew at each call, made once: 1 µs of each push. Documents are trees, checked by `Job`: no cycles.
-_make_encoder: Final[Any] = getattr(json.encoder, "c_make_encoder", None)  # CPython's
-_encode_parts: Final[Callable[[Any, int], Iterable[str]]] = (
-    _make_encoder(None, encoder.default, _quote, None, ":", ",", False, False, False)
-    if _make_encoder is not None
-    else lambda document, _: encoder.iterencode(document)
-)
+_encode_parts: Final = json_parts(encoder)
 
 
 class Push(Acknowledged):

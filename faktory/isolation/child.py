@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import faulthandler
 import json
 import logging
@@ -30,6 +29,7 @@ from ..core.run import NO_FACTS, Run, facts_of, running
 from ..errors import JobCancelled, JobTimeout
 from ..job import Job
 from ..options import CHILD_STOP_LIMIT, STRIKE_AGAIN
+from ..runtime.interpreter import end_threads, run_exit_functions
 from ..runtime.memory import resident_kb
 from ..runtime.ticking import monotonic
 from .frames import CUT_OFF_SIGNAL, DONE, DUMP, GROUP_SIGNALS, JOB, SOFT_LIMIT, Answer
@@ -76,12 +76,12 @@ def live(program: Program, jobs: socket.socket, log_pipe: int, life: Life) -> in
     if program.watch is not None:
         program.watch.flush()
     run_hooks("on_child_stop", list(program.stop))
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for executors and other threads, as multiprocessing does
+    end_threads()  # as multiprocessing does
     of_apps = {handler.backing.managed for handler in program.handlers.values() if handler.backing is not None}
     for managed in {program.managed, *of_apps}:
         managed.close()
     with suppress(BaseException):  # each has been told of
-        atexit._run_exitfuncs()
+        run_exit_functions()
     return 0
 
 

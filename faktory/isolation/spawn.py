@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..options import CHILD_START_LIMIT
+from ..runtime.interpreter import own_flags
 from ..runtime.package import PARENT
 
 
@@ -45,7 +46,7 @@ def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
             f"import sys; sys.path.insert(0, {PARENT!r}); "
             f"from faktory.isolation.fork_server import main; main({descriptor})"
         )
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        flags = own_flags()
         return subprocess.Popen(  # noqa: S603  # this Python
             [sys.executable, *flags, "-c", program],
             stdin=subprocess.DEVNULL,

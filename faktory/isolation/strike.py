@@ -23,12 +23,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from ctypes import c_int, c_ulong, c_void_p, py_object, pythonapi
 from itertools import chain, compress, repeat, starmap, tee
 from operator import attrgetter, itemgetter
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, Protocol
 
+from ..runtime.interpreter import async_exc_functions
 from .entry import enter
 from .harm import WAIT, code_of, entry_of, is_at_work, is_blocked, may_be_left
 
@@ -163,17 +163,7 @@ def _exit_of(code: CodeType, manager: object) -> Callable[..., Any] | None:
     return next((each for each in found if isinstance(each, FunctionType) and each.__code__ is code), None)
 
 
-def _set_of(function: Any, *types: Any) -> Any:
-    function.argtypes = types
-    function.restype = c_int
-    return function
-
-
-# Functions of our own, whatever others have told those of `ctypes.pythonapi`. None of them gives the lock up.
-_set_async_exc: Final[Any] = _set_of(pythonapi["PyThreadState_SetAsyncExc"], c_ulong, py_object)
-_clear_async_exc: Final[Any] = _set_of(pythonapi["PyThreadState_SetAsyncExc"], c_ulong, c_void_p)
-
-
+_set_async_exc, _clear_async_exc = async_exc_functions()
 _TAKES_ANY = 0x04  # *args
 _ENTRY: Final = enter.__code__
 _ENTER_GENERATOR: Final = code_of(contextlib._GeneratorContextManager.__enter__)

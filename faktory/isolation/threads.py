@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
+from ..runtime.interpreter import async_exc_functions
 from ..runtime.launch import launch
 from ..runtime.logs import LateLog
 from ..runtime.ticking import monotonic
@@ -269,9 +270,8 @@ interrupter: Final = Interrupter()
 
 def interrupt_thread(thread_id: int, exc_type: type[BaseException]) -> None:
     """Have `exc_type()` raised in a thread, soon and wherever it is: for what is no handler, and bears it."""
-    from ctypes import c_ulong, py_object, pythonapi  # slow to import, and rarely needed
-
-    pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread_id), py_object(exc_type))
+    set_async_exc, _ = async_exc_functions()
+    set_async_exc(thread_id, exc_type)
 
 
 class _Nothing(Exception):

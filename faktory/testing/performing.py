@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 from ..job import Job
+from ..runtime.interpreter import is_asyncio_running
 
 
 def performed(perform: Callable[[Job], Any], job: Job) -> Any:
@@ -17,7 +17,7 @@ def performed(perform: Callable[[Job], Any], job: Job) -> Any:
     It runs in the calling thread, but where an asyncio loop runs, inside which an async job's own loop could not: then
     in a thread that is waited for.
     """
-    if asyncio._get_running_loop() is None:
+    if not is_asyncio_running():
         return perform(job)
     results: list[Any] = []
     errors: list[BaseException] = []

@@ -26,6 +26,7 @@ from ..job import Job
 from ..observe.observer import Observer
 from ..protocol.address import Address
 from ..runtime import forks
+from ..runtime.interpreter import is_asyncio_running
 from ..runtime.ticking import monotonic
 from . import foreground
 from .background import Background
@@ -249,7 +250,7 @@ def _run_async(job: Job, function: Any, result: Any) -> Any:
     if trio is not None and _are_of("trio", known) and not _are_of("asyncio", known):
         if not trio.lowlevel.in_trio_run():
             return trio.run(awaited)
-    elif asyncio._get_running_loop() is None:
+    elif not is_asyncio_running():
         return asyncio.run(awaited())
     forget(result)
     raise ConfigurationError(

@@ -278,3 +278,9 @@ def test_each_alarm_of_a_job_sounds_once_and_never_early(
         else:
             assert timer.alarm_at == due
     assert len(set(heard)) == len(heard)
+
+
+def test_clocks_that_disagree_make_no_reservation_longer() -> None:
+    timer = JobTimer()
+    timer.begin(job(reserve_for=60), None, 100.0, 5000.0, 5000.5)
+    assert (timer.left, timer.expires_at) == (60.0, 5060.0)

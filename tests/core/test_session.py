@@ -28,7 +28,7 @@ from faktory.core.session import (
     log_unserved,
     raise_for,
 )
-from faktory.options import ConsumerOptions
+from faktory.options import ConsumerOptions, QueueLimit
 from faktory.runtime.logs import close
 
 
@@ -166,3 +166,18 @@ def test_a_failure_that_is_not_reported_is_told(caplog: pytest.LogCaptureFixture
     assert caplog.messages == [
         "job 'job-late-1' failed after its reservation had ended; the server has taken it back, so no report"
     ]
+
+
+def test_a_full_queue_is_left_out_until_a_place_is_given_back() -> None:
+    limited = session(["slow", "default"])
+    limited.limit([], 0.0)
+    assert limited.limits is None
+    limited.limit([("slow", QueueLimit(concurrency=1))], 0.0)
+    limits = limited.limits
+    assert limits is not None
+    first, second = limited.claim(limits, 0.0), limited.claim(limits, 0.0)
+    assert (first.names, second.names) == (("slow", "default"), ("default",))
+    assert limited.fetch_of(second.names).line == b"FETCH default\r\n"
+    assert limited.rest(limits) == 3600.0
+    first.end()
+    assert limited.claim(limits, 0.0).names == ("slow", "default")
