@@ -41,7 +41,9 @@ def run_page(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iter
             "-p",
             "no:hypothesispytest",
         ]
+        monkeypatch.setenv("COLUMNS", "80")
         result = pytester.runpytest_inprocess(*off, *named, *arguments.split())
+        monkeypatch.delenv("COLUMNS")
         assert result.ret == 0, result.outlines
         return result.stdout.str() + "\n"
 
