@@ -29,6 +29,7 @@ from .typed.branches import Branch
 from .typed.context import JobContext
 from .typed.delivery import EXIT_TIMEOUT, Delivery, Mode
 from .typed.job import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
+from .typed.periodic import Calendar, CatchUp, DeclarePeriodic, Periodic
 from .typed.pushing import PushFunction, push_all, push_through
 from .typed.signature import Signature, silent_changes
 
@@ -69,6 +70,7 @@ class App(Branch):
         """The factories of this app and of those it includes; its values are used while it is a root."""
         self._own_delivery = Delivery(url, client, mode, self._managed, self._job_of_type)
         self._jobs: dict[str, TypedJob[Any, Any]] = {}
+        self._calendar = Calendar()
         self._middleware: list[Middleware] = []
         self._push_functions: list[PushFunction] = []
         self._retry_hooks: list[FailureHook] = []
@@ -169,6 +171,7 @@ class App(Branch):
         *,
         by_name: bool,
     ) -> TypedJob[Any, Any]:
+        earlier = function
         if isinstance(function, TypedJob):
             function = function.function  # declared twice
         if not callable(function) or isinstance(function, type):
@@ -191,7 +194,24 @@ class App(Branch):
         for root in self._roots():
             self._check_new([typed], root._every())
         self._jobs[typed.jobtype] = typed
+        self._calendar.move(earlier, typed)
         return typed
+
+    def periodic(self, expression: str, *, tz: str = "UTC", catch_up: CatchUp = "none") -> DeclarePeriodic:
+        """Have `faktoryctl cron` push a job at the times of a cron expression, in a time zone.
+
+        Stands above `@app.job`, or alone above a function. "*/5 * * * *" is every five minutes, "0 8 * * MON-FRI" eight
+        o'clock on working days; "@daily" and the like are known. `catch_up`: "last" pushes the last of ticks missed in
+        sleep. Raises `ConfigurationError` for a wrong expression or zone, and a job that needs arguments.
+        """
+        names, plain = _local_names(2), Rules(None, (), (), ())
+        return self._calendar.decorator(
+            expression, tz, catch_up, lambda fn: self._declare(fn, None, Options(), plain, names, by_name=False)
+        )
+
+    def periodics(self) -> list[Periodic]:
+        """Return the periodic jobs of this app and of those it includes, in the order they were declared."""
+        return [each for app in self._tree() for each in app._calendar]
 
     def include(self, other: App) -> None:
         """Add the jobs of another app, which from now on pushes through this one, in its mode.

@@ -58,7 +58,7 @@ _THREADS = (
 _LOOPS = ("tests/test_aio.py", "tests/aio", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} -k asyncio or trio")
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
-_PURE_CLI = ("course", "queues", "matching", "goliteral", "entries", "webpages", "frames", "completion")
+_PURE_CLI = ("course", "queues", "matching", "goliteral", "entries", "webpages", "frames", "completion", "timetable")
 
 ROOMS: list[Room] = [
     *_pure(
@@ -99,8 +99,25 @@ ROOMS: list[Room] = [
         "runtime/signalled",
         "runtime/greenlets",
     ),
-    *_pure("core/settings", "core/callables", "core/chain", "typed/pushing", "core/again", "core/edition", "core/hand"),
-    *_pure("typed/branches", "typed/scalars", "typed/shapes", "typed/models", "typed/convert", "typed/signature"),
+    *_pure(
+        "core/settings",
+        "core/cron",
+        "core/callables",
+        "core/chain",
+        "typed/pushing",
+        "core/again",
+        "core/edition",
+        "core/hand",
+    ),
+    *_pure(
+        "typed/branches",
+        "typed/scalars",
+        "typed/shapes",
+        "typed/models",
+        "typed/convert",
+        "typed/signature",
+        "typed/periodic",
+    ),
     Room(
         "blocking/connection",
         ("tests/blocking/test_connection.py", "tests/faults/test_hostile.py", "tests/faults/test_network.py"),

@@ -75,8 +75,8 @@ ORDER: dict[str, str] = {
     "blocking": "stream dialling connection slot state duties reconnector worker stacks supervisor heartbeat pool",
     "cli": (
         "catalog parsing config output observed banner connecting course watch offspring supervise reload queues "
-        "joblog pools target work worker dev info health metrics asking matching entries goliteral webpages webui "
-        "looking sets queue_admin flush push server frames screen top completion "
+        "joblog pools target work worker dev timetable cron info health metrics asking matching entries goliteral "
+        "webpages webui looking sets queue_admin flush push server frames screen top completion "
     ),
     "commands": "base admin jobs enterprise",
     "contrib": (
@@ -88,7 +88,7 @@ ORDER: dict[str, str] = {
     "core": (
         "pulse limits lifecycle door callables chain hooks failure queues outbox job_timer ledger standing again "
         "managed hand run session ending backoff registry overdue fetch_policy outage fetched settling pushes edition "
-        "lending settings "
+        "lending settings cron "
     ),
     "isolation": (
         "entry harm strike threads starts references program records child_output frames spawn fork_client "
@@ -106,7 +106,9 @@ ORDER: dict[str, str] = {
         "waiters tracking batches enterprise broker session faults peer listener changes embedded "
     ),
     "testing": "jobs force children serving working performing limits capturing calling asserting unit remote plugin",
-    "typed": "context background scalars shapes models convert signature job branches pushing foreground delivery",
+    "typed": (
+        "context background scalars shapes models convert signature job periodic branches pushing foreground delivery"
+    ),
 }
 
 # The outside world has owners: rooms, or modules of them.

@@ -9,6 +9,7 @@ from typing import Final
 COMMANDS: Final = {
     "dev": "serve and work for an app whose code changes",
     "worker": "import an app and run its jobs",
+    "cron": "push the periodic jobs of an app when they are due",
     "info": "show a server's queues and sets",
     "health": "ask a worker whether it is well",
     "metrics": "serve the sizes of a server's queues for Prometheus",

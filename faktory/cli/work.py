@@ -32,7 +32,7 @@ _log: logging.Logger = logging.getLogger(joblog.COMMAND)
 
 
 def work(arguments: argparse.Namespace, output: Output, target: str, queues: Queues | None, start: int) -> int:
-    _set_environment(arguments)
+    set_environment(arguments)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     shows_jobs = arguments.log_jobs == "always" or (arguments.log_jobs in (None, "auto") and is_terminal)
     _configure_logging(arguments, output, is_terminal=is_terminal, shows_jobs=shows_jobs)
@@ -167,7 +167,7 @@ def _check_text(arguments: argparse.Namespace, plan: Plan, told: Told) -> str:
     return "\n".join(lines)
 
 
-def _set_environment(arguments: argparse.Namespace) -> None:
+def set_environment(arguments: argparse.Namespace) -> None:
     """Have the app, its client and its children follow what the command was told."""
     if arguments.url is not None:
         Address.parse(arguments.url)

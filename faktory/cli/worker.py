@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise Usage(f"expected a TARGET, like shop.jobs:app or app.py; or set {variable_of('worker', 'app')}")
     queues = None if arguments.queues is None else queues_of(arguments.queues)
     try:
-        with _ending_early():
+        with ending_early():
             from .work import work
 
             return work(arguments, output, target, queues, start)
@@ -144,7 +144,7 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 @contextmanager
-def _ending_early() -> Generator[None, None, None]:
+def ending_early() -> Generator[None, None, None]:
     """Have TERM end what comes before the worker takes it, also as process 1, for which it does nothing by default."""
 
     def end(_number: int, _frame: object) -> None:

@@ -205,6 +205,10 @@ class TypedJob(Generic[P, R]):
         """Return the job without pushing it: for a batch, its callbacks, or `Client.push_bulk`."""
         return self._job(args, kwargs, None)
 
+    def push(self, job: Job) -> str:
+        """Push a job that `to_job` has made; return its jid. Under the same jid it may be tried again."""
+        return self._door.push(job)
+
     def using(
         self,
         *,

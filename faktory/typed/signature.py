@@ -153,6 +153,11 @@ class Signature:
         """The names of the parameters, in their order."""
         return [parameter.name for parameter in self._positional]
 
+    @property
+    def required(self) -> list[str]:
+        """The names of the parameters without a default."""
+        return [parameter.name for parameter in self._positional if parameter.default is _MISSING]
+
     def dump(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """Return what a call's arguments become in the job. Raises `InvalidJob`, and TypeError for a wrong call."""
         if self.by_name:
