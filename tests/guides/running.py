@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -221,6 +222,7 @@ class Page:
             if "Faktory server in memory: " in found:
                 os.environ["FAKTORY_URL"] = _url_in(found)
             if has_end:
+                time.sleep(0.25)  # nobody is as quick as to press it between a job's line and its acknowledgement
                 program.sendintr()
                 program.expect(pexpect.EOF)
                 program.close()
