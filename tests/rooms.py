@@ -58,7 +58,18 @@ _THREADS = (
 _LOOPS = ("tests/test_aio.py", "tests/aio", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} -k asyncio or trio")
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
-_PURE_CLI = ("course", "queues", "matching", "goliteral", "entries", "webpages", "frames", "completion", "timetable")
+_PURE_CLI = (
+    "course",
+    "queues",
+    "matching",
+    "goliteral",
+    "entries",
+    "webpages",
+    "frames",
+    "completion",
+    "timetable",
+    "scaffold",
+)
 
 ROOMS: list[Room] = [
     *_pure(

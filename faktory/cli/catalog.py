@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "scheduled": "look at jobs that wait for their time, requeue, kill or delete them",
     "flush": "delete every job of a server",
     "top": "watch a server's queues and sets",
+    "generate": "write an app, or a job with its test, to begin with",
     "completion": "print what has a shell complete commands and options",
     "server": "run a Faktory server in memory, for development and tests",
 }
