@@ -127,7 +127,7 @@ def test_the_forced_end_is_within_two_seconds() -> None:
     assert options.FORCED_EXIT + options.HEARTBEAT_PATIENCE <= 2.0
 
 
-def test_a_lookouts_patience_never_reaches_the_end_of_a_fetch() -> None:
+def test_an_idle_fetchs_patience_never_reaches_the_end_of_a_fetch() -> None:
     """Else no slot would ever be told that the queues are empty."""
     assert 0 < options.IDLE_FETCH_PATIENCE < options.IDLE_FETCH_PATIENCE_LIMIT < 2.0
 

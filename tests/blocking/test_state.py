@@ -132,7 +132,7 @@ def test_a_failure_that_could_not_be_reported_in_time_is_not_sent_late(
     run.join()
 
 
-def test_a_lookout_that_cannot_connect_steps_aside_for_one_that_can(
+def test_a_worker_that_cannot_connect_steps_aside_for_one_that_can(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P13: one worker is refused for ever, the other's connection is fine."""
