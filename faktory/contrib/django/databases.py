@@ -101,7 +101,7 @@ def close_all() -> None:
             each.close()
 
 
-def _always(_thread_id: int) -> bool:
+def _always(_owner: threading.Thread) -> bool:
     return True
 
 
