@@ -76,7 +76,7 @@ ORDER: dict[str, str] = {
     "cli": (
         "catalog parsing config output observed banner connecting course watch offspring supervise reload queues "
         "joblog pools target work worker dev timetable cron info health metrics asking matching entries goliteral "
-        "webpages webui looking sets queue_admin flush push server frames screen top completion scaffold generate "
+        "webpages webui looking sets queue_admin flush push server frames screen top completion jobs scaffold generate "
     ),
     "commands": "base admin jobs enterprise",
     "contrib": (

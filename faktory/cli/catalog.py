@@ -10,6 +10,7 @@ COMMANDS: Final = {
     "dev": "serve and work for an app whose code changes",
     "worker": "import an app and run its jobs",
     "cron": "push the periodic jobs of an app when they are due",
+    "jobs": "print the jobs of an app, as they are called",
     "info": "show a server's queues and sets",
     "health": "ask a worker whether it is well",
     "metrics": "serve the sizes of a server's queues for Prometheus",
