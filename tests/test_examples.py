@@ -220,3 +220,33 @@ def test_the_typed_app_pushes_to_its_worker(server: Server) -> None:
         worker.signal(signal.SIGTERM)
         server.clock.advance(2.1)
         assert worker.wait() == 0, worker.errors
+
+
+UNIQUE = """\
+sending invoice 7
+sending invoice 8
+pushed: [True, False, True]
+sending invoice 9
+forgotten: 1
+invoice 9 was sent before
+"""
+CHAIN = """\
+downloaded fox.txt
+counted fox.txt
+fox.txt has 4 words
+"""
+ALL_DONE = """\
+resized picture 1
+resized picture 2
+resized picture 3
+all pictures of holiday are done
+resized picture 2
+silent: ['garden']
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "printed"), [("unique", UNIQUE), ("chain", CHAIN), ("all_done", ALL_DONE)])
+def test_what_the_open_source_server_lacks_is_made_up_for(name: str, printed: str) -> None:
+    result = run_example(name)
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", printed)
