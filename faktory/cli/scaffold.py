@@ -117,8 +117,6 @@ def text_of_job(plan: Plan) -> str:
 def text_of_test(plan: Plan) -> str:
     """Return a test of a job that passes as it is."""
     imports = {_TYPES[kind][0] for _, kind in plan.arguments}
-    if "from datetime import UTC, datetime" in imports:
-        imports.discard("from datetime import datetime")
     values = [_TYPES[kind][1] for _, kind in plan.arguments]
     lines = [*_imported(imports), "from faktory.testing import capture, inline", ""]
     lines += [f"from {plan.module} import {plan.name}", "", ""]

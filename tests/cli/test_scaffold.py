@@ -53,3 +53,13 @@ def test_a_job_and_its_test() -> None:
     assert lines[0] == "from datetime import UTC, date, datetime"
     assert "from shop.report import report" in lines
     assert '    assert [(job.jid, job.queue) for job in jobs] == [(jid, "mail")]' in lines
+    assert plan.include == "from shop import report\napp.include(report.app)"
+
+
+def test_long_lines_are_broken_as_ruff_does() -> None:
+    names = ["a_rather_long_name", "another_long_name", "a_third_one"]
+    plan = planned("prepare_everything", names, queue=None, is_async=False, folder=".")
+    assert plan.include == "import prepare_everything\napp.include(prepare_everything.app)"
+    assert "(\n    a_rather_long_name: str, another_long_name: str, a_third_one: str\n) -> None:\n" in text_of_job(plan)
+    plan = planned("prepare_everything", [*names, "and_the_last_of_them"], queue=None, is_async=False, folder=".")
+    assert "(\n    a_rather_long_name: str,\n    another_long_name: str,\n" in text_of_job(plan)

@@ -87,3 +87,13 @@ def test_a_clock_that_is_set_back_far_is_followed() -> None:
     turn = table.turn(at("09:02:00"))
     assert turn.warnings == ("the clock was set back by 4:58:30: the ticks are planned anew from now on",)
     assert ticks(table.turn(at("09:05:00"))) != []
+
+
+def test_one_job_of_two_is_done() -> None:
+    app = App()
+    for name in ("first", "second"):
+        app.periodic("*/5 * * * *")(app.job(name=name)(lambda: None))
+    table = Timetable(app.periodics(), START)
+    one, other = table.turn(at("08:05:00")).ticks
+    table.done(other)
+    assert table.unpushed() == [one]
