@@ -74,8 +74,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise Usage(f"--number: expected 1 to 1000, got {arguments.number}")
     set_environment(arguments)
     timetable: list[Timetable] = []
-    with ending_early():
-        try:
+    try:
+        with ending_early():
             _configure_logging(arguments, output)
             app = _app(target, load(target, arguments.app_dir))
             periodics = app.periodics()
@@ -86,11 +86,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             timetable.append(Timetable(periodics, datetime.now(UTC)))
             _tell_of_start(app, periodics)
             _push_for_ever(timetable[0], Event())
-        except Terminated:
-            return _ended(timetable)
-        except KeyboardInterrupt:
-            _ended(timetable)
-            return INTERRUPTED
+    except Terminated:  # out here, as TERM may come while Ctrl-C is seen to
+        return _ended(timetable)
+    except KeyboardInterrupt:
+        _ended(timetable)
+        return INTERRUPTED
 
 
 def _configure_logging(arguments: argparse.Namespace, output: Output) -> None:
@@ -168,12 +168,14 @@ def _push(timetable: Timetable, tick: Tick) -> None:
         _log.warning("WARNING could not push %s, again in %.1f s: %s", tick, delay, exc)
         return
     except FaktoryError as exc:
+        timetable.done(tick)
         _log.error("ERROR could not push %s, and it is not tried again: %s", tick, exc)
     except Exception:
+        timetable.done(tick)
         _log.exception("ERROR could not push %s, and it is not tried again", tick)
     else:
+        timetable.done(tick)  # before it is told: TERM may come as soon as somebody has read it
         _log.info("pushed %s (jid %s)%s", tick, tick.job.jid, ", late" if tick.has_failed else "")
-    timetable.done(tick)
 
 
 def _ended(timetables: list[Timetable]) -> int:

@@ -16,6 +16,7 @@ import io
 import os
 import re
 import shlex
+import sqlite3
 import sys
 import time
 import tomllib
@@ -251,7 +252,7 @@ class Page:
         own = [module for module in list(sys.modules.values()) if self._is_own(module)]
         for module in own:
             for value in list(vars(module).values()):
-                if isinstance(value, App):
+                if isinstance(value, (App, sqlite3.Connection)):  # 3.13 complains of those left to the collector
                     value.close()
             del sys.modules[module.__name__]
 
