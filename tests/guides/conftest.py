@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import faktory.testing
 from faktory.server import Server
 from tests.guides.running import Page
 from tests.testing.conftest import IS_INSTALLED
 
 RunPage = Callable[[Path], None]
+
+# A run of pytest within a test forgets the modules that it was the first to import: of what it has watched jobs with,
+# there would be a second copy later, which knows nothing of it.
+for each in pkgutil.iter_modules(faktory.testing.__path__):
+    if each.name != "plugin":  # which pytest itself imports, to rewrite its assertions
+        import_module(f"faktory.testing.{each.name}")
 
 
 @pytest.fixture
