@@ -1,4 +1,4 @@
-"""Ctrl-C on a terminal, which goes to supervisor and worker at once, in each state of a reload; and under `uv run`."""
+"""Ctrl-C on a terminal, which goes to supervisor and worker at once; and under `uv run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from faktory import Client, Job
 from .conftest import Project
 
 SLEEPY_IMPORT = "import time\nprint('importing', flush=True)\ntime.sleep(20)\n"
-DIES_LATE = "import os\nfrom faktory import App\napp = App()\n\n@app.job\ndef die() -> None:\n    os._exit(7)\n"
 
 
 def push(project: Project, job: Job) -> None:
@@ -57,50 +56,6 @@ def test_ctrl_c_while_a_job_runs_lets_it_end(project: Project) -> None:
         child.expect("napping")
         assert ends_by_ctrl_c(child, 8) == (0, None)
     assert (len(project.server.queue("slow")), len(project.server.working), len(project.server.retries)) == (0, 0, 0)
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_it_waits_for_a_mended_import_ends_it(project: Project) -> None:
-    project.write("broken.py", "import nowhere\n")
-    with project.terminal("worker", "broken", "--reload") as child:
-        child.expect("the next one starts when the code changes")
-        assert ends_by_ctrl_c(child, 5)[1] is None
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_it_backs_off_ends_it(project: Project) -> None:
-    project.write("dying.py", DIES_LATE)
-    with project.terminal("worker", "dying", "--reload") as child:
-        child.expect("ready")
-        push(project, Job("die"))
-        child.expect(r"the next one starts in \d+ s")
-        assert ends_by_ctrl_c(child, 5)[1] is None
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_a_reload_drains_ends_it_when_the_job_has_ended(project: Project) -> None:
-    with project.terminal("worker", "app.py", "--reload", "-q", "slow") as child:
-        child.expect("ready")
-        push(project, Job("nap", [1.5], queue="slow"))
-        child.expect("napping")
-        project.write("new.py", "x = 1\n")
-        child.expect("changed: new.py: starting anew")
-        assert ends_by_ctrl_c(child, 8)[1] is None
-    assert len(project.server.working) == 0
-
-
-@pytest.mark.slow
-def test_a_job_of_two_seconds_ends_before_the_worker_is_replaced(project: Project) -> None:
-    with project.terminal("worker", "app.py", "--reload", "-q", "slow") as child:
-        child.expect("ready")
-        push(project, Job("nap", [2.0], queue="slow"))
-        child.expect("napping")
-        project.write("new.py", "x = 1\n")
-        child.expect("changed: new.py: starting anew")
-        child.expect("1 succeeded, 0 failed, 0 cut off")
-        child.expect("ready")
-        assert ends_by_ctrl_c(child, 8) == (0, None)
-    assert len(project.server.retries) == 0
 
 
 @pytest.mark.slow
