@@ -1,16 +1,15 @@
-"""Draw the README's picture of a terminal: `python -m tests.guides.terminal [file.svg]`.
+"""Draw the pictures of terminals, `terminal.svg` and `top.svg`: `python -m tests.guides.terminal [folder]`.
 
-A real session in a pseudo-terminal, read by a terminal emulator; each cell is drawn as it stands on the screen.
+Real sessions in a pseudo-terminal, read by a terminal emulator; each cell is drawn as it stands on the screen.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -18,8 +17,12 @@ from xml.sax.saxutils import escape
 import pexpect
 import pyte
 
+from faktory import Client, ConsumerBuilder, Job
+from faktory.runtime.ticking import monotonic
+from faktory.server import Server
+
 ROOT: Final = Path(__file__).parents[2]
-PICTURE: Final = ROOT / "examples" / "guides" / "terminal.svg"
+GUIDES: Final = ROOT / "examples" / "guides"
 COLUMNS: Final = 88
 LINES: Final = 20
 WIDTH: Final = 8.4
@@ -52,53 +55,85 @@ _COLORS: Final = {
 }
 
 
-def record(folder: Path) -> pyte.Screen:
-    """Run `faktoryctl dev` on an app, push a job that succeeds and one that fails, and return the screen."""
-    (folder / "app.py").write_text(APP)
+def started(words: list[str], folder: Path, columns: int, lines: int, url: str | None = None) -> pexpect.spawn[str]:
+    """Start `faktoryctl` on a terminal of this size."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FAKTORY", "NO_COLOR"))}
-    environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
-    screen = pyte.Screen(COLUMNS, LINES)
-    stream = pyte.Stream(screen)
-    stream.feed("$ faktoryctl dev app.py\r\n")
-    program = pexpect.spawn(
+    environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    if url is not None:
+        environment["FAKTORY_URL"] = url
+    return pexpect.spawn(
         sys.executable,
-        ["-c", _CALL, "dev", "app.py"],
+        ["-c", _CALL, *words],
         cwd=str(folder),
         env=environment,
         encoding="utf-8",
-        dimensions=(LINES, COLUMNS),
+        dimensions=(lines, columns),
         timeout=20,
     )
+
+
+def dev(folder: Path) -> pyte.Screen:
+    """Run `faktoryctl dev` on an app, push a job that succeeds and one that fails, and return the screen."""
+    (folder / "app.py").write_text(APP)
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.Stream(screen)
+    stream.feed("$ faktoryctl dev app.py\r\n")
+    program = started(["dev", "app.py"], folder, COLUMNS, LINES)
     url = "tcp://localhost:7419"
     for pattern, push in (("ready", "add 1 2"), ("ok ", "--app app.py divide 1 0"), (r"in divide\S*\r\n", "")):
         program.expect(pattern)
         stream.feed(program.before + program.after)
         if push:
-            words = [sys.executable, "-c", _CALL, "push", "--url", url, *push.split()]
-            subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
+            started(["push", "--url", url, *push.split()], folder, COLUMNS, LINES).expect(pexpect.EOF)
     program.sendintr()
     program.expect(pexpect.EOF)
     stream.feed(program.before)
     return screen
 
 
-def drawn(screen: pyte.Screen) -> str:
+def top(folder: Path) -> pyte.Screen:
+    """Run `faktoryctl top` on a server that jobs come to, and return the screen after some frames."""
+    screen = pyte.Screen(80, 24)
+    stream = pyte.Stream(screen)
+    with Server(fetch_wait=0.01) as server, Client(server.url) as client:
+        program = started(["top", "-i", "1"], folder, 80, 24, server.url)
+        until = monotonic() + 7
+        for number in count(1):
+            jobs = [Job("welcome", [n], queue="mail") for n in range(40 + 25 * (number % 4))]
+            client.push_bulk([*jobs, Job("resize", [number], queue="images"), Job("report", [], at=3_600.0)])
+            with ConsumerBuilder().register("welcome", lambda _: None).connect(server.url) as consumer:
+                while len(server.queue("mail")) > 10 * number:
+                    consumer.run_one(["mail"])
+            try:
+                stream.feed(program.read_nonblocking(100_000, timeout=0.8))
+            except pexpect.TIMEOUT:
+                continue
+            if monotonic() > until:
+                break
+        program.send("q")
+        program.expect(pexpect.EOF)
+    return screen
+
+
+def drawn(screen: pyte.Screen, title: str) -> str:
     """Return a screen as SVG."""
-    lines = [_line(screen.buffer[number], number) for number in range(LINES)]
+    lines = [
+        _line([screen.buffer[number][column] for column in range(screen.columns)], number)
+        for number in range(screen.lines)
+    ]
     height = (max((number for number, line in enumerate(lines) if line), default=0) + 1) * HEIGHT + 24
     style = "font: 14px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; white-space: pre"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {COLUMNS * WIDTH + 24:.0f} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {screen.columns * WIDTH + 24:.0f} {height}" '
         'role="img" xml:space="preserve">\n'
-        "<title>faktoryctl dev: one job succeeds, one fails</title>\n"
+        f"<title>{escape(title)}</title>\n"
         f'<rect width="100%" height="100%" rx="8" fill="#1b1f24"/>\n<g style="{style}">\n'
         + "".join(line for line in lines if line)
         + "</g>\n</svg>\n"
     )
 
 
-def _line(cells: Any, number: int) -> str:
-    row = [cells[column] for column in range(COLUMNS)]
+def _line(row: list[Any], number: int) -> str:
     while row and row[-1].data == " ":
         row.pop()
     parts, column = "", 0
@@ -113,11 +148,11 @@ def _line(cells: Any, number: int) -> str:
 
 
 def main() -> None:
-    """Write the picture."""
-    path = Path(sys.argv[1]) if sys.argv[1:] else PICTURE
+    """Write the pictures."""
+    to = Path(sys.argv[1]) if sys.argv[1:] else GUIDES
     with tempfile.TemporaryDirectory() as folder:
-        path.write_text(drawn(record(Path(folder))))
-    print(path)
+        (to / "terminal.svg").write_text(drawn(dev(Path(folder)), "faktoryctl dev: one job succeeds, one fails"))
+        (to / "top.svg").write_text(drawn(top(Path(folder)), "faktoryctl top: queues that grow and shrink"))
 
 
 if __name__ == "__main__":

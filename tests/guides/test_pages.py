@@ -10,7 +10,6 @@ import pytest
 
 from faktory import errors
 from faktory.cli import COMMANDS
-from tests.guides import terminal
 from tests.guides.pages import Block, blocks_of, calls_of, matches
 from tests.guides.test_guides import PAGES, ROOT
 
@@ -79,12 +78,19 @@ def test_every_command_has_its_help_in_the_guide() -> None:
 def test_the_picture_of_the_terminal_shows_what_was_printed() -> None:
     texts = [
         "".join(line.itertext())
-        for line in ElementTree.parse(terminal.PICTURE).iter("{http://www.w3.org/2000/svg}text")
+        for line in ElementTree.parse(GUIDES / "terminal.svg").iter("{http://www.w3.org/2000/svg}text")
     ]
     assert texts[0] == "$ faktoryctl dev app.py"
     shown = "1 + 2 = 3\n20:38:17 ok     add 759d48aa  1 ms (waited 3 ms)\n...\n"
     assert matches("...\n" + shown, "\n".join(texts))
     assert "ZeroDivisionError: division by zero   app.py:13 in divide" in texts[-3]
+
+
+def test_the_picture_of_top_shows_queues() -> None:
+    text = re.sub(r"<[^>]+>", "", (GUIDES / "top.svg").read_text())
+    assert "Faktory" in text
+    assert "change/s" in text
+    assert "q quit" in text
 
 
 def test_a_page_is_read_into_blocks() -> None:
