@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from itertools import chain, zip_longest
 from typing import Any, Final
 
@@ -61,9 +63,11 @@ def _ran_in_thread(look_up: Callable[[], None], limit: float) -> bool:
     has_ended.acquire()
 
     def run() -> None:
-        look_up()
+        with _lookups.under_way():
+            look_up()
         has_ended.release()
 
+    _hook_forks()
     try:
         # Not a threading.Thread: what a signal handler raises within its start() comes out as a KeyError.
         _thread.start_new_thread(run, ())
@@ -73,6 +77,63 @@ def _ran_in_thread(look_up: Callable[[], None], limit: float) -> bool:
         return False
     has_ended.acquire(timeout=max(0.0, limit - monotonic()))
     return True
+
+
+class _Lookups:
+    """The look-ups that are under way in threads: a fork waits for them.
+
+    The C library holds a lock meanwhile, which the child would find taken for ever: no look-up of its own would end.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._number = 0
+        self._is_held = False
+
+    @contextmanager
+    def under_way(self) -> Generator[None, None, None]:
+        """Count one."""
+        with self._changed:
+            self._number += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._number -= 1
+                self._changed.notify_all()
+
+    def await_end(self) -> None:
+        """Wait for them, but not for ever, and let none begin."""
+        self._is_held = self._changed.acquire(timeout=_LONGEST_WAIT)
+        if self._is_held:
+            self._changed.wait_for(lambda: not self._number, _LONGEST_WAIT)
+
+    def go_on(self) -> None:
+        """Let others begin."""
+        if self._is_held:
+            self._is_held = False
+            self._changed.release()
+
+
+_LONGEST_WAIT: Final = 5.0
+"""Seconds that a fork waits for look-ups: they take milliseconds, and a name server that is gone must not hold it."""
+_lookups = _Lookups()
+_is_hooked = False
+
+
+def _hook_forks() -> None:
+    global _is_hooked
+    if not _is_hooked and hasattr(os, "register_at_fork"):
+        _is_hooked = True
+        os.register_at_fork(
+            before=lambda: _lookups.await_end(), after_in_parent=lambda: _lookups.go_on(), after_in_child=_forget
+        )
+
+
+def _forget() -> None:
+    """In the child of a fork: the threads that looked up are not there."""
+    global _lookups
+    _lookups = _Lookups()
 
 
 def is_ip(host: str) -> bool:

@@ -71,6 +71,52 @@ def test_a_child_forked_during_another_threads_first_push_can_push(before: str, 
         assert len(server.queue("default")) == 10
 
 
+LOOKS_UP = """
+import os, socket, sys, threading, time
+from faktory.network import names
+from faktory.protocol.address import Address
+
+slow, limit = float(sys.argv[1]), float(sys.argv[2])
+names._LONGEST_WAIT = limit
+began = threading.Event()
+
+def look_up(*words, **more):
+    began.set()
+    time.sleep(slow)
+    return ["found"]
+
+socket.getaddrinfo = look_up
+address = Address("db.example", 7419)
+thread = threading.Thread(target=names.resolve, args=(address, names.monotonic() + 30))
+thread.start()
+began.wait()
+at = time.monotonic()
+pid = os.fork()
+if pid == 0:
+    socket.getaddrinfo = lambda *words, **more: ["found in the child"]
+    is_right = names.resolve(address, names.monotonic() + 1) == ["found in the child"]
+    os._exit(0 if is_right else 1)
+waited = time.monotonic() - at
+status = os.waitpid(pid, 0)[1]
+thread.join()
+print(status, names.resolve(address, names.monotonic() + 30), waited)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize(("slow", "limit", "least", "most"), [(0.4, 5.0, 0.3, 3.0), (1.5, 0.2, 0.15, 1.2)])
+def test_a_fork_waits_for_names_that_are_looked_up_but_not_for_ever(
+    slow: float, limit: float, least: float, most: float
+) -> None:
+    """P20: the resolver's lock would be taken in the child for ever."""
+    command = [sys.executable, "-W", "ignore", "-c", LOOKS_UP, str(slow), str(limit)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    status, found, waited = done.stdout.split(maxsplit=2)[0], done.stdout, done.stdout.split()[-1]
+    assert (status, "['found']" in found) == ("0", True), done.stderr
+    assert least <= float(waited) <= most
+
+
 NOTHING_LATER = """
 import sys
 from faktory import Client, Job
