@@ -43,7 +43,7 @@ def test_parts_are_what_the_encoder_writes(has_c: bool, monkeypatch: pytest.Monk
         "".join(parts([object()], 0))
 
 
-def test_an_exception_is_raised_in_another_thread_unless_it_is_taken_back() -> None:
+def test_an_exception_is_raised_in_another_thread() -> None:
     raise_in, take_back = interpreter.async_exc_functions()
     begun, gone = threading.Event(), threading.Event()
     raised: list[type[BaseException]] = []
@@ -64,7 +64,8 @@ def test_an_exception_is_raised_in_another_thread_unless_it_is_taken_back() -> N
     thread.join(10)
     assert raised == [KeyError]
     assert raise_in(2**31 - 7, KeyError) == 0
-    assert take_back(threading.get_ident(), None) == 1
+    # Of a thread that is there it would leave a flag up, at which a traced one stands still on 3.11: see `strike`.
+    assert take_back(2**31 - 7, None) == 0
 
 
 def test_another_python_is_started_as_this_one_was() -> None:
