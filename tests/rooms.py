@@ -186,8 +186,9 @@ ROOMS: list[Room] = [
     Room("isolation", _CHILDREN),
     *(
         Room(f"observe/{name}", (f"tests/observe/test_{name}.py",), is_pure=True)
-        for name in ("exposition", "health", "jsonlog", "metrics", "observer", "pages")
+        for name in ("exposition", "health", "jsonlog", "metrics", "pages")
     ),
+    Room("observe/observer", ("tests/observe/test_observer.py", "tests/observe"), measured=77),
     *(
         Room(f"observe/{name}", (f"tests/observe/test_{name}.py",))
         for name in ("collecting", "healthfile", "http", "notify", "probe", "process", "telling")

@@ -9,7 +9,7 @@ import pytest
 
 from faktory import options
 from faktory.errors import ConfigurationError
-from faktory.options import ChildLimits, ConsumerOptions
+from faktory.options import ChildLimits, ConsumerOptions, QueueLimit
 
 
 def made(**changes: Any) -> ConsumerOptions:
@@ -164,3 +164,24 @@ def test_a_killed_job_is_reported_within_a_reservations_margin() -> None:
 def test_the_queues_of_the_apps_jobs_are_each_named_once() -> None:
     assert made().queues == ()
     assert made(homes=(("mail", "welcome"), ("default", "work"), ("mail", "goodbye"))).queues == ("mail", "default")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({}, "concurrency=, per_second=, or both; got neither"),
+        ({"concurrency": 0}, "concurrency must be an integer from 1 on, got 0"),
+        ({"concurrency": True}, "got True"),
+        ({"per_second": 0}, "per_second must be above 0, at most 1e6, got 0"),
+        ({"per_second": "2"}, "got '2'"),
+        ({"per_second": True}, "got True"),
+    ],
+)
+def test_a_limit_of_a_queue_that_is_none_is_refused(limit: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        QueueLimit(**limit)
+
+
+def test_a_limit_of_a_queue_takes_one_or_both() -> None:
+    assert QueueLimit(concurrency=4, per_second=0.5) == QueueLimit(4, 0.5)
+    assert (QueueLimit(concurrency=1).per_second, QueueLimit(per_second=10).concurrency) == (None, None)

@@ -165,12 +165,8 @@ def result_of(exc: BaseException | None) -> str:
 
 
 def _histogram(found: dict[str, _Histogram], label: str) -> _Histogram:
-    histogram = found.get(label)
-    if histogram is None:
-        if len(found) >= MOST_SERIES:
-            label = OTHER
-        histogram = found.setdefault(label, _Histogram())
-    return histogram
+    """Return the histogram of a label that has none yet: one of its own, or that of all the others."""
+    return found.setdefault(label if len(found) < MOST_SERIES else OTHER, _Histogram())
 
 
 def _counter(name: str, what: str, labels: tuple[str, ...], counts: Iterable[tuple[tuple[str, ...], int]]) -> Family:

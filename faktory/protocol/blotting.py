@@ -28,7 +28,9 @@ def pattern_of(password: str) -> re.Pattern[str]:
 def _ways_to_write(character: str) -> list[str]:
     octets = character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
     percent = "".join(f"%(?i:{octet:02x})" for octet in octets)
-    plain = dict.fromkeys((json.dumps(character)[1:-1], ascii(character)[1:-1], character))
+    # A quote is escaped, too, within quotes of its kind.
+    quoted = [f"\\{character}"] if character in "'\"" else []
+    plain = dict.fromkeys((json.dumps(character)[1:-1], ascii(character)[1:-1], *quoted, character))
     return [percent, *(re.escape(way) for way in plain), *([r"\+"] if character == " " else [])]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faktory.protocol import blotting
@@ -26,6 +26,7 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @given(st.text(min_size=4, max_size=20))
+@example("00'\"")
 def test_a_password_is_found_however_it_is_written(password: str) -> None:
     pattern = pattern_of(password)
     written = [password, ascii(password)[1:-1], json.dumps(password)[1:-1]]

@@ -339,3 +339,9 @@ def test_a_parameter_of_a_managed_type_is_refused_with_what_to_write() -> None:
     assert len(signature.check([Store])) == 2
     with pytest.raises(ConfigurationError, match=r"parameter 'when'.*is managed.*when = ctx\.get\(Wanted\)"):
         signature.check([Store, Wanted])
+
+
+def test_parameters_without_a_default_are_required() -> None:
+    def work(a: int, b: str = "x", c: int = 1) -> None: ...
+
+    assert Signature("work", work, Context).required == ["a"]
