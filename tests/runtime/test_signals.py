@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from signal import SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGTTIN
 
 import pytest
@@ -51,6 +52,15 @@ def test_others_ask_for_quiet_and_for_stacks() -> None:
     assert signals.meaning(SIGTSTP, 11.0) is Wish.QUIET
 
 
+@pytest.fixture
+def no_hup_ignored() -> Iterator[None]:
+    """Have HUP end the process, as it does unless the tests run under nohup."""
+    before = signal.signal(SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_hup_ignored")
 def test_signals_are_noted_with_their_moment_and_given_back() -> None:
     noted: list[tuple[int, float]] = []
     woken = threading.Event()
