@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def test_parts_are_what_the_encoder_writes(has_c: bool, monkeypatch: pytest.Monk
 
 
 def test_an_exception_is_raised_in_another_thread() -> None:
-    raise_in, take_back = interpreter.async_exc_functions()
+    raise_in, _ = interpreter.async_exc_functions()
     begun, gone = threading.Event(), threading.Event()
     raised: list[type[BaseException]] = []
 
@@ -64,7 +66,17 @@ def test_an_exception_is_raised_in_another_thread() -> None:
     thread.join(10)
     assert raised == [KeyError]
     assert raise_in(2**31 - 7, KeyError) == 0
-    # Of a thread that is there it would leave a flag up, at which a traced one stands still on 3.11: see `strike`.
+
+
+def test_an_exception_is_taken_back_before_it_is_raised() -> None:
+    raise_in, take_back = interpreter.async_exc_functions()
+    own, found = [threading.get_ident()], list[int]()
+    # In C alone, where nothing is raised in between; the last one takes down the flag, at which a traced thread would
+    # stand still on 3.11: see `strike`.
+    steps = chain(map(raise_in, own, [KeyError]), map(take_back, own, [None]), map(raise_in, own, [OverflowError]))
+    with pytest.raises(OverflowError):
+        deque(map(found.append, steps), maxlen=0)
+    assert found == [1, 1, 1]
     assert take_back(2**31 - 7, None) == 0
 
 
