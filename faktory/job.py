@@ -7,24 +7,17 @@ manager/manager.go, manager/retry.go).
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import accumulate
-from math import isfinite
 from os import urandom  # secrets would import hashlib, random and more
 from typing import Any, Final, Self
 
 from .errors import ConfigurationError, InvalidJob
 from .protocol.moments import aware, moment, rfc3339, shown, time_of
-from .runtime.interpreter import json_scan
+from .protocol.values import CONTROL, MAX_DEPTH, MAX_EXACT_INT, check_depth, check_json, check_text, jid_in, parsed
 
-MAX_EXACT_INT: Final = 2**53
-"""Largest magnitude of an integer that survives the server, which turns every number into a float64."""
-MAX_DEPTH: Final = 500
-"""Deepest nesting of `args` and `custom`, in containers."""
 MAX_RESERVE: Final = 86_400
 """Longest reservation the server grants, in seconds (manager/manager.go)."""
 MIN_RESERVE: Final = 60
@@ -34,18 +27,6 @@ DEFAULT_RESERVE: Final = 1_800
 MIN_JID_BYTES: Final = 8
 
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-# Possessive quantifiers, and a text may lack its end: else a text of megabytes takes hundreds of megabytes to match,
-# and one that is never closed takes time with the square of its length.
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.S)
-_TOKEN: Final = re.compile(
-    rb'"jid"\s*+:\s*+"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){1,512}+)"|%b|[\[{]|[\]}]' % _STRING.pattern,
-    re.S | re.I,
-)
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS: Final = {91: 1, 123: 1, 93: -1, 125: -1}  # [ { ] }
-_JID_WITHIN: Final = 1024 * 1024
-"""How many bytes of a document that is no JSON are searched for its jid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +201,12 @@ class Job:
         """Read a job from the server's JSON. Raises `InvalidJob`, with the jid when one can be made out."""
         try:
             if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-                _check_depth(data)
-            document = _parsed(str(data, "utf-8"))  # json would guess the encoding first, which takes longer
+                check_depth(data)
+            document = parsed(str(data, "utf-8"))  # json would guess the encoding first, which takes longer
         except (ValueError, RecursionError) as exc:
             # Nothing of the document is shown: this text is logged, and its args may hold secrets.
             message = f"expected a job as JSON, got {len(data)} bytes that are none: {exc}"
-            raise InvalidJob(message, _jid_in(data)) from exc
+            raise InvalidJob(message, jid_in(data)) from exc
         if not isinstance(document, dict):
             raise InvalidJob(f"expected a job as a JSON object, got {type(document).__name__}")
         job = cls.from_document(document)
@@ -263,7 +244,7 @@ class Job:
             and (custom is None or type(custom) is dict)
         ):
             raise InvalidJob(
-                _wrong_field(document), jid if type(jid) is str and jid and not _CONTROL.search(jid) else None
+                _wrong_field(document), jid if type(jid) is str and jid and not CONTROL.search(jid) else None
             )
         at = get("at")
         job._at = None if at is None else time_of(at)
@@ -278,7 +259,7 @@ class Job:
         # A usual one is known by its looks, at a fifth of the cost of looking closely.
         is_usual = type(jid) is str and len(jid) >= MIN_JID_BYTES and jid.isascii() and jid.isprintable()
         if not is_usual and (
-            type(jid) is not str or len(jid.encode("utf-8", "replace")) < MIN_JID_BYTES or _CONTROL.search(jid)
+            type(jid) is not str or len(jid.encode("utf-8", "replace")) < MIN_JID_BYTES or CONTROL.search(jid)
         ):
             raise InvalidJob(
                 f"jid must be text of at least {MIN_JID_BYTES} bytes without control characters, got {shown(jid)}; "
@@ -300,15 +281,15 @@ class Job:
         if self.backtrace is not None and (type(self.backtrace) is not int or not 0 <= self.backtrace <= MAX_EXACT_INT):
             raise InvalidJob(f"backtrace must be a number of lines, or None, got {shown(self.backtrace)}", jid)
         try:
-            _check_text(self.jobtype, "jobtype")
-            _check_text(jid, "jid")
+            check_text(self.jobtype, "jobtype")
+            check_text(jid, "jid")
             if not isinstance(self.args, list):
                 raise InvalidJob(f"args must be a list, got {shown(self.args)}")
-            _check_json(self.args, "args", 1)
+            check_json(self.args, "args", 1)
             if self.custom is not None:
                 if not isinstance(self.custom, dict):
                     raise InvalidJob(f"custom must be a dict, got {shown(self.custom)}")
-                _check_json(self.custom, "custom", 1)
+                check_json(self.custom, "custom", 1)
         except InvalidJob as exc:
             exc.jid = jid
             exc.args = (exc.args[0], jid)
@@ -327,95 +308,6 @@ def check_queue_name(name: object) -> str:
     if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
         raise ConfigurationError(f"a queue name must be made of A-Z a-z 0-9 . _ -, got {shown(name)}")
     return name
-
-
-def _check_json(value: Any, path: str, depth: int) -> None:
-    """Raise `InvalidJob` unless JSON and the server carry `value`, a container, unchanged."""
-    # Runs over all that is pushed: one frame a level, and no path is made for plain values.
-    if depth > MAX_DEPTH:
-        raise InvalidJob(f"{path[:80]}... is nested more than {MAX_DEPTH} deep; send a reference instead")
-    items: Iterable[tuple[str | int, Any]]
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise InvalidJob(f"{path} has the key {shown(key)}; JSON keys are text: convert it before pushing")
-            if not key.isascii():
-                _check_text(key, f"the key {key!a} of {path}")
-        items = value.items()
-    else:
-        items = enumerate(value)
-    for key, item in items:
-        kind = type(item)
-        if kind is str:
-            if not item.isascii():
-                _check_text(item, _join(path, key))
-        elif kind is int:
-            if not -MAX_EXACT_INT <= item <= MAX_EXACT_INT:
-                raise InvalidJob(
-                    f"{_join(path, key)} is an integer beyond 2^53, which the server would change silently; send it as "
-                    "text"
-                )
-        elif item is None or kind is bool:
-            pass
-        elif kind is float:
-            if not isfinite(item):
-                raise InvalidJob(f"{_join(path, key)} is {item}; JSON has no such number, send None or text")
-        elif kind is list or kind is dict or kind is tuple:
-            _check_json(item, _join(path, key), depth + 1)
-        else:
-            raise InvalidJob(
-                f"{_join(path, key)} is a {kind.__module__}.{kind.__qualname__}, which would not arrive as one; send "
-                "text, a number, a list or a dict (str(x), int(x) of numpy's, x.isoformat(), an enum's x.value), "
-                "or declare a typed job (faktory.App), which converts its arguments by their annotations"
-            )
-
-
-def _join(path: str, key: str | int) -> str:
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!a}]"
-
-
-def _check_text(text: str, path: str) -> None:
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise InvalidJob(f"{path} holds a lone surrogate, which the server would change; got {text!a:.80}") from exc
-
-
-def _parsed(text: str) -> Any:
-    # What `json.loads` does, without its looking for blanks around the document, which the server does not send: 1 µs.
-    try:
-        document, end = json_scan(text, 0)
-    except StopIteration:
-        return json.loads(text)
-    return document if end == len(text) else json.loads(text)
-
-
-def _check_depth(data: bytes) -> None:
-    # json.loads recurses once per level and fails unpredictably early; this counts levels outside of strings.
-    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
-    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH + 1:  # the document is a level itself
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
-
-
-def _jid_in(data: bytes) -> str | None:
-    """Find the jid of a document that is no JSON as a whole, so that its job can still be failed.
-
-    Not one inside of `args` or `custom`: that is another job's, which would be failed instead.
-    """
-    depth = 0
-    for token in _TOKEN.finditer(data, 0, _JID_WITHIN):
-        if token[1] is not None and depth == 1:
-            try:
-                jid = json.loads(b'"%b"' % token[1])
-            except ValueError:
-                return None
-            return jid if not _CONTROL.search(jid) else None
-        depth += _STEPS.get(token[0][0], 0)
-    return None
 
 
 _FIELD_TYPES: Final = {

@@ -75,6 +75,7 @@ ROOMS: list[Room] = [
     *_pure(
         "override",
         "protocol/moments",
+        "protocol/values",
         "job",
         "protocol/address",
         "protocol/wire",

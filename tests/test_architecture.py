@@ -99,7 +99,7 @@ ORDER: dict[str, str] = {
         "observer exposition metrics jsonlog health process collecting healthfile http notify pages probe telling "
         "observing"
     ),
-    "protocol": "address moments wire blotting diagnosis handshake",
+    "protocol": "address moments values wire blotting diagnosis handshake",
     "runtime": "loading forks interpreter launch exiting package logs ticking memory signalled signals greenlets",
     "server": (
         "views timestamps forks clock workers sorted_set goquote gosyntax gojson documents rules store mutate peek "
