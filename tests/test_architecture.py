@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import faktory
+from faktory.cli import joblog
 from tests.rooms import ROOMS
 
 ROOT = Path(__file__).parent.parent / "faktory"
@@ -149,7 +150,7 @@ OWNERS: dict[str, set[str]] = {
     "random": {"core.backoff", "core.queues", "core.settling", "server"},
     "secrets": set(),
     "logging": {
-        "aio.consumer", "aio.fetcher", "aio.guard", "aio.job_runner", "aio.job_task", "aio.reporter",
+        "aio.fetcher", "aio.guard", "aio.job_runner", "aio.job_task", "aio.reporter",
         "aio.stacks", "aio.supervisor", "aio.thread_pool", "blocking.stacks", "blocking.supervisor",
         "blocking.worker", "cli", "consumer", "contrib", "core.edition", "core.hooks", "core.managed",
         "core.outage", "core.run", "core.session", "core.settling", "isolation", "network.opening", "observe",
@@ -285,6 +286,15 @@ def test_the_door_of_django_is_imported_without_django() -> None:
     for door in ("contrib", "contrib.django"):
         eager = [node for node in ast.parse(MODULES[door].read_text()).body if isinstance(node, ast.ImportFrom)]
         assert all(node.level or node.module in ("__future__", "typing") for node in eager)
+
+
+def test_the_loggers_are_those_of_the_guide() -> None:
+    """One a room, under the name that an operator is told."""
+    made = r"(?:logging\.getLogger|LateLog)\(\"(.+?)\"\)"
+    names = {name for path in FILES for name in re.findall(made, path.read_text())}
+    guide = (ROOT.parent / "examples/guides/workers.md").read_text()
+    rows = re.findall(r"^\| (`faktory\.\w+`.*?) \|", guide, re.M)
+    assert {name for row in rows for name in re.findall(r"`(.*?)`", row)} == names | {joblog.JOBS, joblog.COMMAND}
 
 
 def test_the_environment_is_read_only_where_it_should_be() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from ..isolation.shared import Children
 
 T = TypeVar("T")
-
-log: logging.Logger = logging.getLogger("faktory.consumer")
 
 
 class Consumer:

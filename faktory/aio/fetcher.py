@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
     from ..isolation.shared import Children
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class Fetcher:

@@ -30,7 +30,7 @@ from .turn import Turn
 if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class JobRunner:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..isolation.runner import ChildRunner
     from ..isolation.shared import Children, IsolatedCall
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class JobTask:

@@ -12,7 +12,7 @@ from .connection import Connection
 from .reconnector import Reconnector
 from .state import ConsumerState
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class Reporter:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..core.run import facts_of
 from .job_task import JobTask
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.stacks")
 
 
 def dump_stacks(tasks: Iterable[JobTask]) -> None:

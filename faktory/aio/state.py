@@ -25,7 +25,6 @@ from ..core.session import Session, Shortened, log_given_up, log_refused, log_to
 from ..errors import ServerError
 from ..job import Job
 from ..options import MANY_WORKERS, ConsumerOptions
-from ..runtime.logs import LateLog
 from ..runtime.ticking import boottime, monotonic
 from .backend import Backend, Bell, Event
 from .beating import Line
@@ -35,8 +34,6 @@ from .turn import Turn
 
 if TYPE_CHECKING:
     from ..isolation.shared import Children
-
-log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
 class ConsumerState:

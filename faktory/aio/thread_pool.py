@@ -18,7 +18,7 @@ from .backend import Backend, Event
 
 T = TypeVar("T")
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class Call:

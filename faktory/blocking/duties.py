@@ -16,7 +16,7 @@ from ..runtime.logs import LateLog
 from ..runtime.ticking import boottime, monotonic
 from .state import ConsumerState
 
-log: LateLog = LateLog("faktory.consumer")  # the heartbeat's thread must not wait
+log: LateLog = LateLog("faktory.watch")  # the heartbeat's thread must not wait
 
 
 class Duties:

@@ -26,7 +26,7 @@ from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
 from .duties import Duties
 
-log: LateLog = LateLog("faktory.consumer")
+log: LateLog = LateLog("faktory.heartbeat")
 
 
 class Errands(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..core.run import facts_of
 from .worker import Worker
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.stacks")
 
 
 def dump_stacks(workers: Iterable[Worker]) -> None:

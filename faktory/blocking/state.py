@@ -31,15 +31,12 @@ from ..core.session import Session, Shortened, log_given_up, log_refused, log_to
 from ..errors import ServerError
 from ..job import Job
 from ..options import MANY_WORKERS, ConsumerOptions
-from ..runtime.logs import LateLog
 from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
 from .slot import Slot
 
 if TYPE_CHECKING:
     from ..isolation.fork_client import ForkServer
-
-log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
 
 
 class ConsumerState:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..isolation.fork_client import ForkServer
     from ..isolation.runner import ChildRunner
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class Worker:

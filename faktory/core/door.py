@@ -13,7 +13,7 @@ from ..runtime.logs import LateLog
 from ..runtime.ticking import monotonic
 from .lifecycle import Lifecycle, News, StoppedBy
 
-log: LateLog = LateLog("faktory.consumer")  # the heartbeat comes here, too, and must not wait
+log: LateLog = LateLog("faktory.lifecycle")  # the heartbeat comes here, too, and must not wait
 
 
 class Stoppable(Protocol):

@@ -14,7 +14,8 @@ from ..options import OUTAGE_AGAIN, REFUSED_DELAY, SAY_AGAIN
 from ..runtime.ticking import monotonic
 from .backoff import Backoff
 
-log: logging.Logger = logging.getLogger("faktory.consumer")
+log: logging.Logger = logging.getLogger("faktory.reconnector")
+worker_log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 class Outage:
@@ -99,13 +100,13 @@ class Outage:
             log.warning("the server still cannot be reached, trying again: %s", exc)
 
     def log_rarely(self, key: str, message: str, *args: object) -> None:
-        """Log an error once a minute for each key."""
+        """Log an error of a worker, once a minute for each key."""
         now = monotonic()
         if now - self._said.get(key, -SAY_AGAIN) >= SAY_AGAIN:
             if len(self._said) > 1_000:
                 self._said.clear()
             self._said[key] = now
-            log.error(message, *args)
+            worker_log.error(message, *args)
 
 
 def is_refusal(exc: Exception) -> bool:

@@ -20,7 +20,11 @@ from .queues import Order, unserved
 from .run import facts_of
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
-late: LateLog = LateLog("faktory.consumer")  # for what the heartbeat's thread has to say: it must not wait
+worker_log: logging.Logger = logging.getLogger("faktory.worker")
+outbox_log: logging.Logger = logging.getLogger("faktory.outbox")
+# For what the heartbeat's thread has to say: it must not wait.
+late_worker_log: LateLog = LateLog("faktory.worker")
+late_outbox_log: LateLog = LateLog("faktory.outbox")
 
 
 class Session:
@@ -81,14 +85,14 @@ class Session:
 def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
     """Say that the server does not take an outcome."""
     if is_final:
-        log.error(
+        outbox_log.error(
             "gave up reporting job %a, the server refuses its outcome: %.500a",
             outcome.jid,
             str(error),
             extra={"jid": outcome.jid},
         )
     else:
-        log.warning(
+        outbox_log.warning(
             "the server refuses outcomes for now, that of job %a first: %.500a",
             outcome.jid,
             str(error),
@@ -98,7 +102,7 @@ def log_refused(outcome: Outcome, error: Exception, *, is_final: bool) -> None:
 
 def log_given_up(outcome: Outcome) -> None:
     """Say which outcome could not be reported in time, so that the server will have that job run again."""
-    late.error(
+    late_outbox_log.error(
         "could not report job %a before its reservation ended; the server has it run again",
         outcome.jid,
         extra={"jid": outcome.jid},
@@ -127,12 +131,13 @@ def log_cut_off(jids: Sequence[str]) -> None:
 def log_unreported(unreported: int) -> None:
     """Say how many outcomes the server never confirmed."""
     if unreported:
-        log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
+        outbox_log.error("%d outcomes could not be reported; the server will have those jobs run again", unreported)
 
 
 def log_skipped(job: Job, skipped: Skipped) -> None:
     """Say which middleware ended a job on purpose, unrun."""
-    log.info("job %a (%a) was skipped by the middleware %s", job.jid, job.jobtype, skipped.by, extra=facts_of(job))
+    line = "job %a (%a) was skipped by the middleware %s"
+    worker_log.info(line, job.jid, job.jobtype, skipped.by, extra=facts_of(job))
 
 
 class Shortened:
@@ -146,7 +151,7 @@ class Shortened:
         if job.jobtype in self._told:
             return
         self._told.add(job.jobtype)
-        log.warning(
+        worker_log.warning(
             "jobs %a have a time limit of %g s and come with reservations of %d s: the reservation limits them; push "
             "them with a longer reserve_for",
             job.jobtype,
@@ -157,20 +162,20 @@ class Shortened:
 
 def log_failed(job: Job, report: Report, error: BaseException) -> None:
     """Say which job has failed; with the whole traceback for who debugs."""
-    exc_info = (type(error), error, traceback_of(error)) if log.isEnabledFor(logging.DEBUG) else None
+    exc_info = (type(error), error, traceback_of(error)) if worker_log.isEnabledFor(logging.DEBUG) else None
     facts = (job.jid, job.jobtype, " for the last time" if job.is_last_attempt else "", report.errtype)
     level = logging.ERROR if job.is_last_attempt else logging.WARNING
     line = "job %a (%a) failed%s: %s: %a%s"
     extra = facts_of(job) | {"outcome": "dead" if job.is_last_attempt else "failed"}
     try:
-        log.log(level, line, *facts, report.message[:500], report.place, exc_info=exc_info, extra=extra)
+        worker_log.log(level, line, *facts, report.message[:500], report.place, exc_info=exc_info, extra=extra)
     except BaseException:  # what the exception's own methods do, or a handler of logging
-        log.log(level, line, *facts, report.message[:500], report.place, extra=extra)
+        worker_log.log(level, line, *facts, report.message[:500], report.place, extra=extra)
 
 
 def log_too_late(jid: str) -> None:
     """Say which job's failure is not reported, as it could hit another worker's run."""
-    late.warning(
+    late_outbox_log.warning(
         "job %a failed after its reservation had ended; the server has taken it back, so no report",
         jid,
         extra={"jid": jid},
@@ -180,7 +185,7 @@ def log_too_late(jid: str) -> None:
 def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
     """Say which job has run for long."""
     if alarm is Alarm.LIMIT:
-        late.warning(
+        late_worker_log.warning(
             "job %a (%a) ran past its time limit; interrupting it after %.1f s",
             job.jid,
             job.jobtype,
@@ -188,7 +193,7 @@ def log_late(alarm: Alarm, job: Job, seconds: float) -> None:
             extra=facts_of(job),
         )
     else:
-        late.warning(
+        late_worker_log.warning(
             "job %a (%a) has run for %.0f s of the %d s of its reservation",
             job.jid,
             job.jobtype,

@@ -14,7 +14,7 @@ from .again import Drop, Kinds, copy_for_later, wish_of
 from .failure import ReportedFailure, describe, place_of, traceback_of, type_name
 from .run import facts_of, running
 
-log: logging.Logger = logging.getLogger("faktory.app")
+log: logging.Logger = logging.getLogger("faktory.worker")
 
 
 def settle(

@@ -27,7 +27,7 @@ from .frames import NEWS, ORDER, News, Order
 from .spawn import spawn
 from .starts import Starts
 
-log: logging.Logger = logging.getLogger("faktory.isolation")
+log: logging.Logger = logging.getLogger("faktory.fork_server")
 
 
 class ChildProcess:
@@ -247,7 +247,7 @@ class ForkServer:
                 try:
                     self._pass_on(key.fileobj, key.data)
                 except Exception:
-                    log.exception("listening to the children stumbled")
+                    log.exception("listening to the children failed")
         self._selector.close()
 
     def _pass_on(self, source: Any, sink: Callable[[bytes], None]) -> None:

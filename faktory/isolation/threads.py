@@ -31,7 +31,7 @@ from ..runtime.ticking import monotonic
 if TYPE_CHECKING:
     from .strike import Place, Target
 
-log: Final = LateLog("faktory.consumer")
+log: Final = LateLog("faktory.isolation")
 
 is_child = False
 """True in the fork server and in its children, where no consumer with children of its own is started."""

@@ -139,7 +139,7 @@ class Server:
             try:
                 self._step()
             except Exception:
-                log.exception("serving %s stumbled over a request", self.url)
+                log.exception("serving %s failed on a request", self.url)
         self._release()
 
     def _release(self) -> None:

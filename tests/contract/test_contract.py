@@ -13,6 +13,7 @@ from faktory import App, ConsumerBuilder, ConsumerTerminated, Job, JobFilter, Jo
 from faktory.blocking.connection import Connection
 from faktory.commands import Ack, Beat, Fetch
 from faktory.core.run import running
+from faktory.runtime.logs import close as close_log
 from tests.contract.conftest import Backend
 from tests.contract.fronts import PATIENCE, Front
 from tests.recording import Recording
@@ -216,6 +217,26 @@ def test_drain_runs_what_is_there_and_what_that_pushes(front: Front, backend: Ba
     assert (summary.succeeded, summary.failed, summary.total) == (4, 1, 5)
     assert backend.fetch_wait * 0.95 < summary.seconds < 8
     assert backend.sets()["working"] == 0
+
+
+def test_each_line_is_logged_under_the_room_that_an_operator_would_look_in(
+    front: Front, ours: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    handler = Recorder(act=lambda job: job.args[0])
+    ours.push("work")
+    run = front.start(ConsumerBuilder().register("work", handler), ours.url, [ours.queue])
+    handler.wait()
+    run.consumer.terminate()
+    assert run.wait() == 0
+    close_log(PATIENCE)
+    rooms = {(record.name, record.getMessage().split()[0]) for record in caplog.records}
+    assert rooms == {
+        ("faktory.consumer", "working"),
+        ("faktory.worker", "job"),
+        ("faktory.lifecycle", "terminating:"),
+        ("faktory.consumer", "ended:"),
+    }
 
 
 def test_quiet_lets_running_jobs_end_and_takes_no_more(front: Front, backend: Backend) -> None:

@@ -155,7 +155,7 @@ def test_a_failure_whose_traceback_cannot_be_logged_is_told_all_the_same(
         if options:
             raise RuntimeError("a handler of logging is broken")
 
-    monkeypatch.setattr("faktory.core.session.log.log", log)
+    monkeypatch.setattr("faktory.core.session.worker_log.log", log)
     log_failed(Job("work"), Report("ValueError", "no"), ValueError("no"))
     assert told == [{"exc_info": None}, {}]
 
