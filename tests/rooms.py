@@ -157,15 +157,15 @@ ROOMS: list[Room] = [
     Room("consumer", (*_THREADS, "tests/contract/test_process.py", "tests/faults/test_processes.py")),
     Room("core/door", ("tests/core/test_door.py",)),
     Room("runtime/exiting", ("tests/runtime/test_exiting.py",)),
-    Room("core/hooks", ("tests/core/test_hooks.py", "tests/test_consumer.py"), measured=81),
+    Room("core/hooks", ("tests/core/test_hooks.py",)),
     Room("runtime/ticking", ("tests/runtime/test_ticking.py",)),
     Room("core/managed", ("tests/core/test_managed.py", "tests/aio/test_managed.py")),
     Room("core/run", ("tests/typed/test_context.py",)),
-    Room("typed/context", ("tests/typed/test_context.py",), measured=85),
+    Room("typed/context", ("tests/typed/test_context.py",)),
     Room("core/pushes", ("tests/test_client.py", "tests/faults/test_payloads.py")),
     Room("core/standing", ("tests/test_consumer.py",)),
     Room("network/names", ("tests/blocking/test_dialling.py", "tests/faults/test_signals.py")),
-    Room("network/sockets", ("tests/blocking/test_stream.py", "tests/blocking/test_dialling.py"), measured=92),
+    Room("network/sockets", ("tests/blocking/test_stream.py", "tests/blocking/test_dialling.py")),
     Room("network/opening", ("tests/blocking/test_connection.py", "tests/runtime/test_loading.py")),
     Room("connection", ("tests/blocking/test_connection.py",)),
     Room("runtime/package", ("tests/core/test_failure.py", "tests/isolation/test_harm.py")),
@@ -189,7 +189,7 @@ ROOMS: list[Room] = [
         Room(f"observe/{name}", (f"tests/observe/test_{name}.py",), is_pure=True)
         for name in ("exposition", "health", "jsonlog", "metrics", "pages")
     ),
-    Room("observe/observer", ("tests/observe/test_observer.py", "tests/observe"), measured=77),
+    Room("observe/observer", ("tests/observe/test_observer.py",)),
     *(
         Room(f"observe/{name}", (f"tests/observe/test_{name}.py",))
         for name in ("collecting", "healthfile", "http", "notify", "probe", "process", "telling")

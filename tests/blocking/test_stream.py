@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import pytest
 
 from faktory.blocking import stream as module
 from faktory.blocking.stream import Broken, PlainStream
-from faktory.network.sockets import close_socket, is_readable, shut_down, writable
+from faktory.network.sockets import close_socket, is_readable, shut_down, tune, writable
 
 
 @pytest.fixture(params=["poll", "select"])
@@ -202,3 +204,42 @@ def test_descriptors_and_sockets_are_asked_and_closed_whatever_they_are(
     shut_down(peer)
     close_socket(peer)
     shut_down(peer)
+
+
+def test_a_platform_without_these_options_is_tuned_as_far_as_it_goes(
+    pair: tuple[PlainStream, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, peer = pair
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"):
+        monkeypatch.delattr(socket, name, raising=False)
+    tune(peer)
+    assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+class Alarm(OSError):
+    """What a user's signal handler raises."""
+
+
+@pytest.mark.parametrize("end", [shut_down, close_socket])
+def test_what_a_signal_handler_raises_in_the_end_of_a_socket_is_not_the_sockets(
+    end: Callable[[socket.socket], None],
+) -> None:
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Alarm
+
+    class Struck(socket.socket):
+        def shutdown(self, how: int) -> None:
+            signal.raise_signal(signal.SIGUSR1)
+
+        def close(self) -> None:
+            super().close()
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        struck = Struck()
+        with pytest.raises(Alarm):
+            end(struck)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        struck.detach()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
@@ -10,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from faktory.core.callables import place_of
-from faktory.core.hooks import Hooks, run, start
+from faktory.core.hooks import Hooks, checked, run, start
 from faktory.errors import ConfigurationError
 from faktory.job import Job
 
@@ -188,3 +190,80 @@ def test_what_on_startup_raises_is_raised_and_nothing_more_is_called(exc: BaseEx
     with pytest.raises(type(exc)):
         start([lambda: called.append(1), raising(exc), lambda: called.append(3)])
     assert called == [1]
+
+
+def test_hooks_at_the_start_are_called_in_order() -> None:
+    called: list[int] = []
+    start([lambda: called.append(1), lambda: called.append(2)])
+    assert called == [1, 2]
+
+
+def test_a_hook_whose_exception_cannot_be_logged_is_named_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler of logging may raise, too: the next hook is called."""
+
+    class Failing(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            if record.exc_info:
+                raise OSError("no room on the disk")
+            return True
+
+    hook, called, failing = raising(ValueError("no")), [], Failing()
+    log = logging.getLogger("faktory.hooks")
+    log.addFilter(failing)
+    try:
+        run("on_quiet", [hook, lambda: called.append(2)])
+    finally:
+        log.removeFilter(failing)
+    assert called == [2]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the on_quiet hook {place_of(hook)} raised what cannot be told"
+    ]
+
+
+# -- a hook that forks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize(("error", "code"), [(None, 0), (SystemExit(4), 4), (ValueError("in the copy"), 1)])
+def test_the_copy_that_a_hook_has_forked_ends_where_it_comes_back(error: BaseException | None, code: int) -> None:
+    copies: list[int] = []
+    parent = os.getpid()
+
+    def hook() -> None:
+        copies.append(os.fork())
+        if copies[0] == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            if error is not None:
+                raise error
+
+    def next_hook() -> None:
+        if os.getpid() != parent:
+            os._exit(99)
+
+    run("on_quiet", [hook, next_hook])
+    assert os.waitstatus_to_exitcode(os.waitpid(copies[0], 0)[1]) == code
+
+
+# -- hooks that are refused -----------------------------------------------------------------------------------------
+
+
+def test_a_hook_that_can_be_called_is_taken_as_it_is() -> None:
+    def handle(job: Job, error: BaseException) -> None: ...
+
+    assert checked(print, 0) is print
+    assert checked(handle, 2) is handle
+
+
+@pytest.mark.parametrize(
+    ("hook", "arguments", "words"),
+    [
+        (7, 0, "a hook must be callable, got int"),
+        (same, 0, r"the hook .*same .* must take no arguments"),
+        (same, 2, r"the hook .*same .* must take the job and the exception"),
+        (lazily, 0, "make it a plain function"),
+    ],
+)
+def test_a_hook_that_could_not_be_called_is_refused(hook: Any, arguments: int, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        checked(hook, arguments)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn, cast
 
 import pytest
 
-from faktory import ConfigurationError, Job, JobTimeout
+from faktory import ConfigurationError, Job, JobCancelled, JobTimeout
+from faktory.core.failure import Report, ReportedFailure
 from faktory.observe import Observer, Outcome, Pushing
-from faktory.observe.observer import ConnectionEvent, Place, Watch, checked, install, uninstall, watch_of
+from faktory.observe.observer import ConnectionEvent, Place, Watch, checked, install, installed, uninstall, watch_of
 
 JOB = Job("resize")
 
@@ -136,6 +140,25 @@ def test_an_exception_passes_through_all_contexts() -> None:
     assert told == ["a enters", "b enters", "b sees ValueError", "b leaves", "a sees ValueError", "a leaves"]
 
 
+def test_a_context_that_raises_the_handlers_exception_once_more_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    class Again:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+            if exc is not None:
+                raise exc
+
+    class Raising(Observer):
+        def working(self, job: Job) -> AbstractContextManager[None]:
+            return Again()
+
+    told: list[str] = []
+    with pytest.raises(ValueError, match="the handler's"), Watch([Recorder("a", told), Raising()]).working(JOB):
+        raise ValueError("the handler's")
+    assert told == ["a enters", "a sees ValueError", "a leaves"]
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)], ids=repr)
 def test_an_observer_that_raises_is_logged_and_the_others_are_told(
     error: BaseException, caplog: pytest.LogCaptureFixture
@@ -224,3 +247,136 @@ def test_an_installed_observer_sees_all_that_is_made_later() -> None:
     finally:
         uninstall(mine)
     assert watch_of([]) is None
+
+
+def test_every_installed_observer_can_be_asked_for() -> None:
+    mine = Observer()
+    install(mine)
+    assert installed() == (mine,)
+    uninstall(mine)
+    assert installed() == ()
+
+
+def test_those_that_go_around_handlers_are_known() -> None:
+    assert not Watch([Observer()]).has_workers
+    assert Watch([Observer(), Swallowing()]).has_workers
+
+
+def test_a_job_whose_custom_was_replaced_is_encoded_anew() -> None:
+    plain, marked = Job("plain"), Job("marked")
+    jobs = Pushing([plain, marked])
+    marked.custom = {"trace": "1"}
+    assert jobs.encoded([b"plain as it was", b"marked as it was"], lambda job: str(job.custom).encode()) == [
+        b"plain as it was",
+        b"{'trace': '1'}",
+    ]
+
+
+# -- around a handler -----------------------------------------------------------------------------------------------
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def work() -> NoReturn:
+        raise error
+
+    return work
+
+
+def test_a_plain_handler_runs_within_the_observers() -> None:
+    told: list[str] = []
+
+    def work() -> int:
+        told.append("work")
+        return 7
+
+    assert Watch([Recorder("a", told)]).around(JOB, work) == 7
+    assert told == ["a enters", "work", "a leaves"]
+    del told[:]
+    with pytest.raises(KeyError):
+        Watch([Recorder("a", told)]).around(JOB, raising(KeyError("x")))
+    assert told == ["a enters", "a sees KeyError", "a leaves"]
+
+
+def test_an_async_handler_is_awaited_within_the_observers() -> None:
+    told: list[str] = []
+
+    async def work(error: BaseException | None) -> int:
+        await asyncio.sleep(0)
+        told.append("work")
+        if error is not None:
+            raise error
+        return 7
+
+    async def main(error: BaseException | None) -> int:
+        found = Watch([Recorder("a", told)]).around(JOB, lambda: work(error))
+        assert "a leaves" not in told
+        return cast(int, await found)
+
+    assert asyncio.run(main(None)) == 7
+    assert told == ["a enters", "work", "a leaves"]
+    del told[:]
+    with pytest.raises(KeyError):
+        asyncio.run(main(KeyError("x")))
+    assert told == ["a enters", "work", "a sees KeyError", "a leaves"]
+
+
+# -- what became of a job -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("retry", "error", "settled_as", "outcome"),
+    [
+        (25, None, None, "succeeded"),
+        (25, None, "retried", "retried"),
+        (25, None, "discarded", "discarded"),
+        (25, ValueError("no"), None, "failed"),
+        (0, ValueError("no"), None, "dead"),
+        (0, JobTimeout("late"), None, "dead"),
+        (0, JobCancelled("cut off"), None, "cut_off"),
+        (25, ReportedFailure(Report("JobCancelled", "cut off")), None, "cut_off"),
+        (25, ReportedFailure(Report("ValueError", "no")), None, "failed"),
+        (0, ReportedFailure(Report("ValueError", "no")), None, "dead"),
+    ],
+)
+def test_observers_are_told_what_became_of_a_job(
+    retry: int, error: BaseException | None, settled_as: str | None, outcome: Outcome
+) -> None:
+    told: list[str] = []
+    Watch([Recorder("a", told)]).ended(Job("work", retry=retry), 1.0, error, settled_as=settled_as)
+    assert told == [f"a {outcome}"]
+
+
+@pytest.mark.parametrize(("ago", "ran", "expected"), [(None, 1.0, None), (10.0, 4.0, 6.0), (10.0, 40.0, 0.0)])
+def test_observers_are_told_how_long_a_job_has_waited(ago: float | None, ran: float, expected: float | None) -> None:
+    class Clock(Observer):
+        def settled(
+            self, job: Job, outcome: Outcome, seconds: float, waited: float | None, exc: BaseException | None
+        ) -> None:
+            told.append((seconds, waited))
+
+    told: list[tuple[float, float | None]] = []
+    document: dict[str, object] = {"jid": "job-00001", "jobtype": "work", "args": []}
+    if ago is not None:
+        document["enqueued_at"] = (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+    Watch([Clock()]).ended(Job.from_document(document), ran, None)
+    ((seconds, waited),) = told
+    assert seconds == ran
+    assert waited == (None if expected is None else pytest.approx(expected, abs=1.0))
+
+
+def test_an_observer_whose_exception_cannot_be_logged_is_named_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            if record.exc_info:
+                raise OSError("no room on the disk")
+            return True
+
+    log, failing = logging.getLogger("faktory.observe"), Failing()
+    log.addFilter(failing)
+    try:
+        Watch([Bad(ValueError("no"))]).connection("lost")
+    finally:
+        log.removeFilter(failing)
+    assert caplog.messages == ["the observer Bad raised what cannot be told"]

@@ -132,9 +132,48 @@ def test_without_a_server_there_is_no_client_and_progress_is_nothing() -> None:
         _ = ctx.client
 
 
-def test_a_job_without_a_batch_says_so() -> None:
+def test_the_client_of_a_job_is_the_apps(server: Server, client: Client) -> None:
+    ctx = JobContext(context()[1], lambda: client, "tests.jobs")
+    jid = ctx.client.push(Job("after"))
+    assert server.queue("default").jids == [jid]
+
+
+def test_progress_is_recorded_by_an_enterprise_server() -> None:
+    with Server(enterprise=True) as server, Client(server.url) as client:
+        job = Job("work", custom={"track": 1})
+        client.push(job)
+        JobContext(context(job)[1], lambda: client, "tests.jobs").progress(40, "nearly half")
+        progress = client.track(job.jid)
+    assert (progress["percent"], progress["desc"]) == (40, "nearly half")
+
+
+def test_an_open_source_server_records_no_progress_which_is_said_once(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    ctx = JobContext(context()[1], lambda: client, "tests.jobs")
+    ctx.progress(10)
+    ctx.progress(90)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the progress of jobs: this server is open source")
+
+
+def test_a_job_adds_jobs_to_its_batch() -> None:
+    with Server(enterprise=True) as server, Client(server.url) as client:
+        with client.batch(success=Job("after")) as batch:
+            batch.push(Job("first"))
+        job = Job("first", custom={"bid": batch.bid})
+        ctx = JobContext(context(job)[1], lambda: client, "tests.jobs")
+        with ctx.batch as again:
+            again.push(Job("second"))
+        assert ctx.batch is again
+        assert again.bid == batch.bid
+        assert client.batch_status(batch.bid)["total"] == 2
+
+
+@pytest.mark.parametrize("custom", [None, {"bid": 7}])
+def test_a_job_without_a_batch_says_so(custom: dict[str, object] | None) -> None:
     with pytest.raises(ConfigurationError, match="belongs to no batch"):
-        _ = context()[0].batch
+        _ = context(Job("work", custom=custom))[0].batch
 
 
 def test_the_log_of_a_job_carries_its_facts(caplog: pytest.LogCaptureFixture) -> None:
