@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from .builder import ConsumerBuilder
 from .client import Client
@@ -28,7 +28,7 @@ from .typed.background import in_thread
 from .typed.branches import Branch
 from .typed.context import JobContext
 from .typed.delivery import EXIT_TIMEOUT, Delivery, Mode
-from .typed.job import ContextJob, Middleware, Options, PlainJob, Rules, TypedJob
+from .typed.job import ContextJob, Declare, Middleware, Options, PlainJob, Rules, TypedJob
 from .typed.periodic import Calendar, CatchUp, DeclarePeriodic, Periodic
 from .typed.pushing import PushFunction, push_all, push_through
 from .typed.signature import Signature, silent_changes
@@ -41,17 +41,6 @@ G = TypeVar("G", bound=PushFunction)
 H = TypeVar("H", bound=FailureHook)
 
 
-class Declare(Protocol):
-    """What `app.job(...)` with options gives: the decorator."""
-
-    @overload
-    def __call__(  # pyright: ignore[reportOverlappingOverload]
-        self, fn: Callable[Concatenate[JobContext, P], R], /
-    ) -> ContextJob[P, R]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> PlainJob[P, R]: ...
-
-
 class App(Branch):
     """Typed jobs, and all that they share. Opens nothing and reads no environment before a job is pushed.
 
@@ -60,6 +49,11 @@ class App(Branch):
     * `mode`: "queue" pushes to the server; "foreground" runs a job at once in the caller, whom its errors reach, then
       what it pushes, without delays; "background" runs jobs in daemon threads of this process. None is FAKTORY_MODE,
       else "queue". Neither of the latter two needs a server, or repeats a job that fails.
+
+    >>> app = App()
+    >>> @app.job(queue="images", retry=3)
+    ... def resize(path: str, width: int = 800) -> None: ...
+    >>> resize.enqueue("cat.png", width=400)
     """
 
     def __init__(
@@ -459,7 +453,7 @@ class App(Branch):
         self._delivery.end_values()
 
     async def apush(self, job: Job) -> str:
-        """Async twin of `push`."""
+        """Push a job through the `on_push` functions, in a thread; return its jid."""
         return await in_thread(self.push, job)
 
     def push_many(self, jobs: Iterable[Job]) -> list[str]:

@@ -410,20 +410,32 @@ BACKEND: Final = AsyncioBackend()
 
 
 class Connection(AnyConnection):
-    """Async twin of `faktory.connection.Connection`, for asyncio."""
+    """One conversation with a server on an asyncio loop. It belongs to the loop and the process that opened it.
+
+    >>> async with await Connection.open("tcp://localhost:7419") as connection:
+    ...     print(await connection.call(Info()))
+    """
 
     _backend = BACKEND
 
 
 class Client(AnyClient):
-    """Async twin of `faktory.Client`, for asyncio. Each event loop has a pool of its own, as long as it runs."""
+    """Push jobs from asyncio, and administer a server. Each event loop has a pool of its own, as long as it runs.
+
+    >>> async with Client("tcp://localhost:7419") as client:
+    ...     await client.push(Job("resize", ["cat.png"]))
+    """
 
     _backend = BACKEND
     _connection = Connection
 
 
 class Consumer(AnyConsumer):
-    """Async twin of `faktory.Consumer`, for asyncio. Made by `ConsumerBuilder.connect_asyncio`."""
+    """Runs the jobs of some queues on an asyncio loop. Made by `ConsumerBuilder.connect_asyncio`.
+
+    >>> async with await ConsumerBuilder().register("resize", resize).connect_asyncio() as consumer:
+    ...     await consumer.run(["default"])
+    """
 
     _backend = BACKEND
     _connection = Connection

@@ -55,7 +55,11 @@ _MISSING: Any = _Missing()
 
 
 class ConsumerBuilder:
-    """Describe a consumer, call by call, then `connect` it. Each call returns the builder."""
+    """Describe a consumer, call by call, then `connect` it. Each call returns the builder.
+
+    >>> builder = ConsumerBuilder().register("resize", resize, timeout=60).workers(10)
+    >>> builder.connect().run_to_completion(["images", "default"])
+    """
 
     def __init__(self) -> None:
         self._registry = Registry()
@@ -319,7 +323,7 @@ class ConsumerBuilder:
     async def connect_asyncio(
         self, url: str | Address | None = None, *, ssl_context: SSLContext | None = None
     ) -> asyncio.Consumer:
-        """Async twin of `connect`, for asyncio: async handlers run on the loop, plain functions in threads.
+        """Connect from an asyncio loop: async handlers run on it, plain functions in threads. Raises as `connect` does.
 
         Middleware and hooks may be async, too, and are called on the loop. For an async handler, or beside async
         middleware, `call_next()` returns what must be awaited, or returned.
@@ -331,7 +335,7 @@ class ConsumerBuilder:
     async def connect_trio(
         self, url: str | Address | None = None, *, ssl_context: SSLContext | None = None
     ) -> trio.Consumer:
-        """Async twin of `connect`, for trio; see `connect_asyncio`."""
+        """Connect within `trio.run`: all is as with `connect_asyncio`."""
         from .trio import Consumer as TrioConsumer
 
         return await self._connect_async(TrioConsumer, url, ssl_context)

@@ -68,6 +68,9 @@ class Client:
     * `observers`: who sees the pushes; see `faktory.observe.Observer`.
 
     Calls raise `ConnectFailed`, `ConnectionLost`, `HandshakeError`, `ProtocolError` or `ServerError`.
+
+    >>> with Client("tcp://localhost:7419") as client:
+    ...     client.push(Job("resize", ["cat.png"], queue="images"))
     """
 
     def __init__(
@@ -343,7 +346,11 @@ class Client:
 
 
 class Batch:
-    """An open batch: jobs pushed through it belong to it. Made by `Client.batch` and `Client.open_batch`."""
+    """An open batch: jobs pushed through it belong to it. Made by `Client.batch` and `Client.open_batch`.
+
+    >>> with client.batch(success=Job("all_resized")) as batch:
+    ...     batch.push(Job("resize", ["cat.png"]))
+    """
 
     def __init__(self, client: Client, bid: str) -> None:
         self.bid = bid

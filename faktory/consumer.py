@@ -42,6 +42,9 @@ class Consumer:
 
     One call of `run`, `run_one`, `run_to_completion` or `drain` at a time; the other methods can be called from any
     thread. A context manager, which closes it.
+
+    >>> with ConsumerBuilder().register("resize", resize).connect() as consumer:
+    ...     consumer.run(["images", "default"])
     """
 
     def __init__(self, state: ConsumerState) -> None:

@@ -39,17 +39,34 @@ _LONGEST = 10 * 365 * 86_400.0  # seconds
 
 
 class FaktoryError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    >>> try:
+    ...     client.push(job)
+    ... except FaktoryError as exc:
+    ...     print(f"not pushed, or perhaps not: {exc}")
+    """
 
 
 class ConfigurationError(FaktoryError, ValueError):
-    """A setting that cannot be used: a URL, an option, a queue name, a handler."""
+    """A setting that cannot be used: a URL, an option, a queue name, a handler.
+
+    >>> try:
+    ...     client = Client("tcp://localhost:99999")
+    ... except ConfigurationError as exc:
+    ...     raise SystemExit(str(exc))
+    """
 
 
 class InvalidJob(FaktoryError, ValueError):
     """A job that cannot be sent as it is, or a received one that cannot be read.
 
     `jid` is the job's id where one is known, else None.
+
+    >>> try:
+    ...     client.push(Job("resize", [Decimal("1.5")]))
+    ... except InvalidJob as exc:
+    ...     print(exc, exc.jid)
     """
 
     def __init__(self, message: str, jid: str | None = None) -> None:
@@ -64,6 +81,11 @@ class ConnectFailed(FaktoryError, ConnectionError):
     """No usable connection could be opened. Nothing was executed by the server.
 
     `retry_after` is the least number of seconds that it makes sense to wait before another try.
+
+    >>> try:
+    ...     client.push(job)
+    ... except ConnectFailed as exc:
+    ...     time.sleep(max(1.0, exc.retry_after))
     """
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
@@ -79,6 +101,11 @@ class ConnectionLost(FaktoryError, ConnectionError):
     """An open connection broke before the reply was read.
 
     `maybe_executed` is False when the server certainly did not run the command.
+
+    >>> try:
+    ...     client.flush()
+    ... except ConnectionLost as exc:
+    ...     print("perhaps flushed" if exc.maybe_executed else "not flushed")
     """
 
     def __init__(self, message: str, maybe_executed: bool = True) -> None:
@@ -94,6 +121,11 @@ class PushOutcomeUnknown(ConnectionLost):
     """A push whose reply was lost: the jobs named by `jids` may be stored, or not.
 
     Pushing the same jobs again makes sure that they run, perhaps twice.
+
+    >>> try:
+    ...     client.push(job)
+    ... except PushOutcomeUnknown:
+    ...     client.push(job)  # the same jid
     """
 
     def __init__(self, message: str, jids: Iterable[str] = ()) -> None:
@@ -107,6 +139,12 @@ class PushDropped(FaktoryError):
     """Raised by an `on_push` function to drop a job on purpose: nothing is stored, and `enqueue` raises this.
 
     `enqueue_many` leaves the job out.
+
+    >>> @app.on_push
+    ... def only_by_day(job: Job, call_next: Callable[[], str]) -> str:
+    ...     if is_night():
+    ...         raise PushDropped("not at night")
+    ...     return call_next()
     """
 
     def __init__(self, reason: str = "") -> None:
@@ -118,25 +156,54 @@ class PushDropped(FaktoryError):
 
 
 class HandshakeError(FaktoryError):
-    """The server's greeting cannot be accepted, or ours was not."""
+    """The server's greeting cannot be accepted, or ours was not.
+
+    >>> try:
+    ...     consumer = builder.connect()
+    ... except HandshakeError as exc:
+    ...     raise SystemExit(f"is this a Faktory server? {exc}")
+    """
 
 
 class AuthenticationError(HandshakeError):
-    """The password is wrong, or the server wants one and none is configured."""
+    """The password is wrong, or the server wants one and none is configured.
+
+    >>> try:
+    ...     client.info()
+    ... except AuthenticationError:
+    ...     raise SystemExit("put the password into FAKTORY_URL")
+    """
 
 
 class VersionMismatch(HandshakeError):
-    """The server speaks a protocol version other than 2."""
+    """The server speaks a protocol version other than 2.
+
+    >>> try:
+    ...     client.info()
+    ... except VersionMismatch as exc:
+    ...     raise SystemExit(str(exc))
+    """
 
 
 class ProtocolError(FaktoryError):
-    """The server sent something that the protocol does not allow; the connection is dropped."""
+    """The server sent something that the protocol does not allow; the connection is dropped.
+
+    >>> try:
+    ...     client.info()
+    ... except ProtocolError as exc:
+    ...     print(f"is something between us and the server? {exc}")
+    """
 
 
 class ServerError(FaktoryError):
     """The server answered a command with an error: `code` is its first word, `text` the rest.
 
     The server echoes what clients sent, so `str()` escapes whatever a terminal or a log would obey; `text` is raw.
+
+    >>> try:
+    ...     client.push(job)
+    ... except ServerError as exc:
+    ...     print(exc.code, exc.text)
     """
 
     def __init__(self, code: str, text: str) -> None:
@@ -153,27 +220,64 @@ def _escaped(text: str) -> str:
 
 
 class NotUnique(ServerError):
-    """The job was not stored: one with the same type and arguments holds the unique lock."""
+    """The job was not stored: one with the same type and arguments holds the unique lock.
+
+    >>> try:
+    ...     client.push(Job("report", [7]).unique_for(600))
+    ... except NotUnique:
+    ...     pass  # it is on its way already
+    """
 
 
 class EnterpriseRequired(ServerError):
-    """The command belongs to a feature of Faktory Enterprise that this server does not have."""
+    """The command belongs to a feature of Faktory Enterprise that this server does not have.
+
+    >>> try:
+    ...     client.batch(success=Job("all_resized"))
+    ... except EnterpriseRequired as exc:
+    ...     print(exc)
+    """
 
 
 class UnknownJobType(FaktoryError):
-    """Reported, and told to `on_failure`, for a job that nothing is registered for."""
+    """Reported, and told to `on_failure`, for a job that nothing is registered for.
+
+    >>> def on_failure(job: Job, exc: BaseException) -> None:
+    ...     if isinstance(exc, UnknownJobType):
+    ...         print("deploy a worker that knows", job.jobtype)
+    """
 
 
 class JobTimeout(FaktoryError):
-    """Raised inside a handler that ran past its time limit, and reported for its job."""
+    """Raised inside a handler that ran past its time limit, and reported for its job.
+
+    >>> def resize(job: Job) -> None:
+    ...     try:
+    ...         work(job)
+    ...     except JobTimeout:
+    ...         remove_what_is_half_done(job)
+    ...         raise
+    """
 
 
 class JobCrashed(FaktoryError):
-    """Reported for a job whose process died under it."""
+    """Reported for a job whose process died under it.
+
+    >>> def on_failure(job: Job, exc: BaseException) -> None:
+    ...     if isinstance(exc, JobCrashed):
+    ...         print(job.jid, exc)  # was killed by SIGKILL, say
+    """
 
 
 class JobCancelled(FaktoryError):
-    """Reported for a job that was cut off because its worker had to stop."""
+    """Reported for a job that was cut off because its worker had to stop.
+
+    >>> try:
+    ...     work(job)
+    ... except JobCancelled:
+    ...     remember_how_far_it_was(job)
+    ...     raise
+    """
 
 
 class ChildStartFailed(FaktoryError):
@@ -181,6 +285,11 @@ class ChildStartFailed(FaktoryError):
 
     Raised by `run`, `run_one` and `drain` after some tries, and by their next call when it has not healed by then;
     `run_to_completion` goes on trying.
+
+    >>> try:
+    ...     consumer.run(["default"])
+    ... except ChildStartFailed as exc:
+    ...     print(f"the children cannot import the handlers: {exc}")
     """
 
 
@@ -189,6 +298,11 @@ class ThreadStartFailed(FaktoryError):
 
     Nothing was fetched. Fewer `workers`, or more room (`ulimit -u`, `ulimit -v`, a container's limits of pids and
     memory), help.
+
+    >>> try:
+    ...     consumer.run(["default"])
+    ... except ThreadStartFailed:
+    ...     raise SystemExit("fewer workers, or a larger limit of pids")
     """
 
 
@@ -198,6 +312,9 @@ class Retry(FaktoryError):
     At least once: a worker that dies between the two leaves both. `in_` is in seconds or a timedelta, of which at least
     one second is kept; None grows with the number of runs as the server's own delays do. It does not use up the job's
     `retry`: look at `ctx.attempt`. Raises `ConfigurationError` for an `in_` that is no time from now.
+
+    >>> if response.status == 429:
+    ...     raise Retry(in_=60)
     """
 
     def __init__(self, in_: timedelta | float | None = None) -> None:
@@ -216,7 +333,11 @@ class Retry(FaktoryError):
 
 
 class Discard(FaktoryError):
-    """Raised by a handler whose job is not worth running: it counts as done, and the reason is logged."""
+    """Raised by a handler whose job is not worth running: it counts as done, and the reason is logged.
+
+    >>> if order.is_paid:
+    ...     raise Discard("paid in the meantime")
+    """
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -224,4 +345,10 @@ class Discard(FaktoryError):
 
 
 class ConsumerTerminated(FaktoryError):
-    """The consumer was told to terminate; build and connect a new one to go on."""
+    """The consumer was told to terminate; build and connect a new one to go on.
+
+    >>> try:
+    ...     consumer.run(["default"])
+    ... except ConsumerTerminated:
+    ...     consumer = builder.connect()
+    """

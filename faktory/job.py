@@ -34,6 +34,9 @@ class Failure:
     """What the server remembers of a job's failures (manager/retry.go).
 
     `retry_count` is 0 on the first retry; `remaining` counts down to 0. Times are None when unreadable.
+
+    >>> def on_death(job: Job, exc: BaseException) -> None:
+    ...     print(job.failure.retry_count if job.failure else 0, "retries before this one")
     """
 
     retry_count: int = 0
@@ -57,6 +60,9 @@ class Job:
     * `custom`: a JSON object that travels with the job.
 
     Raises `InvalidJob` for anything the server would refuse, lose or silently change.
+
+    >>> job = Job("resize", ["cat.png", 800], queue="images", retry=3, at=timedelta(minutes=5))
+    >>> jid = client.push(job)
     """
 
     __slots__ = (

@@ -309,20 +309,32 @@ BACKEND: Final = TrioBackend()
 
 
 class Connection(AnyConnection):
-    """Async twin of `faktory.connection.Connection`, for trio."""
+    """One conversation with a server under trio. It belongs to the `trio.run` and the process that opened it.
+
+    >>> async with await Connection.open("tcp://localhost:7419") as connection:
+    ...     print(await connection.call(Info()))
+    """
 
     _backend = BACKEND
 
 
 class Client(AnyClient):
-    """Async twin of `faktory.Client`, for trio. Each `trio.run` has a pool of its own."""
+    """Push jobs from trio, and administer a server. Each `trio.run` has a pool of its own.
+
+    >>> async with Client("tcp://localhost:7419") as client:
+    ...     await client.push(Job("resize", ["cat.png"]))
+    """
 
     _backend = BACKEND
     _connection = Connection
 
 
 class Consumer(AnyConsumer):
-    """Async twin of `faktory.Consumer`, for trio. Made by `ConsumerBuilder.connect_trio`."""
+    """Runs the jobs of some queues under trio. Made by `ConsumerBuilder.connect_trio`.
+
+    >>> async with await ConsumerBuilder().register("resize", resize).connect_trio() as consumer:
+    ...     await consumer.run(["default"])
+    """
 
     _backend = BACKEND
     _connection = Connection

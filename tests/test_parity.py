@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from typing import Any
 
 import pytest
@@ -108,11 +107,3 @@ def test_the_doors_are_alike() -> None:
     door = shape(faktory.ConsumerBuilder.connect)
     assert shape(faktory.ConsumerBuilder.connect_asyncio) == door
     assert shape(faktory.ConsumerBuilder.connect_trio) == door
-
-
-def test_a_twins_docstring_names_its_original() -> None:
-    for blocking, twin in TWINS:
-        for name, value in public(twin).items():
-            if (blocking.__name__, name) not in DIFFERENCES:
-                doc = (value.fget if isinstance(value, property) else value).__doc__
-                assert re.match(rf"Async twin of `{name}`", doc or ""), name

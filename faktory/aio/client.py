@@ -55,7 +55,24 @@ T = TypeVar("T")
 
 
 class Client:
-    """Async twin of `faktory.Client`. Any await can be cancelled: an interrupted exchange closes its connection."""
+    """Push jobs to a Faktory server from async code, and administer it.
+
+    Connects when first used, keeps up to `pool_size` connections for each event loop and replaces broken ones. Any
+    await can be cancelled: an interrupted exchange closes its connection. After a fork the child opens connections of
+    its own. An async context manager.
+
+    >>> async with Client("tcp://localhost:7419") as client:
+    ...     await client.push(Job("resize", ["cat.png"], queue="images"))
+
+    * `url`: tcp://:password@host:port, tcp+tls://…, or an `Address`; None takes it from the environment.
+    * `connect_timeout`, `timeout`: seconds for opening a connection, and for each reply.
+    * `ssl_context`: used for tcp+tls; by default one that verifies chain and host name.
+    * `push_retries`: how often a push whose reply was lost is sent again under the same jid. With 0 it raises
+      `PushOutcomeUnknown`; otherwise the job is stored at least once, perhaps twice.
+    * `observers`: who sees the pushes; see `faktory.observe.Observer`.
+
+    Calls raise `ConnectFailed`, `ConnectionLost`, `HandshakeError`, `ProtocolError` or `ServerError`.
+    """
 
     _backend: ClassVar[Backend]
     _connection: ClassVar[type[Connection]]
@@ -96,7 +113,17 @@ class Client:
     # -- pushing --------------------------------------------------------------------------------------------------
 
     async def push(self, job: Job) -> str:
-        """Async twin of `push`."""
+        """Store one job and return its jid.
+
+        >>> jid = await client.push(Job("resize", ["cat.png", 800], retry=3, at=timedelta(minutes=5)))
+
+        Arguments are a list of what JSON carries: texts, numbers (integers to 2^53), None, booleans, lists and dicts
+        with keys of text, up to 500 deep. Raises `InvalidJob` before anything is sent, also for the job that runs just
+        now; `EnterpriseRequired` for `unique_for` and the like on an open-source server; another `ServerError`,
+        `NotUnique` say, when it refuses the job; `PushOutcomeUnknown` when the reply was lost, and `ProtocolError` for
+        a reply that is none: then the job is stored or not. Any other error: not stored. Cancelled while it waits, it
+        is stored or not, too.
+        """
         check_job(job)
         if self._watch is None:
             return await self._push(job)
@@ -113,7 +140,14 @@ class Client:
         return job.jid
 
     async def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
-        """Async twin of `push_bulk`."""
+        """Store many jobs, drawn from any iterable as they are sent, 1,000 at a time. Not atomic.
+
+        >>> refused = await client.push_bulk(Job("resize", [path]) for path in paths)
+
+        Returns the refused ones, jid to reason; empty when all were stored. An error ends it: the jobs sent before stay
+        stored, and a note on the exception says how many those are. The iterable is drawn on the loop: it must not
+        block.
+        """
         refused: dict[str, str] = {}
         stored = 0
         try:
@@ -200,47 +234,63 @@ class Client:
     # -- looking --------------------------------------------------------------------------------------------------
 
     async def info(self) -> dict[str, Any]:
-        """Async twin of `info`."""
+        """Return the server's figures: queue sizes, set sizes, totals, version, connections.
+
+        >>> waiting = (await client.info())["faktory"]["queues"]
+
+        Ask rarely: an INFO that meets a push to a new queue can crash servers up to 1.10.
+        """
         return await self._call(Info())
 
     async def queue_latency(self, *names: str) -> dict[str, float]:
-        """Async twin of `queue_latency`."""
+        """Return for each queue how long its oldest job has waited, in seconds; 0 for an unknown queue."""
         return await self._call(QueueLatency(names))
 
     # -- queues ---------------------------------------------------------------------------------------------------
 
     async def pause_queues(self, *names: str) -> None:
-        """Async twin of `pause_queues`."""
+        """Stop handing out jobs of these queues; "*" is all. Queues never pushed to stay as they are, silently.
+
+        >>> await client.pause_queues("images", "mail")
+        """
         await self._call(PauseQueues(names))
 
     async def resume_queues(self, *names: str) -> None:
-        """Async twin of `resume_queues`."""
+        """Hand out jobs of these queues again; "*" is all."""
         await self._call(ResumeQueues(names))
 
     async def remove_queues(self, *names: str) -> None:
-        """Async twin of `remove_queues`."""
+        """Delete these queues with all their jobs; "*" is all. There is no way back."""
         await self._call(RemoveQueues(names))
 
     async def flush(self) -> None:
-        """Async twin of `flush`."""
+        """Delete every job the server stores. There is no way back."""
         await self._call(Flush())
 
     # -- retries, scheduled, dead ---------------------------------------------------------------------------------
 
     async def clear(self, target: Target, filter: JobFilter) -> None:  # noqa: A002  # the protocol's own word
-        """Async twin of `clear`."""
+        """Delete every job of a set; only `JobFilter.everything()` is accepted, as the server ignores any other.
+
+        >>> await client.clear("retries", JobFilter.everything())
+        """
         await self._call(Mutate("clear", target, filter))
 
     async def kill(self, target: Target, filter: JobFilter) -> None:  # noqa: A002
-        """Async twin of `kill`."""
+        """Move the jobs that match from a set to the dead set. The server does not say how many."""
         await self._call(Mutate("kill", target, filter))
 
     async def discard(self, target: Target, filter: JobFilter) -> None:  # noqa: A002
-        """Async twin of `discard`."""
+        """Delete the jobs of a set that match. The server does not say how many."""
         await self._call(Mutate("discard", target, filter))
 
     async def requeue(self, target: Target, filter: JobFilter) -> None:  # noqa: A002
-        """Async twin of `requeue`."""
+        """Move the jobs of a set ("retries", "scheduled" or "dead") that match to their queues at once.
+
+        >>> await client.requeue("dead", JobFilter(jobtype="resize"))
+
+        The server does not say how many.
+        """
         await self._call(Mutate("requeue", target, filter))
 
     # -- Enterprise -----------------------------------------------------------------------------------------------
@@ -248,19 +298,26 @@ class Client:
     async def batch(
         self, *, description: str | None = None, success: Job | None = None, complete: Job | None = None
     ) -> Batch:
-        """Async twin of `batch`."""
+        """Begin a batch: its callbacks are pushed by the server when all its jobs have succeeded, or have run.
+
+        >>> async with await client.batch(success=Job("all_resized")) as batch:
+        ...     await batch.push(Job("resize", ["cat.png"]))
+
+        It commits at the end of the block, and not at all when that raises. Raises `ConfigurationError` without any
+        callback, and `EnterpriseRequired` on an open-source server.
+        """
         return Batch(self, await self._call(BatchNew(description=description, success=success, complete=complete)))
 
     async def open_batch(self, bid: str) -> Batch:
-        """Async twin of `open_batch`."""
+        """Reopen a batch from inside one of its jobs, to add more. Enterprise."""
         return Batch(self, await self._call(BatchOpen(bid)))
 
     async def batch_status(self, bid: str) -> dict[str, Any]:
-        """Async twin of `batch_status`."""
+        """Return a batch's counts and the states of its callbacks. Enterprise."""
         return await self._call(BatchStatus(bid))
 
     async def track(self, jid: str) -> dict[str, Any]:
-        """Async twin of `track`."""
+        """Return a job's state and progress; the state of an unknown job is "unknown". Enterprise."""
         return await self._call(TrackGet(jid))
 
     async def set_track(
@@ -271,13 +328,18 @@ class Client:
         description: str | None = None,
         reserve_until: datetime | timedelta | float | None = None,
     ) -> None:
-        """Async twin of `set_track`."""
+        """Record a job's progress (0 to 100) and, with `reserve_until`, extend its reservation. Enterprise.
+
+        >>> await client.set_track(jid, percent=50, description="half of it", reserve_until=timedelta(minutes=30))
+
+        `reserve_until` is an aware datetime, a timedelta, or seconds from now.
+        """
         until = None if reserve_until is None else rfc3339(moment(reserve_until, "reserve_until"))
         await self._call(TrackSet(jid, percent=percent, description=description, reserve_until=until))
 
     @property
     def edition(self) -> Edition:
-        """Async twin of `edition`, which asks nobody either."""
+        """What is known of the server's edition: `has_enterprise` is None before it mattered. Asks nobody."""
         return self._current_pool().edition
 
     # -- plumbing -------------------------------------------------------------------------------------------------
@@ -305,7 +367,7 @@ class Client:
         return active.keep(self, lambda: self._pool_for(address))
 
     async def close(self) -> None:
-        """Async twin of `close`."""
+        """Close the connections of this event loop. The client cannot be used again."""
         await self._pool.close()
 
     async def __aenter__(self) -> Self:
@@ -319,29 +381,33 @@ class Client:
 
 
 class Batch:
-    """Async twin of `faktory.Batch`, made by `await client.batch(...)` and `await client.open_batch(bid)`."""
+    """An open batch: jobs pushed through it belong to it. Made by `Client.batch` and `Client.open_batch`.
+
+    >>> async with await client.batch(success=Job("all_resized")) as batch:
+    ...     await batch.push(Job("resize", ["cat.png"]))
+    """
 
     def __init__(self, client: Client, bid: str) -> None:
         self.bid = bid
         self._client = client
 
     async def push(self, job: Job) -> str:
-        """Async twin of `push`."""
+        """Store one job as part of this batch and return its jid. Raises what `Client.push` raises."""
         return await self._client.push(self._joined(job))
 
     async def push_bulk(self, jobs: Iterable[Job]) -> dict[str, str]:
-        """Async twin of `push_bulk`."""
+        """Store many jobs as part of this batch; see `Client.push_bulk`."""
         return await self._client.push_bulk(map(self._joined, drawn_from(jobs)))
 
     async def batch(
         self, *, description: str | None = None, success: Job | None = None, complete: Job | None = None
     ) -> Batch:
-        """Async twin of `batch`."""
+        """Begin a batch inside this one, which waits for it."""
         command = BatchNew(description=description, success=success, complete=complete, parent_bid=self.bid)
         return Batch(self._client, await self._client._call(command))
 
     async def commit(self) -> None:
-        """Async twin of `commit`."""
+        """Say that no more jobs will follow, so that the callbacks may run."""
         await self._client._call(BatchCommit(self.bid))
 
     def _joined(self, job: Job) -> Job:

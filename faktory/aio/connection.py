@@ -37,7 +37,7 @@ _of_parents: list[Stream] = []
 
 
 class Connection:
-    """Async twin of `faktory.connection.Connection`, made by `await Connection.open(...)`. For one task at a time."""
+    """An open, authenticated connection, made by `await Connection.open(...)`. For one task at a time."""
 
     _backend: ClassVar[Backend]
 
@@ -62,7 +62,17 @@ class Connection:
         ssl_context: SSLContext | None = None,
         max_bulk: int = MAX_BULK,
     ) -> Self:
-        """Connect and shake hands. The parameters and errors are those of `faktory.connection.Connection`."""
+        """Connect to a server, and shake hands.
+
+        * `url`: a URL, an `Address`, or None for `FAKTORY_PROVIDER`, `FAKTORY_URL` or tcp://localhost:7419, in this
+          order.
+        * `identity`: who says HELLO; a worker's holds a wid. A producer's when None.
+        * `connect_timeout`: seconds for name resolution, connecting, TLS and handshake together.
+        * `timeout`: seconds to wait for the reply to a command, and for each 64 KiB of a large one. Above 2 for FETCH.
+        * `ssl_context`: used for tcp+tls; by default one that verifies chain and host name, TLS 1.2 at least.
+
+        Raises `ConnectFailed`, `HandshakeError`, `ProtocolError`, `ConfigurationError`.
+        """
         address = url if isinstance(url, Address) else Address.resolve(url)
         if ssl_context is not None and not address.tls:
             raise ConfigurationError(f"an ssl_context was given, but {address} is without TLS; write tcp+tls://")
@@ -82,7 +92,13 @@ class Connection:
     # -- talking ------------------------------------------------------------------------------------------------
 
     async def call(self, command: Command[T]) -> T:
-        """Async twin of `call`."""
+        """Send a command and return what its reply means.
+
+        >>> figures = await connection.call(Info())
+
+        Raises `ServerError` (the connection stays usable), or `ConnectionLost`, `ConnectFailed` and `ProtocolError` (it
+        is closed). Cancelled before the whole reply is there, it closes the connection, too.
+        """
         line = command.line
         if line.find(b"\n") != len(line) - 1:
             raise ConfigurationError("expected a command of one line that ends in LF, got line breaks inside")
@@ -95,7 +111,10 @@ class Connection:
             raise
 
     async def send(self, data: bytes, replies: int = 1) -> None:  # noqa: ARG002  # the loop reads whatever has come
-        """Async twin of `send`."""
+        """Write whole command lines; `receive` must follow once for each of their replies, which may come together.
+
+        Raises `ConnectionLost`, `ProtocolError`.
+        """
         stream = self._stream
         if stream is None:
             raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
@@ -124,7 +143,7 @@ class Connection:
         raise ProtocolError("the server sent more than was asked for; the connection was dropped")
 
     async def receive(self) -> Reply:
-        """Async twin of `receive`."""
+        """Return the next reply; an error reply is returned, too, unless it is the server's goodbye."""
         reply = self._parser.next_reply()
         if reply is NEED_DATA:
             try:
@@ -267,11 +286,11 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Async twin of `is_open`."""
+        """True until the connection is closed or found broken."""
         return self._stream is not None
 
     def is_usable(self) -> bool:
-        """Async twin of `is_usable`."""
+        """Tell whether a command may be sent: open, of this loop, not idle for over a minute, and nothing to read."""
         stream = self._stream
         if stream is None or not self._parser.is_empty or monotonic() - self.last_used > IDLE_LIMIT:
             return False
@@ -280,7 +299,7 @@ class Connection:
         return not stream.is_readable()
 
     async def close(self) -> None:
-        """Async twin of `close`."""
+        """Say END, which has no reply, and close. Does nothing when closed already."""
         if not self._home.is_here:
             self.abort()
             return
@@ -289,7 +308,7 @@ class Connection:
             await stream.close(END, _GOODBYE_LIMIT)
 
     def abort(self) -> None:
-        """Async twin of `abort`."""
+        """Close without a word. From another event loop or process the connection is only forgotten there."""
         stream, self._stream = self._stream, None
         if stream is None:
             return

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class Consumer:
-    """Async twin of `faktory.Consumer`. Its tasks end before the call that has started them does.
+    """Runs the jobs of some queues on an event loop. Its tasks end before the call that has started them does.
 
     `quiet` and `terminate` act at once and from any thread; awaiting what they return is allowed, and changes nothing.
     """
@@ -138,9 +138,9 @@ class Consumer:
     # -- working ------------------------------------------------------------------------------------------------
 
     async def run(self, queues: Queues | None = None) -> int:
-        """Async twin of `run`. Cancelling it terminates: it goes on until the running jobs have ended or were cut off.
+        """Fetch and run jobs until the server, `terminate` or a cancellation ends it. Returns how many jobs still run.
 
-        Its jobs do not outlive it: after a lost connection, too, they are cut off when `shutdown_timeout` is over.
+        Raises as `faktory.Consumer.run` does; its jobs, also after a loss, have `shutdown_timeout` seconds to end.
         """
         session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=False)
         busy = await self._work(session)
@@ -148,7 +148,7 @@ class Consumer:
         return busy
 
     async def drain(self, queues: Queues | None = None) -> Summary:
-        """Async twin of `drain`."""
+        """Run jobs until the queues are empty and nothing runs; scheduled jobs and retries are not waited for."""
         session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=True)
         ledger, started = self._state.ledger, monotonic()
         before = ledger.tally()
@@ -157,7 +157,7 @@ class Consumer:
         return summary_of(ledger.tally().since(before), monotonic() - started, len(ledger.outbox))
 
     async def run_one(self, queues: Queues | None = None) -> bool:
-        """Async twin of `run_one`. Cancelling it does not terminate; a job that runs has `shutdown_timeout` to end."""
+        """Fetch and run one job; False when none came for 2 s. Cancelled, its job has `shutdown_timeout` seconds."""
         session = Session(order_of(queues, self._state.options.queues), is_persistent=False, until_empty=False)
         if self.state is State.QUIET:
             return False
@@ -167,7 +167,10 @@ class Consumer:
         return self._state.ledger.tally().since(before).total > 0
 
     async def run_to_completion(self, queues: Queues | None = None) -> NoReturn:
-        """Async twin of `run_to_completion`. Ends the process by `SystemExit`: call it last, in the main task."""
+        """Run jobs until told to stop, then end the process by `SystemExit`: call it last, in the main task.
+
+        Signals and the exit code are as in `faktory.Consumer.run_to_completion`.
+        """
         session = Session(order_of(queues, self._state.options.queues), is_persistent=True, until_empty=False)
         self._guard = guard = Guard(self._state)
         with taking(self._supervisor.note_signal, guard.signalled):
@@ -186,21 +189,21 @@ class Consumer:
 
     @property
     def state(self) -> State:
-        """Async twin of `state`."""
+        """Where the consumer is in its life: running, quiet, terminating or terminated."""
         return self._state.lifecycle.state
 
     @property
     def stopped_by(self) -> StoppedBy | None:
-        """Async twin of `stopped_by`; a cancellation of `run` is a "method", too."""
+        """Who has asked for the end, if anybody: "server", "signal", "method" (or cancelling), "predicate", "error"."""
         return self._state.lifecycle.stopped_by
 
     @property
     def wid(self) -> str:
-        """Async twin of `wid`."""
+        """The worker's id at the server."""
         return self._state.options.wid
 
     def health(self) -> Health:
-        """Async twin of `health`, which waits for nothing either."""
+        """Tell how the consumer is, for a liveness or readiness probe. Thread-safe, and waits for nothing."""
         state, outage = self._state, self._reconnector.outage
         return health_of(
             monotonic(),
@@ -217,31 +220,31 @@ class Consumer:
         )
 
     def serve_health(self, where: str | int = "127.0.0.1:0") -> HealthServer:
-        """Async twin of `serve_health`, which waits for nothing either."""
+        """Serve `/livez`, `/readyz` and `/metrics` at HOST:PORT until the consumer is closed. Waits for nothing."""
         return self._observation.serve(where)
 
     def quiet(self) -> Done:
-        """Async twin of `quiet`; any thread may call it."""
+        """Take no new jobs from now on; there is no way back. `run` goes on until terminated. For any thread."""
         self._state.door.quiet()
         return Done()
 
     def terminate(self) -> Done:
-        """Async twin of `terminate`; any thread may call it."""
+        """Take no new jobs, give running ones `shutdown_timeout` seconds, fail the rest, end `run`. For any thread."""
         self._state.door.terminate()
         return Done()
 
     async def reconnect(self) -> None:
-        """Async twin of `reconnect`."""
+        """Open a new connection under the same wid, after `run` has raised. Raises what connecting raises."""
         async with self._working():
             self._check_alive()
             await self._connect_heartbeat()
 
     def get(self, kind: type[T]) -> T:
-        """Async twin of `get`, which waits for nothing either."""
+        """Return the managed value of a type, made by its factory on the first call. Waits for nothing."""
         return self._state.managed.get(kind)
 
     async def close(self) -> None:
-        """Async twin of `close`."""
+        """Terminate, wait for a `run` in another task, and close the connections. Can be called twice."""
         while self._at_work:
             self._state.door.terminate()
             await self._backend.wait(self._state.changed, float("inf"))

@@ -49,6 +49,9 @@ class Connection:
     * `ssl_context`: used for tcp+tls; by default one that verifies chain and host name, TLS 1.2 at least.
 
     Raises `ConnectFailed`, `HandshakeError`, `ProtocolError`, `ConfigurationError`. Not thread-safe.
+
+    >>> with Connection("tcp://localhost:7419") as connection:
+    ...     print(connection.call(Info())["server"])
     """
 
     __slots__ = (

@@ -18,7 +18,10 @@ _NO_FILTER: Final = re.compile(r"[\[\]*?^<>&\\\"\x00-\x1f\u2028\u2029\ud800-\udf
 
 
 class Info(Object):
-    """INFO: the server's figures as a JSON object (PROTOCOL: client/faktory.go)."""
+    """INFO: the server's figures as a JSON object (PROTOCOL: client/faktory.go).
+
+    >>> print(connection.call(Info())["faktory"]["queues"])
+    """
 
     __slots__ = ()
 
@@ -27,7 +30,10 @@ class Info(Object):
 
 
 class Flush(Acknowledged):
-    """FLUSH: delete everything the server stores, at once, whoever asks."""
+    """FLUSH: delete everything the server stores, at once, whoever asks.
+
+    >>> connection.call(Flush())
+    """
 
     __slots__ = ()
 
@@ -48,28 +54,40 @@ class _Queues(Acknowledged):
 
 
 class PauseQueues(_Queues):
-    """QUEUE PAUSE; `*` is all. A queue the server has never seen stays as it is, and the reply is still OK."""
+    """QUEUE PAUSE; `*` is all. A queue the server has never seen stays as it is, and the reply is still OK.
+
+    >>> connection.call(PauseQueues(["images", "mail"]))
+    """
 
     __slots__ = ()
     word = "PAUSE"
 
 
 class ResumeQueues(_Queues):
-    """QUEUE RESUME; `*` is all."""
+    """QUEUE RESUME; `*` is all.
+
+    >>> connection.call(ResumeQueues(["*"]))
+    """
 
     __slots__ = ()
     word = "RESUME"
 
 
 class RemoveQueues(_Queues):
-    """QUEUE REMOVE; `*` is all. Deletes the queues with their jobs."""
+    """QUEUE REMOVE; `*` is all. Deletes the queues with their jobs.
+
+    >>> connection.call(RemoveQueues(["images"]))
+    """
 
     __slots__ = ()
     word = "REMOVE"
 
 
 class QueueLatency:
-    """QUEUE LATENCY: how long the oldest job of each queue has waited, in seconds; 0 for an unknown queue."""
+    """QUEUE LATENCY: how long the oldest job of each queue has waited, in seconds; 0 for an unknown queue.
+
+    >>> seconds = connection.call(QueueLatency(["images"]))["images"]
+    """
 
     __slots__ = ("line",)
 
@@ -103,6 +121,9 @@ class JobFilter:
 
     `regexp` is not one: it is a Redis glob over the stored JSON, so it needs `*` on both sides, and `<`, `>`, `&` are
     stored as \\u003c, \\u003e, \\u0026 (server/mutate.go). An empty filter is refused; say `JobFilter.everything()`.
+
+    >>> client.requeue("dead", JobFilter(jobtype="resize"))
+    >>> client.discard("retries", JobFilter(jids=["0123456789abcdef"]))
     """
 
     jobtype: str | None = None
@@ -148,7 +169,10 @@ class JobFilter:
 
 
 class Mutate(Acknowledged):
-    """MUTATE: clear, kill, discard or requeue jobs of a set. OK whether or not any job matched."""
+    """MUTATE: clear, kill, discard or requeue jobs of a set. OK whether or not any job matched.
+
+    >>> connection.call(Mutate("requeue", "dead", JobFilter(jobtype="resize")))
+    """
 
     __slots__ = ()
 

@@ -16,12 +16,23 @@ encode: Final = encoder.encode
 
 
 class Command(Protocol[T_co]):
-    """What a connection can carry out. `line` ends in CR LF; `decode` raises what an error reply stands for."""
+    """What a connection can carry out. `line` ends in CR LF; `decode` raises what an error reply stands for.
+
+    >>> class Ping:
+    ...     line = b"PING\\r\\n"
+    ...
+    ...     def decode(self, reply: Reply) -> str:
+    ...         return str(reply)
+    """
 
     @property
-    def line(self) -> bytes: ...
+    def line(self) -> bytes:
+        """What is sent: one line, which ends in CR LF."""
+        ...
 
-    def decode(self, reply: Reply) -> T_co: ...
+    def decode(self, reply: Reply) -> T_co:
+        """Return what a reply means, or raise what it stands for."""
+        ...
 
 
 def unexpected(wanted: str, reply: Reply) -> Exception:

@@ -35,7 +35,10 @@ class _BatchId:
 
 
 class BatchNew(_BatchId):
-    """BATCH NEW: begin a batch, whose callbacks are jobs. `parent_bid` nests it."""
+    """BATCH NEW: begin a batch, whose callbacks are jobs. `parent_bid` nests it.
+
+    >>> bid = connection.call(BatchNew(success=Job("all_resized")))
+    """
 
     __slots__ = ()
 
@@ -62,7 +65,10 @@ class BatchNew(_BatchId):
 
 
 class BatchOpen(_BatchId):
-    """BATCH OPEN: reopen a batch from inside one of its jobs."""
+    """BATCH OPEN: reopen a batch from inside one of its jobs.
+
+    >>> connection.call(BatchOpen(bid))
+    """
 
     __slots__ = ()
 
@@ -71,7 +77,10 @@ class BatchOpen(_BatchId):
 
 
 class BatchCommit(Acknowledged):
-    """BATCH COMMIT: no more jobs will be added; the callbacks may run."""
+    """BATCH COMMIT: no more jobs will be added; the callbacks may run.
+
+    >>> connection.call(BatchCommit(bid))
+    """
 
     __slots__ = ()
 
@@ -80,7 +89,10 @@ class BatchCommit(Acknowledged):
 
 
 class BatchStatus(Object):
-    """BATCH STATUS: the batch's counts and callback states as a JSON object."""
+    """BATCH STATUS: the batch's counts and callback states as a JSON object.
+
+    >>> print(connection.call(BatchStatus(bid))["pending"])
+    """
 
     __slots__ = ()
 
@@ -89,7 +101,10 @@ class BatchStatus(Object):
 
 
 class TrackGet(Object):
-    """TRACK GET: a job's progress as a JSON object; the state of an unknown job is "unknown"."""
+    """TRACK GET: a job's progress as a JSON object; the state of an unknown job is "unknown".
+
+    >>> print(connection.call(TrackGet(jid))["percent"])
+    """
 
     __slots__ = ()
 
@@ -98,7 +113,10 @@ class TrackGet(Object):
 
 
 class TrackSet(Acknowledged):
-    """TRACK SET: record a job's progress; `reserve_until` (RFC 3339) extends its reservation."""
+    """TRACK SET: record a job's progress; `reserve_until` (RFC 3339) extends its reservation.
+
+    >>> connection.call(TrackSet(jid, percent=50, description="half of it"))
+    """
 
     __slots__ = ()
 

@@ -20,7 +20,10 @@ _encode_parts: Final = json_parts(encoder)
 
 
 class Push(Acknowledged):
-    """PUSH of one job. Servers from 1.6 on better get `PushBulk([job])`: their PUSH shares one retry variable."""
+    """PUSH of one job. Servers from 1.6 on better get `PushBulk([job])`: their PUSH shares one retry variable.
+
+    >>> connection.call(Push(Job("resize", ["cat.png"])))
+    """
 
     __slots__ = ()
 
@@ -29,7 +32,10 @@ class Push(Acknowledged):
 
 
 class PushBulk:
-    """PUSHB of several jobs. Decodes to what was refused: jid to error; empty when all were stored."""
+    """PUSHB of several jobs. Decodes to what was refused: jid to error; empty when all were stored.
+
+    >>> refused = connection.call(PushBulk([Job("resize", [path]) for path in paths]))
+    """
 
     __slots__ = ("jids", "line")
 
@@ -64,7 +70,10 @@ def encode_job(job: Job) -> bytes:
 
 
 class Fetch:
-    """FETCH from queues, in their order. Decodes to a job, or None when the server had none for about 2 s."""
+    """FETCH from queues, in their order. Decodes to a job, or None when the server had none for about 2 s.
+
+    >>> job = connection.call(Fetch(["images", "default"]))
+    """
 
     __slots__ = ("line",)
 
@@ -84,7 +93,10 @@ class Fetch:
 
 
 class Ack(Acknowledged):
-    """ACK of a job that succeeded. Also OK for a jid the server does not know (manager/working.go)."""
+    """ACK of a job that succeeded. Also OK for a jid the server does not know (manager/working.go).
+
+    >>> connection.call(Ack(job.jid))
+    """
 
     __slots__ = ("jid",)
 
@@ -97,6 +109,8 @@ class Fail(Acknowledged):
     """FAIL of a job, with what went wrong; all texts are cut to what the server keeps, on whole characters.
 
     Its "Job not found" counts as done: the server no longer waits for this job (manager/retry.go).
+
+    >>> connection.call(Fail(job.jid, "ValueError", "no such picture", ["resize.py:7"]))
     """
 
     __slots__ = ("jid",)
@@ -129,7 +143,10 @@ def cut(text: str, limit: int) -> str:
 
 
 class Beat:
-    """BEAT of a worker. Decodes to the state the server wants: None to go on, "quiet" or "terminate"."""
+    """BEAT of a worker. Decodes to the state the server wants: None to go on, "quiet" or "terminate".
+
+    >>> wanted = connection.call(Beat(wid, rss_kb=51_200))
+    """
 
     __slots__ = ("line",)
 

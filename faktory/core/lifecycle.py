@@ -13,7 +13,11 @@ from .pulse import Pulse
 
 
 class State(StrEnum):
-    """Where a consumer is in its life."""
+    """Where a consumer is in its life.
+
+    >>> if consumer.state is State.QUIET:
+    ...     print("takes no new jobs")
+    """
 
     RUNNING = "running"
     QUIET = "quiet"

@@ -89,7 +89,11 @@ def managed(kind: type[T]) -> T:
 
 
 class JobLogFilter(logging.Filter):
-    """Adds `jid`, `jobtype`, `queue` and `attempt` to each record of a running job, None outside: for a handler."""
+    """Adds `jid`, `jobtype`, `queue` and `attempt` to each record of a running job, None outside: for a handler.
+
+    >>> handler.addFilter(JobLogFilter())
+    >>> handler.setFormatter(logging.Formatter("%(jid)s %(jobtype)s %(message)s"))
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass, with the facts of the job it belongs to; one from a child process brings its own."""

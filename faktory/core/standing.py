@@ -10,7 +10,11 @@ from .lifecycle import State
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What `drain` has done: jobs that succeeded and failed, and how long it took in seconds."""
+    """What `drain` has done: jobs that succeeded and failed, and how long it took in seconds.
+
+    >>> summary = consumer.drain(["default"])
+    >>> print(f"{summary.succeeded} of {summary.total} succeeded in {summary.seconds:.1f} s")
+    """
 
     succeeded: int
     failed: int
@@ -28,7 +32,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a consumer is just now. Ages are in seconds; None before the first time."""
+    """How a consumer is just now. Ages are in seconds; None before the first time.
+
+    >>> health = consumer.health()
+    >>> print(health.is_ready, f"{health.busy} of {health.workers} busy")
+    """
 
     state: State
     is_ready: bool

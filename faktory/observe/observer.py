@@ -47,7 +47,14 @@ class Place:
 
 
 class Pushing(list[Job]):
-    """The jobs of one exchange."""
+    """The jobs of one exchange.
+
+    >>> class Counting(Observer):
+    ...     @contextmanager
+    ...     def pushing(self, jobs: Pushing) -> Iterator[None]:
+    ...         yield
+    ...         print(f"{len(jobs) - len(jobs.refused)} of {len(jobs)} stored")
+    """
 
     def __init__(self, jobs: Iterable[Job], place: Place | None = None) -> None:
         super().__init__(jobs)

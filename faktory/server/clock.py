@@ -28,6 +28,9 @@ class Clock:
 
     With `start`, an aware datetime, the clock stands there and moves only by `advance`; FETCH still waits 2 real
     seconds, since a client's patience is real.
+
+    >>> server = Server(clock=Clock(start=datetime(2026, 1, 1, tzinfo=UTC)))
+    >>> server.clock.advance(3600)
     """
 
     def __init__(self, start: datetime | None = None) -> None:

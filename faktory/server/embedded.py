@@ -54,6 +54,10 @@ class Server:
     It lives in the process that started it. In the child of a fork `url`, `port`, `address` and `is_running` answer,
     `stop` and `kill` do nothing, and all else raises `FaktoryError`; a client of `url` works. So does, everywhere, what
     is asked of a server that has crashed, until it is started again.
+
+    >>> with Server(fetch_wait=0.1) as server, Client(server.url) as client:
+    ...     client.push(Job("resize", ["cat.png"]))
+    ...     assert len(server.queue("default")) == 1
     """
 
     def __init__(
@@ -287,7 +291,7 @@ class Server:
         return self.wait_until(self._is_idle, timeout)
 
     async def await_idle(self, timeout: float | None = None) -> bool:
-        """Async twin of `wait_idle`, under asyncio and trio."""
+        """Wait as `wait_idle` does, at most so many seconds, without holding up an asyncio or trio loop."""
         self._check()
         return await self._changes.wait_async(self._is_idle, timeout)
 

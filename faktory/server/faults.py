@@ -33,7 +33,11 @@ class Kind(Enum):
 
 @dataclass(slots=True, eq=False)
 class Fault:
-    """One rule. `seen` exchanges of its command were looked at, `struck` of them were harmed."""
+    """One rule. `seen` exchanges of its command were looked at, `struck` of them were harmed.
+
+    >>> fault = server.faults.drop("PUSHB", times=2)
+    >>> assert fault.struck == 0
+    """
 
     kind: Kind
     command: str | None
@@ -52,6 +56,9 @@ class Faults:
     Common to all: `command` is a verb like "PUSHB", "HELLO", or "HI" for the greeting; None means every command. A rule
     strikes the next `times` exchanges (None: for ever), or with `every=n` each n-th of them. Each method returns its
     `Fault`, whose `struck` counts.
+
+    >>> server.faults.drop("ACK")
+    >>> server.faults.delay("FETCH", seconds=1.5, every=10)
     """
 
     def __init__(self, randomness: random.Random) -> None:

@@ -12,7 +12,11 @@ from ..job import Job
 
 
 class Jobs(Sequence[Job]):
-    """The jobs of one place of a server, next one first. Always up to date; iterating goes over a copy."""
+    """The jobs of one place of a server, next one first. Always up to date; iterating goes over a copy.
+
+    >>> assert [job.jobtype for job in server.queue("default")] == ["resize"]
+    >>> assert len(server.dead) == 0
+    """
 
     def __init__(self, name: str, texts: Callable[[], list[bytes]]) -> None:
         self.name = name
@@ -54,7 +58,11 @@ def _job(text: bytes) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker as the server sees it. `state` is "running", "quiet" or "terminate"."""
+    """A worker as the server sees it. `state` is "running", "quiet" or "terminate".
+
+    >>> for worker in server.workers:
+    ...     print(worker.wid, worker.hostname, worker.state)
+    """
 
     wid: str
     hostname: str
@@ -69,7 +77,11 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class ReservationView:
-    """Who holds a job, since when and until when."""
+    """Who holds a job, since when and until when.
+
+    >>> for reservation in server.reservations:
+    ...     print(reservation.jid, "until", reservation.expires_at)
+    """
 
     jid: str
     wid: str

@@ -30,7 +30,12 @@ MOST_JOBS = 1_000
 
 
 class Captured(Jobs):
-    """The jobs that were pushed and have not run."""
+    """The jobs that were pushed and have not run.
+
+    >>> with capture() as jobs:
+    ...     resize.enqueue("cat.png")
+    >>> assert jobs.of(resize).one().args == ["cat.png"]
+    """
 
     def __init__(self, kept: Kept) -> None:
         super().__init__()

@@ -13,7 +13,11 @@ Which = TypedJob[..., Any] | str
 
 
 class Jobs(list[Job]):
-    """Jobs in the order they were pushed."""
+    """Jobs in the order they were pushed.
+
+    >>> assert len(jobs.of("resize")) == 2
+    >>> assert jobs.of("mail").one().queue == "mail"
+    """
 
     def of(self, job: Which) -> Jobs:
         """Return those of one type."""

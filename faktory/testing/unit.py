@@ -19,6 +19,11 @@ class TestCase(unittest.TestCase):
     * "serve": `self.faktory_server` is the server of each test.
 
     It is in force from before `setUp` until after the cleanups. Beside `IsolatedAsyncioTestCase` name this class first.
+
+    >>> class TestShop(TestCase):
+    ...     def test_a_picture_is_resized(self) -> None:
+    ...         upload("cat.png")
+    ...         self.assert_enqueued(resize, "cat.png")
     """
 
     __test__: ClassVar[bool] = False

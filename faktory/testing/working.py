@@ -36,6 +36,10 @@ class Worker:
 
     `queues` are those of the drains that name none; when None, those in which the test's server has jobs, or, on a real
     server, those of the app. Async handlers run on an asyncio loop of their own, or on the test's by `adrain`.
+
+    >>> with serve(), Worker(app) as worker:
+    ...     resize.enqueue("cat.png")
+    ...     assert worker.drain().succeeded == 1
     """
 
     def __init__(self, runs: App | ConsumerBuilder, queues: Queues | None = None) -> None:
@@ -97,7 +101,7 @@ class Worker:
     async def adrain(
         self, queues: Queues | None = None, *, raise_failures: bool = True, timeout: float = PATIENCE
     ) -> Summary:
-        """Async twin of `drain`: the handlers run on the loop that runs, asyncio's or trio's."""
+        """Run what is in the queues, as `drain` does, with handlers on the loop that runs, asyncio's or trio's."""
         before, total = len(self._serving.failures.all()), NOTHING
         async with await self._connect() as consumer:
             with self._no_longer_than(timeout, consumer.terminate):

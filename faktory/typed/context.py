@@ -17,7 +17,12 @@ T = TypeVar("T")
 
 
 class JobContext:
-    """The running job, for its handler and middleware. Made for each run of a typed job."""
+    """The running job, for its handler and middleware. Made for each run of a typed job.
+
+    >>> @app.job(retry=3)
+    ... def resize(ctx: JobContext, path: str) -> None:
+    ...     ctx.log.info("attempt %d at %s", ctx.attempt, path)
+    """
 
     __slots__ = ("_batch", "_client", "_logger", "_run")
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial, update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from ..client import Client
 from ..core.again import wish_of
@@ -134,6 +134,9 @@ class TypedJob(Generic[P, R]):
     """A job declared by `App.job`. Its arguments are converted and checked before anything is sent: `InvalidJob`.
 
     Calls raise TypeError for arguments that the function does not take, and what `Client.push` raises.
+
+    >>> resize.enqueue("cat.png", width=400)
+    >>> resize.enqueue_in(timedelta(minutes=5), "dog.png")
     """
 
     __name__: str
@@ -186,19 +189,27 @@ class TypedJob(Generic[P, R]):
         return self._door.push_many(list(jobs) if isinstance(calls, (list, tuple)) else jobs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Async twin of `enqueue`, under asyncio and trio: the push itself happens in a thread."""
+        """Push a call from asyncio or trio, and return its jid: the push itself happens in a thread.
+
+        >>> await resize.aenqueue("cat.png", width=400)
+
+        Raises `InvalidJob` for arguments that do not fit, before anything is sent, and what `Client.push` raises.
+        """
         return await self._door.apush(self.to_job(*args, **kwargs))
 
     async def aenqueue_in(self, delay: timedelta | float, /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Async twin of `enqueue_in`."""
+        """Push a call that runs after a delay, in seconds or a timedelta; see `aenqueue`."""
         return await self._door.apush(self._job(args, kwargs, delay))
 
     async def aenqueue_at(self, when: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Async twin of `enqueue_at`."""
+        """Push a call that runs at a time, an aware datetime; see `aenqueue`."""
         return await self._door.apush(self._job(args, kwargs, when))
 
     async def aenqueue_many(self, calls: Iterable[tuple[Any, ...]]) -> list[str]:
-        """Async twin of `enqueue_many`; what is no list or tuple is drawn in a thread."""
+        """Push a call for each tuple of positional arguments, from asyncio or trio; return the jids.
+
+        What is no list or tuple is drawn in a thread. Raises as `enqueue_many` does.
+        """
         return await in_thread(self.enqueue_many, calls)
 
     def to_job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -268,6 +279,17 @@ class ContextJob(TypedJob[P, R]):
     def __call__(self, ctx: JobContext, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, here and now."""
         return self.function(ctx, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+class Declare(Protocol):
+    """What `app.job(...)` with options gives: the decorator."""
+
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[JobContext, P], R], /
+    ) -> ContextJob[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> PlainJob[P, R]: ...
 
 
 def _checked_call(args: Any) -> tuple[Any, ...] | list[Any]:
