@@ -522,7 +522,7 @@ def test_a_job_may_be_discarded(app: App, server: Server, caplog: pytest.LogCapt
 
     work.enqueue("asked")
     work.enqueue("by rule")
-    with caplog.at_level("INFO", logger="faktory.app"):
+    with caplog.at_level("INFO", logger="faktory.worker"):
         drain(app, server)
     assert (len(server.retries), len(server.scheduled), len(server.dead)) == (0, 0, 0)
     assert "is discarded: Discard: 'too old'" in caplog.text
