@@ -51,6 +51,10 @@ class Hooks:
     watch: Watcher | None = None
     """All observers; None when there are none, which costs nothing."""
 
+    def watched_by(self, watch: Watcher) -> None:
+        """Have this one told, from now on, what becomes of jobs and connections."""
+        self.watch = watch
+
     def all(self) -> list[Callable[..., Any]]:
         """Return every callback."""
         return [*self.startup, *self.quiet, *self.shutdown, *self.failure, *self.death, *self.stop_when]

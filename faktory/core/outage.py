@@ -32,13 +32,16 @@ class Outage:
         """When a new connection last carried its first exchange."""
         self.is_down: bool = False
         """True from a loss until a worker's new connection has carried an exchange."""
-        self.tell: Callable[[Literal["connected", "lost"]], None] = lambda _: None
-        """Told of what happens to the workers' connections."""
         self.reconnects: int = 0
         """How often a connection was lost."""
+        self._report: Callable[[Literal["connected", "lost"]], None] = lambda _: None
         self._said: dict[str, float] = {}
         self._reason = ""
         self._told_at = float("-inf")
+
+    def report_to(self, report: Callable[[Literal["connected", "lost"]], None]) -> None:
+        """Have `report` called, from now on, with what happens to the workers' connections."""
+        self._report = report
 
     def note_loss(self, exc: Exception, *, is_proven: bool, is_persistent: bool = True) -> None:
         """Note that a worker's connection is gone, and say so, once until one works again.
@@ -47,7 +50,7 @@ class Outage:
         connections only to drop them.
         """
         self.reconnects += 1
-        self.tell("lost")
+        self._report("lost")
         if not is_proven:
             # Of what has not worked once, a broken reply tells as much as a refusal: it may be no Faktory at all.
             at_least = REFUSED_DELAY if isinstance(exc, ProtocolError) else least_delay(exc)
@@ -69,7 +72,7 @@ class Outage:
     def note_success(self) -> None:
         """Note that a worker's new connection has carried its first exchange."""
         self._backoff.reset()
-        self.tell("connected")
+        self._report("connected")
         if self.is_down:
             self.is_down = False
             log.info("connected to the server again")

@@ -81,7 +81,7 @@ class Observation:
         self._subject: Subject | None = None
         self._servers: list[Server] = []
         self._teller: Teller | None = None
-        shared.outage.tell = self._note_connection
+        shared.outage.report_to(self._note_connection)
 
     def _note_connection(self, event: Literal["connected", "lost"]) -> None:
         if self._hooks.watch is not None:
@@ -104,7 +104,8 @@ class Observation:
         """Return the observer that counts, the program's own or a new one."""
         watch = self._hooks.watch
         if not isinstance(watch, Watch):
-            self._hooks.watch = watch = Watch()
+            watch = Watch()
+            self._hooks.watched_by(watch)
         found = next((each for each in watch.observers if isinstance(each, Metrics)), None)
         if found is None:
             found = Metrics()

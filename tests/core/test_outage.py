@@ -27,6 +27,18 @@ def test_a_loss_is_told_once_until_it_is_over(caplog: pytest.LogCaptureFixture) 
     assert (outage.reconnects, outage.is_down) == (3, False)
 
 
+def test_whoever_asks_is_told_of_losses_and_new_connections() -> None:
+    told: list[str] = []
+    outage = Outage(nothing)
+    outage.note_loss(ConnectionLost("nobody has asked yet"), is_proven=True)
+    outage.report_to(told.append)
+    outage.note_success()
+    outage.note_loss(ConnectionLost("gone"), is_proven=True)
+    outage.note_loss(ConnectFailed("refused"), is_proven=False)
+    outage.note_reached()  # by somebody who is no worker
+    assert told == ["connected", "lost", "lost"]
+
+
 def test_a_connection_that_has_worked_is_replaced_at_once() -> None:
     outage = Outage(nothing)
     outage.note_loss(ConnectionLost("gone"), is_proven=True)
