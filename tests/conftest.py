@@ -15,11 +15,16 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from faktory import Client
 from faktory.core import ending
 from faktory.server import Server
 from tests.certificates import Certificates
+from tests.share import share_of
+
+settings.register_profile("share", settings(), max_examples=share_of(100), deadline=None)
+settings.load_profile("share")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +64,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare the collector the collected tests: each test that calls it, or forks, would pay for thousands of them."""
-    importlib.import_module("hypothesis")  # which asks the collector who knows trio's random numbers, frozen or not
     gc.collect()
     gc.freeze()
 

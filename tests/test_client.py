@@ -33,6 +33,7 @@ from faktory.server import Server
 from tests.certificates import Certificates
 from tests.real_server import RealServer, needs_own_server
 from tests.scripted import HI, OK, Firewall, Peer, ScriptedServer
+from tests.share import share_of
 from tests.waiting import until
 
 
@@ -644,7 +645,7 @@ def steady() -> Iterator[tuple[Server, Client]]:
         yield server, client
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=share_of(50), deadline=None)
 @given(args=st.lists(json_values, max_size=4))
 def test_what_is_accepted_arrives_unchanged(steady: tuple[Server, Client], args: list[Any]) -> None:
     server, client = steady

@@ -42,12 +42,13 @@ from faktory.errors import ConfigurationError, EnterpriseRequired, InvalidJob, P
 from faktory.job import Job
 from faktory.protocol.wire import CommandParser
 from tests.lines import next_command
+from tests.share import share_of
 
 JID = "jid-0123456789"
 JOB = Job("resize", ["cat.png", 640], jid=JID, queue="images", retry=5)
 ENCODED = b'{"jid":"jid-0123456789","jobtype":"resize","args":["cat.png",640],"queue":"images","retry":5}'
 BAD = ServerError("ERR", "no such thing")
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=share_of(100), deadline=None)
 # Lone surrogates, but never a pair of them: JSON would read that as one character.
 anything = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\ud800\udbff"), max_size=20)
 
@@ -405,7 +406,7 @@ def test_a_text_is_cut_on_a_whole_character(text: str, limit: int, expected: str
     assert cut(text, limit) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=share_of(300), deadline=None)
 @given(anything, st.integers(0, 40))
 def test_a_cut_text_is_the_longest_valid_beginning_within_the_limit(text: str, limit: int) -> None:
     """W1, W3"""
@@ -426,7 +427,7 @@ filters = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200), deadline=None)
 @given(st.sampled_from(["kill", "discard", "requeue"]), st.sampled_from(["retries", "scheduled", "dead"]), filters)
 @example("kill", "dead", JobFilter(regexp="* a b *"))
 def test_a_mutate_has_no_raw_space_in_its_payload_and_says_what_was_asked(

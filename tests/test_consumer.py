@@ -557,7 +557,7 @@ def test_consumers_that_are_dropped_without_close_do_not_live_on() -> None:
     """Each kept two connections until the end of the process."""
     with Server(fetch_wait=0.01) as server:
         before = 0
-        for _ in range(30):
+        for _ in range(12):
             gone = use_and_drop(server)
             gc.collect()
             assert gone() is None

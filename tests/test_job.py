@@ -21,12 +21,13 @@ from faktory.errors import ConfigurationError, InvalidJob
 from faktory.job import Failure, Job, check_queue_name
 from faktory.protocol.moments import moment, rfc3339
 from faktory.protocol.values import MAX_DEPTH
+from tests.share import share_of
 
 JID = "jid-0123456789"
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
 FUTURE = datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
 PAST = datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=share_of(60), deadline=None)
 
 
 def nested(levels: int, leaf: object = 1) -> Any:
@@ -382,7 +383,7 @@ def test_what_is_accepted_survives_json_and_a_server_of_floats(
     assert as_json_shapes(job.custom) == as_json_shapes(custom)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 @given(
     st.builds(
         Job,
@@ -681,7 +682,7 @@ def test_a_large_job_with_many_containers_costs_little_more_memory_than_its_json
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=share_of(120), deadline=None)
 @given(
     st.binary(max_size=60)
     | st.lists(st.sampled_from([b"{", b"}", b"[", b"]", b'"', b'"jid"', b":", b",", b'"abcdefgh"', b"\\", b" "])).map(

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from faktory.core.fetch_policy import FetchPolicy, Step
 from faktory.core.lifecycle import Lifecycle
 from faktory.options import IDLE_FETCH_PATIENCE, IDLE_FETCH_PATIENCE_LIMIT
+from tests.share import share_of
 
 
 @dataclass
@@ -612,4 +613,4 @@ class Floor(RuleBasedStateMachine):
 
 
 TestFloor = pytest.mark.slow(Floor.TestCase)
-TestFloor.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
+TestFloor.settings = settings(max_examples=share_of(120), stateful_step_count=50, deadline=None)

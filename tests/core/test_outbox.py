@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from faktory.commands import Ack, Fail
 from faktory.core.outbox import Outbox, Outcome, Verdict
+from tests.share import share_of
 
 
 def done(jid: str = "job-00001", deadline: float = 100.0) -> Outcome:
@@ -205,4 +206,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutboxModel = pytest.mark.slow(OutboxMachine.TestCase)
-TestOutboxModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestOutboxModel.settings = settings(max_examples=share_of(60), stateful_step_count=30, deadline=None)

@@ -22,8 +22,9 @@ from faktory.errors import FaktoryError, HandshakeError, InvalidJob, ProtocolErr
 from faktory.job import Job
 from faktory.protocol.handshake import Greeting, Identity, accept, hello
 from faktory.protocol.wire import NEED_DATA, Reply, ReplyParser, encode_bulk, shown
+from tests.share import share_of
 
-COUNT = int(os.environ.get("FAKTORY_TEST_FUZZ", "20000"))
+COUNT = int(os.environ.get("FAKTORY_TEST_FUZZ", share_of(20_000)))
 MAX_LINE, MAX_BULK = 512, 2048
 """Limits small enough for mutations to pass them."""
 

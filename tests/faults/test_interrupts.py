@@ -24,8 +24,9 @@ from faktory import Client, ConsumerBuilder, Job, JobContext
 from faktory.client import Client as BlockingClient
 from faktory.core.run import running
 from faktory.server import Server
+from tests.share import share_of
 
-JOBS = int(os.environ.get("FAKTORY_STRESS", "400"))
+JOBS = int(os.environ.get("FAKTORY_STRESS", share_of(400)))
 SHUTDOWNS = max(JOBS // 100, 4)
 LIMIT = 0.008
 """Seconds that each job may run ..."""

@@ -330,8 +330,7 @@ def test_payloads_of_every_size_come_back_as_they_went(url: str) -> None:
     with Client(url) as client, Connection(url, timeout=20) as connection:
         for size in (0, 1, 2, 10, 100, 1000, *borders, MB):
             round_trip(client, connection, size)
-        seconds = min(round_trip(client, connection, 10 * MB)[1] for _ in range(3))
-    assert seconds <= 1.0
+        assert any(round_trip(client, connection, 10 * MB)[1] <= 1.0 for _ in range(3))  # others run here, too
 
 
 @pytest.mark.slow

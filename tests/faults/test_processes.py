@@ -15,11 +15,12 @@ import pytest
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Clock, Server
 from tests.programs import Program
+from tests.share import share_of
 from tests.waiting import until
 
 WORKER = "tests.programs.worker"
-TERMS = int(os.environ.get("FAKTORY_TEST_TERMS", "16"))
-FORKS = int(os.environ.get("FAKTORY_TEST_FORKS", "40"))
+TERMS = int(os.environ.get("FAKTORY_TEST_TERMS", 4 * share_of(4)))
+FORKS = int(os.environ.get("FAKTORY_TEST_FORKS", share_of(40)))
 
 
 def test_t9_a_term_at_any_moment_leaves_nothing_reserved(server: Server, client: Client) -> None:
@@ -75,7 +76,7 @@ def test_t12_forks_in_handlers_and_producers_disturb_nothing(server: Server, cli
     with builder.connect(server.url) as consumer:
         summary = consumer.drain(["forks"])
     assert (summary.succeeded, summary.failed) == (FORKS, 0)
-    for n in range(1000):
+    for n in range(200):
         assert client.queue_latency("nothing") == {"nothing": 0}, n
     assert len(server.working) == 0
 

@@ -24,8 +24,9 @@ from faktory.protocol.handshake import Identity
 from faktory.server import Server
 from tests.certificates import Certificates
 from tests.scripted import Peer, ScriptedServer
+from tests.share import share_of
 
-ALARMS = int(os.environ.get("FAKTORY_TEST_ALARMS", "400"))
+ALARMS = int(os.environ.get("FAKTORY_TEST_ALARMS", share_of(400)))
 
 
 class DatabaseGone(ConnectionLost):

@@ -18,6 +18,7 @@ import pytest
 from faktory import Client, ConsumerBuilder, Job, JobTimeout
 from faktory.isolation import enter, interrupter, strike
 from faktory.server import Server
+from tests.share import share_of
 
 
 class Thread:
@@ -321,11 +322,12 @@ def test_a_limit_that_strikes_at_the_end_of_a_job_never_hits_the_worker(server: 
             pass
         done.append(job.jid)
 
-    client.push_bulk(Job("spin", [n], retry=0) for n in range(100))
+    jobs = share_of(100)
+    client.push_bulk(Job("spin", [n], retry=0) for n in range(jobs))
     builder = ConsumerBuilder().register("spin", spin, timeout=0.0101).workers(2)
     with builder.connect(server.url) as consumer:
         summary = consumer.drain(["default"])
-    assert summary.total == 100
+    assert summary.total == jobs
     assert summary.succeeded <= len(done)
     assert len(server.working) == 0
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from faktory.errors import ConfigurationError
 from faktory.protocol.address import DEFAULT_PORT, Address
+from tests.share import share_of
 
 FORM = "expected tcp://[:password@]host[:port] or tcp+tls://[:password@]host[:port], got "
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=share_of(80), deadline=None)
 
 
 def refusal_of(url: Any) -> ConfigurationError:
@@ -267,7 +268,7 @@ def test_a_malformed_url_is_refused_without_its_password(url: str) -> None:
     assert SECRET not in texts_of(caught.value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(st.text(":/@[]%tcp+ls \t\x00h1", max_size=12), st.text(":/@[]%tcp+ls \t\x00h1", max_size=12))
 @example("tcp://:", "@host")
 @example(":", "@tcp://host")

@@ -22,12 +22,13 @@ from faktory.errors import (
 from faktory.protocol.handshake import Greeting, Identity, accept, hello, password_hash
 from faktory.protocol.wire import CommandParser
 from tests.lines import next_command
+from tests.share import share_of
 
 WORKER = Identity("host.example", 42, "wid-0001", ("python", "images"))
 PRODUCER = Identity("host.example", 42)
 SALT = "4a1f9d3e22c7b8"
 GREETING = Greeting(2, SALT, 4_000)
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=share_of(80), deadline=None)
 # Lone surrogates, but never a pair of them: JSON would read that as one character.
 anything = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\ud800\udbff"), max_size=20)
 

@@ -29,6 +29,7 @@ from faktory.protocol.wire import (
     shown,
 )
 from tests.lines import next_command
+from tests.share import share_of
 
 Pieces = list[bytes]
 WAYS: dict[str, Callable[[bytes], Pieces]] = {
@@ -37,7 +38,7 @@ WAYS: dict[str, Callable[[bytes], Pieces]] = {
     "with trailing bytes": lambda data: [data + b"+next"],
 }
 each_way = pytest.mark.parametrize("cut", WAYS.values(), ids=WAYS)
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=share_of(80), deadline=None)
 
 
 def plain(value: object) -> object:
@@ -325,7 +326,7 @@ def read_until_refused(pieces: Pieces, parser: ReplyParser) -> tuple[list[object
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=share_of(300), deadline=None)
 @given(garbage, cut_points)
 @example([b"$5\r\n", b"\r\n"], [])
 def test_any_garbage_gives_values_or_a_protocol_error_whatever_the_split(parts: Pieces, cuts: list[int]) -> None:
@@ -481,7 +482,7 @@ def obey_until_refused(pieces: Pieces) -> tuple[list[tuple[str, bytes]], bool]:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200), deadline=None)
 @given(garbage, cut_points)
 def test_any_garbage_gives_commands_or_a_protocol_error_whatever_the_split(parts: Pieces, cuts: list[int]) -> None:
     data = b"".join(parts)

@@ -1,7 +1,7 @@
 """The same random commands to our server and to the real one: every reply must be the same.
 
-`FAKTORY_TEST_EXAMPLES` sets how many runs of 50 commands are made (20 by default). Without a real server ours is driven
-alone, which still finds crashes and wrong sums.
+`FAKTORY_TEST_EXAMPLES` sets how many runs of 50 commands are made (8 by default, 20 under tox). Without a real server
+ours is driven alone, which still finds crashes and wrong sums.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from tests.real_server import URL, RealServer, needs_own_server, needs_real_serv
 from tests.server import strategies as wild
 from tests.server.masking import masked
 from tests.server.raw_client import RawClient
+from tests.share import share_of
 
 SHRINK = "FAKTORY_TEST_SHRINK" in os.environ  # to look for the shortest difference takes minutes
-EXAMPLES = int(os.environ.get("FAKTORY_TEST_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("FAKTORY_TEST_EXAMPLES", share_of(20)))
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 jids = st.sampled_from(wild.JIDS)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faktory.server.gosyntax import complaint
+from tests.share import share_of
 
 HEARD = {
     b"": "unexpected end of JSON input",
@@ -49,7 +50,7 @@ def test_the_first_thing_that_cannot_be_is_named(data: bytes) -> None:
     assert complaint(data) == HEARD[data]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

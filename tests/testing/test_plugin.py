@@ -14,7 +14,7 @@ from faktory.server import Server
 from tests.real_server import RealServer, needs_own_server
 from tests.testing.conftest import IS_INSTALLED, Suite, with_root
 
-pytestmark = pytest.mark.slow  # each runs a pytest of its own
+pytestmark = pytest.mark.slow  # each runs a pytest of its own, and some in a process of its own
 
 EVERY_FIXTURE = """
     import faktory, os, pytest
@@ -80,7 +80,7 @@ def test_every_fixture_in_a_strict_suite(suite: Suite) -> None:
 
 def test_under_xdist_in_random_order(suite: Suite) -> None:
     pytest.importorskip("xdist")
-    suite(EVERY_FIXTURE, "-n", "2", plugins=("randomly",)).assert_outcomes(passed=8)
+    suite(EVERY_FIXTURE, "-n", "2", plugins=("randomly",), apart=True).assert_outcomes(passed=8)
 
 
 LOOPS = {
@@ -135,7 +135,7 @@ async def check(server, make_worker):
 """
     name = {"anyio": "anyio", "pytest_asyncio": "asyncio", "pytest_trio": "trio"}[library]
     options = ("-o", "asyncio_default_fixture_loop_scope=function") if name == "asyncio" else ()
-    result = suite(head + dedent(LOOPS[library]), *options, plugins=(name,))
+    result = suite(head + dedent(LOOPS[library]), *options, plugins=(name,), apart=True)
     result.assert_outcomes(passed=2)
 
 
@@ -250,15 +250,21 @@ def test_against_the_real_one(suite: Suite) -> None:
 # -- what it costs ----------------------------------------------------------------------------------------------------
 
 
-def test_the_plugin_imports_nothing_of_ours_before_a_fixture_is_used(suite: Suite) -> None:
-    suite("""
+def test_the_plugin_is_found_and_imports_nothing_of_ours_before_a_fixture_is_used(suite: Suite) -> None:
+    suite(
+        """
         import sys
 
         def test_modules():
             ours = {name for name in sys.modules if name.split(".")[0] == "faktory"}
             runtime = {"faktory.runtime", "faktory.runtime.loading"}
             assert ours <= {"faktory", "faktory.testing", "faktory.testing.plugin"} | runtime
-    """).assert_outcomes(passed=1)
+
+        def test_used(faktory_jobs):
+            pass
+    """,
+        apart=True,
+    ).assert_outcomes(passed=2)
 
 
 def test_the_options_and_the_mark_are_described(suite: Suite) -> None:
@@ -268,7 +274,7 @@ def test_the_options_and_the_mark_are_described(suite: Suite) -> None:
 
 
 @pytest.mark.skipif(not IS_INSTALLED, reason="the package is not installed here")
-def test_the_plugin_is_found_and_can_be_left_out(suite: Suite) -> None:
+def test_the_plugin_can_be_left_out(suite: Suite) -> None:
     suite("def test_it(faktory_jobs): pass").assert_outcomes(passed=1)
     suite("def test_it(faktory_jobs): pass", "-p", "no:faktory").assert_outcomes(errors=1)
 

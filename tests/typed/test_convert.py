@@ -37,6 +37,7 @@ from faktory.typed.convert import Compiler, name_of
 from faktory.typed.scalars import BadValue, served
 from faktory.typed.shapes import Unsupported
 from tests import status_models
+from tests.share import share_of
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -368,7 +369,7 @@ def _adapter(annotation: Any) -> Any:
         return TypeAdapter(annotation)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(st.data())
 def test_pydantic_gives_back_the_same_values(data: st.DataObject) -> None:
     """What we send and get back is what pydantic sends and gets back, whatever the text between."""
@@ -381,7 +382,7 @@ def test_pydantic_gives_back_the_same_values(data: st.DataObject) -> None:
     assert adapter.validate_json(adapter.dump_json(value)) == back
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150), deadline=None)
 @given(st.lists(TYPES, min_size=2, max_size=3), st.data())
 def test_a_union_gives_back_what_was_sent_or_refuses_it(pairs: list[tuple[Any, Any]], data: st.DataObject) -> None:
     try:
@@ -434,7 +435,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200), deadline=None)
 @given(TYPES, JSON)
 def test_what_we_take_pydantic_takes_too(pair: tuple[Any, Any], form: object) -> None:
     """Except for base64, which it reads more strictly in places, and numbers beyond its range."""
