@@ -49,6 +49,7 @@ def _pure(*names: str) -> list[Room]:
 
 
 _EXCHANGES = "tests/contract/test_exchanges.py"
+_FRONTS = "tests/observe/test_fronts.py"
 _THREADS = (
     f"{CONTRACT} -k threads",
     f"{_EXCHANGES} -k threads",
@@ -150,7 +151,7 @@ ROOMS: list[Room] = [
     Room("blocking/duties", ("tests/blocking/test_state.py", "tests/faults/test_watch.py", *_THREADS)),
     Room("blocking/supervisor", ("tests/test_consumer.py", "tests/contract/test_process.py", *_THREADS)),
     Room("blocking/stacks", ("tests/contract/test_process.py", "tests/faults/test_signals.py")),
-    Room("blocking/worker", ("tests/blocking/test_worker.py", *_THREADS)),
+    Room("blocking/worker", ("tests/blocking/test_worker.py", *_THREADS, f"{_FRONTS} -k threads")),
     Room("blocking/heartbeat", ("tests/blocking/test_heartbeat.py", *_THREADS)),
     Room("blocking/reconnector", ("tests/blocking/test_reconnector.py", *_THREADS)),
     Room("core/outage", ("tests/core/test_outage.py", "tests/blocking/test_reconnector.py")),

@@ -76,13 +76,14 @@ def test_a_late_outcome_is_let_go_of() -> None:
     assert owing.outcome is None
 
 
-@pytest.mark.parametrize("is_telling", [False, True])
-def test_a_report_that_waits_for_hooks_is_handed_over_at_the_end(is_telling: bool) -> None:
+@pytest.mark.parametrize("is_telling", [None, False, True])
+def test_a_report_that_waits_for_hooks_is_handed_over_at_the_end(is_telling: bool | None) -> None:
     owing = slot()
     owing.owe(outcome())
-    owing.telling(is_telling=is_telling)
+    if is_telling is not None:
+        owing.telling(is_telling=is_telling)
     owing.hand_over()
-    assert (owing.outcome is None) is is_telling
+    assert (owing.outcome is None) is bool(is_telling)
 
 
 def test_a_job_is_interrupted_once_and_only_while_its_handler_runs() -> None:

@@ -18,8 +18,10 @@ from faktory.core.queues import order_of
 from faktory.core.session import Session
 from faktory.runtime.ticking import boottime
 from faktory.server import Server
-from tests.running import Persistent
+from tests.running import InThread, Persistent
 from tests.waiting import until
+
+PATIENCE = 10.0
 
 
 def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client: Client) -> None:
@@ -189,3 +191,93 @@ def test_an_interrupt_while_the_lock_is_taken_never_keeps_it(server: Server, cli
     run.consumer.terminate()
     server.clock.advance(2.1)
     run.join()
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_end_does_not_wait_for_who_only_tries_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P13."""
+    dialling, go_on = threading.Event(), threading.Event()
+    able: list[threading.Thread] = []
+
+    def work(job: Job) -> None:
+        assert dialling.wait(PATIENCE)  # the second worker has been woken for the next job
+        consumer.terminate()
+
+    with (
+        Server(fetch_wait=0.05) as server,
+        Client(server.url) as client,
+        ConsumerBuilder().register("work", work).workers(2).connect(server.url) as consumer,
+    ):
+        connect = consumer._state.connect
+
+        def hang(timeout: float) -> Connection:
+            here = threading.current_thread()
+            if here.name.startswith("faktory-worker"):
+                able[:] = able or [here]
+                if here not in able:
+                    dialling.set()
+                    go_on.wait(PATIENCE)
+            return connect(timeout)
+
+        monkeypatch.setattr(consumer._state, "connect", hang)
+        client.push(Job("work"))
+        started = time.monotonic()
+        try:
+            consumer.run(["default"])
+            assert time.monotonic() - started < PATIENCE / 2
+            assert len(server.working) == 0
+        finally:
+            go_on.set()
+            until(lambda: not consumer._state.fetches.living)
+
+
+def test_what_a_job_that_is_cut_off_cleans_up_is_waited_for(server: Server, client: Client) -> None:
+    """P6."""
+    started = threading.Event()
+    cleaned: list[str] = []
+
+    def work(job: Job) -> None:
+        started.set()
+        try:
+            while True:
+                time.sleep(0.001)
+        finally:
+            time.sleep(0.3)
+            cleaned.append(job.jid)
+
+    jid = client.push(Job("work", retry=3))
+    with ConsumerBuilder().register("work", work).workers(1).shutdown_timeout(0.1).connect(server.url) as consumer:
+        run = InThread(consumer)
+        assert started.wait(10)
+        consumer.terminate()
+        run.join()
+        assert cleaned == [jid]
+
+
+def test_a_hook_that_goes_on_for_ever_does_not_keep_a_failure_from_the_server(server: Server, client: Client) -> None:
+    """P7: at the end of the shutdown its report is left to the heartbeat."""
+    client.push(Job("work", retry=3))
+    telling, go_on = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        raise ValueError("no good")
+
+    def tell(job: Job, exc: BaseException) -> None:
+        telling.set()
+        go_on.wait(PATIENCE)
+
+    builder = ConsumerBuilder().register("work", work).on_failure(tell).workers(1).shutdown_timeout(0.1)
+    with builder.connect(server.url) as consumer:
+        run = InThread(consumer)
+        try:
+            assert telling.wait(10)
+            consumer.terminate()
+            run.join()
+            (job,) = server.retries
+            assert job.failure is not None
+            assert job.failure.message == "no good"
+        finally:
+            go_on.set()
+            until(lambda: not consumer._state.fetches.living)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from faktory import Client, Consumer, ConsumerBuilder, Job
+from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job
 from faktory.server import Server
 from tests.odd_server import DEEP, GOOD, OddServer
+from tests.recording import Recording
 from tests.running import Persistent
 from tests.scripted import ScriptedServer
 from tests.waiting import until
@@ -97,6 +98,24 @@ def test_a_connection_that_idled_too_long_is_replaced_before_use(
         assert consumer.run_one(["default"])
         assert worker._connection is not first
         assert not first.is_open
+
+
+def test_run_one_reports_what_is_left_over_before_it_fetches(server: Server, client: Client) -> None:
+    """J3."""
+    server.faults.drop("ACK", executed=False)
+    first, second = client.push(Job("work")), client.push(Job("work"))
+    with (
+        Recording(int(server.url.rpartition(":")[2])) as recording,
+        ConsumerBuilder().register("work", lambda job: None).connect(recording.url) as consumer,
+    ):
+        with pytest.raises(ConnectionLost):
+            consumer.run_one(["default"])
+        assert consumer.run_one(["default"])
+    said = [
+        each.verb if each.verb == "FETCH" else each.payload.decode() for each in recording.exchanges("FETCH", "ACK")
+    ]
+    acks = [f'{{"jid":"{jid}"}}' for jid in (first, first, second)]
+    assert said == ["FETCH", acks[0], acks[1], "FETCH", acks[2]]
 
 
 def test_a_bug_of_ours_ends_the_shift_with_it_and_not_in_silence(

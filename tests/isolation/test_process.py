@@ -24,6 +24,10 @@ def child_of(worker: Program, number: int = 0) -> int:
     return int([line for line in worker.lines if line.startswith("start")][number].split()[2])
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+
+
 def wait_for_jobs(server: Server, worker: Program) -> None:
     until(lambda: "terminating" in worker.errors)
     server.clock.advance(2.1)  # the FETCH that waits
@@ -91,6 +95,39 @@ def test_children_end_within_a_second_of_their_parents_death(server: Server, cli
         until(lambda: not any(map(is_alive, children)))
         assert time.monotonic() - killed < 1
         worker.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the worker sees to it, as soon as it can")
+def test_children_end_with_a_fork_server_that_is_killed_though_the_worker_is_frozen(
+    server: Server, client: Client
+) -> None:
+    """P11."""
+    client.push_bulk(Job("stubborn", retry=5) for _ in range(2))
+    with Program(WORKER, server.url, "default") as worker:
+        worker.expect("start", 2)
+        children = [child_of(worker, 0), child_of(worker, 1)]
+        (fork_server,) = {parent_of(child) for child in children}
+        assert fork_server != worker.pid
+        worker.signal(signal.SIGSTOP)
+        os.kill(fork_server, signal.SIGKILL)
+        until(lambda: not any(map(is_alive, children)), 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux leaves orphans to anybody but init")
+def test_the_fork_server_reaps_what_a_job_leaves_behind(server: Server, client: Client) -> None:
+    """In a container nobody else may do so, and the zombies would use up the numbers of processes."""
+    client.push(Job("orphan"))
+    with Program(WORKER, server.url, "default") as worker:
+        worker.expect("start")
+        child = child_of(worker)
+        worker.expect("orphan")
+        orphan = int(next(line for line in worker.lines if line.startswith("orphan")).split()[1])
+        until(lambda: parent_of(orphan) == parent_of(child))
+        os.kill(orphan, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{orphan}").exists())
+        worker.signal(signal.SIGTERM)
+        wait_for_jobs(server, worker)
+        assert worker.wait() == 0, worker.errors
 
 
 def test_stacks_are_dumped_with_the_childs(server: Server, client: Client) -> None:

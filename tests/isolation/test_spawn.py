@@ -69,6 +69,30 @@ def test_a_zipped_program_has_children_that_run_its_main_file(
     assert journal.lines() == ["ran"]
 
 
+def test_what_is_printed_while_importing_is_not_printed_by_each_child(
+    server: Server, client: Client, journal: Journal, tmp_path: Path
+) -> None:
+    """C5: in a pipe it waits in a buffer, of which each child would have a copy. A half line comes out, too."""
+    (tmp_path / "program.py").write_text(
+        "import sys\n"
+        "from faktory import ConsumerBuilder\n"
+        "sys.stdout.write('imported\\n')\n"
+        "def work(job):\n"
+        "    sys.stdout.write('half a line')\n"
+        "if __name__ == '__main__':\n"
+        "    builder = ConsumerBuilder().register('work', work).processes(1, max_jobs_per_child=1)\n"
+        "    with builder.connect() as consumer:\n"
+        "        assert consumer.drain(['default']).succeeded == 3\n"
+    )
+    client.push_bulk(Job("work", retry=0) for _ in range(3))
+    command = [sys.executable, str(tmp_path / "program.py")]
+    buffered = environment(server) | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, env=buffered, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+    lines = sorted(done.stdout.splitlines())
+    assert lines == ["half a line"] * 3 + ["imported"] * 2  # the worker's and the fork server's
+
+
 @pytest.mark.parametrize(("name", "value"), [("frozen", True), ("executable", ""), ("executable", None)])
 def test_a_frozen_program_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
     """C5: it would start itself, without end."""

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job, JobTimeout
-from faktory.isolation import enter, interrupter, strike
+from faktory.isolation import enter, interrupter, strike, threads
 from faktory.server import Server
 from tests.share import share_of
+from tests.waiting import until
 
 
 class Thread:
@@ -241,23 +242,73 @@ def test_several_are_struck_one_after_another() -> None:
         assert type(target.caught) is JobTimeout
 
 
-def test_one_that_is_blocked_in_c_keeps_nobody_from_being_struck() -> None:
+@pytest.fixture
+def strikes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When somebody was struck."""
+    moments: list[float] = []
+    real = strike.strike
+
+    def counted(*args: Any) -> bool:
+        moments.append(time.monotonic())
+        return real(*args)
+
+    monkeypatch.setattr(strike, "strike", counted)
+    return moments
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Lock]:
+    """A lock that is taken; who waits for it hears of nothing."""
     gate = threading.Lock()
     gate.acquire()
+    yield gate
+    assert not gate.locked()
 
+
+def pass_through(gate: threading.Lock) -> Callable[[], None]:
     def wait() -> None:
         with gate:
             time.sleep(0)
 
-    blocked, other = Thread(wait), Thread(forever(lambda: time.sleep(0.002)))
-    interrupter.request(blocked, blocked.start(), JobTimeout("late"))
-    time.sleep(0.01)
-    interrupter.request(other, other.start(), JobTimeout("late"))
-    other.join()
-    assert type(other.caught) is JobTimeout
-    gate.release()
+    return wait
+
+
+def test_one_that_is_blocked_in_c_keeps_nobody_from_being_struck(strikes: list[float], gate: threading.Lock) -> None:
+    blocked, other = Thread(pass_through(gate)), Thread(forever(lambda: time.sleep(0.002)))
+    try:
+        interrupter.request(blocked, blocked.start(), JobTimeout("late"))
+        until(lambda: strikes)
+        asked = time.monotonic()
+        interrupter.request(other, other.start(), JobTimeout("late"))
+        other.join()
+        assert time.monotonic() - asked < 0.5 * threads.AGAIN
+        assert type(other.caught) is JobTimeout
+    finally:
+        gate.release()
     blocked.join()
-    assert not gate.locked()
+
+
+@pytest.mark.parametrize(
+    "is_traced",
+    [False, pytest.param(True, marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="it must be let go there"))],
+)
+def test_one_that_is_blocked_in_c_alone_is_struck_once_a_second(
+    strikes: list[float], gate: threading.Lock, is_traced: bool
+) -> None:
+    """Struck again and again it would cost a processor's time until it comes back."""
+    blocked = Thread(pass_through(gate))
+    before = threading.gettrace()
+    threading.settrace((lambda *_: None) if is_traced else None)
+    try:
+        interrupter.request(blocked, blocked.start(), JobTimeout("late"))
+        until(lambda: strikes)
+        time.sleep(10 * threads.TURN)
+        assert len(strikes) == 1
+    finally:
+        threading.settrace(before)
+        gate.release()
+    blocked.join()
+    assert type(blocked.caught) is JobTimeout
 
 
 def test_a_strike_waits_for_its_thread_to_enter_the_handler() -> None:

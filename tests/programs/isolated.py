@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import time
 
@@ -40,10 +41,19 @@ def stubborn(job: Job) -> None:
             say("ignored")
 
 
+def orphan(job: Job) -> None:
+    """Leave a process behind whose parent has ended, as a daemon does."""
+    say("start", job.jid, os.getpid())
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    say("orphan", done.stdout.strip())
+
+
 def main() -> None:
     url, queue = sys.argv[1:3]
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     builder = ConsumerBuilder().register("nap", nap).register("stubborn", stubborn).register("fail", fail)
+    builder.register("orphan", orphan)
     if "--timeout" in sys.argv:
         builder.shutdown_timeout(float(sys.argv[sys.argv.index("--timeout") + 1]))
     consumer = builder.processes(2).on_shutdown(lambda: say("shutdown")).connect(url)
