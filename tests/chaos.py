@@ -181,7 +181,7 @@ class Chaos:
         for fault, mark in zip(faults, marks, strict=True):
             patience = time.monotonic() + 2.0  # a fault may leave nothing to be started for a while: go on all the same
             while self.progress() < mark and time.monotonic() < patience:
-                time.sleep(0.003)
+                time.sleep(0.01)
             fault()
         broken = time.monotonic() - started
         for producer in producers:

@@ -18,7 +18,7 @@ from faktory import Client, ConsumerBuilder, Job, JobFilter
 from faktory.core.queues import order_of
 from faktory.core.session import Session
 from faktory.runtime.memory import resident_kb
-from tests.programs import Program
+from tests.program import Program
 from tests.proxy import Proxy
 from tests.real_server import RealServer
 

@@ -14,7 +14,7 @@ from examples import middleware
 from faktory import App
 from faktory.server import Server
 from tests.contract.conftest import Backend, backend, fetch_wait, real_url
-from tests.programs import Program
+from tests.program import Program
 from tests.testing.conftest import IS_INSTALLED, with_root
 from tests.waiting import until
 

@@ -10,7 +10,7 @@ import pytest
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Server
 from tests.loops import Loop
-from tests.programs import Program
+from tests.program import Program
 from tests.waiting import until
 
 WORKER = "tests.programs.async_worker"

@@ -11,7 +11,7 @@ import pytest
 from faktory import Client, Job
 from faktory.aio.backend import more_time
 from faktory.server import Server
-from tests.programs import Program
+from tests.program import Program
 from tests.waiting import until
 
 LIMIT = 0.4

@@ -20,7 +20,7 @@ from typing import Any
 from faktory.server import Server
 from tests.bench.bare import fill, push_steadily
 from tests.bench.table import Figure, compare, plot, table
-from tests.programs import ROOT, Program
+from tests.program import ROOT, Program
 from tests.real_server import BINARY, RealServer
 from tests.scripted import Peer, ScriptedServer
 

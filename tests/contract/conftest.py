@@ -98,14 +98,13 @@ def ours(fetch_wait: float) -> Iterator[Backend]:
         yield backend
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param(
-            "real", marks=[pytest.mark.real, pytest.mark.skipif(BINARY is None and URL is None, reason=REASON)]
-        ),
-    ]
-)
+def real(*others: Any) -> Any:
+    """Return the parameters of a test of `backend` at the real server, and whatever else it takes."""
+    marks = [pytest.mark.real, pytest.mark.skipif(BINARY is None and URL is None, reason=REASON)]
+    return pytest.param("real", *others, marks=marks)
+
+
+@pytest.fixture(params=["embedded", real()])
 def backend(request: pytest.FixtureRequest, fetch_wait: float) -> Iterator[Backend]:
     if request.param == "embedded":
         with embedded(fetch_wait) as backend:

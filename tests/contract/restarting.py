@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faktory.server import Server
-from tests.programs import Program
+from tests.program import Program
 from tests.real_server import RealServer
 from tests.waiting import until
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from faktory import Client, Job
-from tests.contract.conftest import Backend
+from tests.contract.conftest import Backend, real
 from tests.contract.restarting import Restartable, end_of
-from tests.programs import Program
+from tests.program import Program
 from tests.waiting import until
 
 WORKER = "tests.programs.async_worker"
@@ -22,8 +22,16 @@ def library(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize(
-    ("library", "number"),
-    [("asyncio", signal.SIGTERM), ("trio", signal.SIGTERM), ("asyncio", signal.SIGINT), ("trio", signal.SIGHUP)],
+    ("backend", "library", "number"),
+    [
+        ("embedded", "asyncio", signal.SIGTERM),
+        ("embedded", "trio", signal.SIGTERM),
+        ("embedded", "asyncio", signal.SIGINT),
+        ("embedded", "trio", signal.SIGHUP),
+        real("asyncio", signal.SIGTERM),
+        real("trio", signal.SIGTERM),
+    ],
+    indirect=["backend"],
 )
 def test_term_lets_running_jobs_end(backend: Backend, library: str, number: signal.Signals) -> None:
     """P1."""

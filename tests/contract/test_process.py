@@ -12,15 +12,19 @@ from faktory import Client, Job
 from faktory.blocking.connection import Connection
 from faktory.commands import Beat
 from faktory.server import Server
-from tests.contract.conftest import Backend
+from tests.contract.conftest import Backend, real
 from tests.contract.restarting import Restartable, end_of
-from tests.programs import Program
+from tests.program import Program
 from tests.waiting import until
 
 WORKER = "tests.programs.worker"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [("embedded", signal.SIGTERM), ("embedded", signal.SIGINT), ("embedded", signal.SIGHUP), real(signal.SIGTERM)],
+    indirect=["backend"],
+)
 def test_term_lets_four_running_jobs_end(backend: Backend, number: signal.Signals) -> None:
     """P1."""
     for _ in range(4):

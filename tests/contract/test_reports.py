@@ -16,7 +16,7 @@ from faktory.core.run import running
 from faktory.runtime.ticking import boottime, monotonic
 from faktory.server import Server
 from tests.contract.fronts import PATIENCE, Front
-from tests.programs import Program
+from tests.program import Program
 from tests.waiting import until
 
 

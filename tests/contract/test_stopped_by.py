@@ -12,7 +12,7 @@ from faktory.commands import Beat
 from faktory.server import Server
 from tests.contract.conftest import Backend
 from tests.contract.fronts import Front
-from tests.programs import Program
+from tests.program import Program
 from tests.waiting import until
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Clock, Server
-from tests.programs import Program
+from tests.program import Program
 from tests.share import share_of
 from tests.waiting import until
 

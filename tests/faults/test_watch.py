@@ -14,7 +14,7 @@ from faktory.core.standing import Health
 from faktory.options import ConsumerOptions
 from faktory.server import Server
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
-from tests.programs import Program
+from tests.program import Program
 from tests.running import InThread, Persistent, end
 from tests.share import share_of
 from tests.waiting import until

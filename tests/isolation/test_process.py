@@ -14,7 +14,7 @@ import pytest
 from faktory import Client, Job
 from faktory.server import Server
 from tests.isolation.conftest import is_alive
-from tests.programs import ROOT, Program
+from tests.program import ROOT, Program
 from tests.waiting import until
 
 WORKER = "tests.programs.isolated"

@@ -18,7 +18,7 @@ from faktory.isolation import spawn
 from faktory.server import Server
 from tests.isolation import jobs
 from tests.isolation.conftest import Journal, descendants, is_alive
-from tests.programs import ROOT
+from tests.program import ROOT
 from tests.waiting import until
 
 PROGRAM = """

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sqlite3
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -46,6 +44,9 @@ def main() -> None:
 
     async def block_in_c(job: Job) -> None:
         """Wait for a database that is locked: no signal handler of Python's runs meanwhile."""
+        import sqlite3
+        import tempfile
+
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/locked.db"
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as mine:

@@ -12,7 +12,7 @@ from faktory.core.managed import Managed
 from faktory.protocol.address import Address
 from faktory.server import Server
 from faktory.typed.delivery import Delivery
-from tests.programs import ROOT
+from tests.program import ROOT
 
 
 def delivery(url: str | None = None, client: Client | None = None) -> Delivery:
