@@ -81,6 +81,7 @@ ROOMS: list[Room] = [
         "protocol/address",
         "protocol/wire",
         "protocol/handshake",
+        "protocol/dialogue",
         "commands",
         "protocol/diagnosis",
     ),

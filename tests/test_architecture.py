@@ -100,7 +100,7 @@ ORDER: dict[str, str] = {
         "observer exposition metrics jsonlog health process collecting healthfile http notify pages probe telling "
         "observing"
     ),
-    "protocol": "address moments values wire blotting diagnosis handshake",
+    "protocol": "address moments values wire blotting diagnosis handshake dialogue",
     "runtime": "loading forks interpreter launch exiting package logs ticking memory signalled signals greenlets",
     "server": (
         "views timestamps forks clock workers sorted_set goquote gosyntax gojson documents rules store mutate peek "
@@ -324,7 +324,7 @@ def test_what_everybody_reads_stays_short(module: str) -> None:
 
 # Where a class writes what it has just made, or the records of its own file.
 OWN = {
-    "aio.client", "aio.connection", "aio.managed", "aio.thread_pool", "blocking.connection", "blocking.pool",
+    "aio.client", "aio.connection", "aio.managed", "aio.thread_pool", "blocking.pool",
     "core.managed", "observe.http", "observe.metrics",
 }  # fmt: skip
 

@@ -7,18 +7,19 @@ to the event loop and the process that made it: elsewhere it is dropped without 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from ..commands import END, Command
-from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
+from ..errors import ConfigurationError, ConnectionLost, ProtocolError, ServerError
 from ..network.names import ATTEMPT_DELAY, in_turn, is_ip, local_hostname, resolve
 from ..network.opening import default_context, warn_of_password
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
 from ..protocol.address import Address
 from ..protocol.blotting import keep_secret
-from ..protocol.diagnosis import no_handshake, no_server, no_tls, reason, unusable
-from ..protocol.handshake import Greeting, Identity, accept, hello
-from ..protocol.wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+from ..protocol.diagnosis import no_server, no_tls, reason, unusable
+from ..protocol.dialogue import GOODBYE_LIMIT, TOO_LATE, Arrival, Dialogue
+from ..protocol.handshake import Identity
+from ..protocol.wire import MAX_BULK, NEED_DATA, Reply
 from ..runtime.ticking import monotonic
 from .backend import Backend, Bell, Stream
 from .home import Home
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GOOD_PIECE = 64 * 1024
-_GOODBYE_LIMIT = 0.2
+_LEAVE_LIMIT = 0.2
+"""Seconds that attempts to connect have to end when one has succeeded."""
 
 _of_parents: list[Stream] = []
 """What a fork has copied. Kept for good: even its destructor would reach for the parent's loop."""
@@ -41,13 +42,14 @@ class Connection:
 
     _backend: ClassVar[Backend]
 
-    __slots__ = ("_home", "_parser", "_stream", "address", "last_used", "timeout")
+    __slots__ = ("_dialogue", "_home", "_parser", "_stream", "address", "last_used", "timeout")
 
     def __init__(self, address: Address, timeout: float, max_bulk: int) -> None:
         self.address: Address = address
         self.timeout: float = timeout
         self._home = Home(self._backend)
-        self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
+        self._dialogue = Dialogue(address, max_bulk)
+        self._parser = self._dialogue.parser
         self._stream: Stream | None = None
         self.last_used: float = monotonic()
 
@@ -85,7 +87,6 @@ class Connection:
         except BaseException:
             connection.abort()
             raise
-        connection._parser.max_line = MAX_LINE
         connection.last_used = monotonic()
         return connection
 
@@ -117,30 +118,23 @@ class Connection:
         """
         stream = self._stream
         if stream is None:
-            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+            raise self._dialogue.closed()
         if not self._home.is_here:
             self.abort()
             raise ConnectionLost(
                 f"the connection to {self.address} belongs to another event loop or process", maybe_executed=False
             )
         if not self._parser.is_empty:
-            self._refuse_unasked()
+            self.abort()
+            raise self._dialogue.unasked()
         try:
             await stream.send(data, self.timeout)
         except OSError as exc:
             self.abort()
-            raise ConnectionLost(f"lost the connection to {self.address} while sending: {reason(exc)}") from exc
+            raise self._dialogue.not_sent(reason(exc), maybe_executed=True) from exc
         except BaseException:
             self.abort()
             raise
-
-    def _refuse_unasked(self) -> NoReturn:
-        """Drop the connection for what the server said unasked; its goodbye tells why."""
-        self.abort()
-        unasked = self._parser.next_reply()
-        if isinstance(unasked, ServerError):
-            self._examine(unasked)
-        raise ProtocolError("the server sent more than was asked for; the connection was dropped")
 
     async def receive(self) -> Reply:
         """Return the next reply; an error reply is returned, too, unless it is the server's goodbye."""
@@ -160,29 +154,25 @@ class Connection:
         """Read until a whole reply is there, or the time limit has passed."""
         stream, parser = self._stream, self._parser
         if stream is None:
-            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
-        started, received = 0.0, 0
+            raise self._dialogue.closed()
+        arrival: Arrival | None = None
         while True:
             try:
                 data = await stream.receive(self.timeout)
             except TimeoutError as exc:
-                raise ConnectionLost(f"no reply from {self.address} within {self.timeout:g} s") from exc
+                raise self._dialogue.unanswered(self.timeout) from exc
             except OSError as exc:
-                raise ConnectionLost(f"lost the connection to {self.address}: {reason(exc)}") from exc
+                raise self._dialogue.broken(reason(exc)) from exc
             if not data:
-                raise ConnectionLost(f"{self.address} closed the connection before it replied")
+                raise self._dialogue.ended()
             parser.feed(data)
             reply = parser.next_reply()
             if reply is not NEED_DATA:
                 return reply
-            # A trickle must not hold us for ever; a large reply may take longer, if it comes in good pieces.
             now = monotonic()
-            started = started or now
-            received += len(data)
-            if now - started > self.timeout and not stream.is_readable():
-                if received < _GOOD_PIECE:
-                    raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
-                started, received = now, 0
+            arrival = arrival or Arrival(self.timeout, now)
+            if arrival.is_too_slow(len(data), now, stream.is_readable):
+                raise self._dialogue.too_slow(self.timeout)
 
     def _examine(self, error: ServerError) -> None:
         """Raise for the errors that are about the connection and not about the command."""
@@ -236,7 +226,7 @@ class Connection:
                         await bell.wait(wait)
                     if reached:
                         break
-                await group.leave(_GOODBYE_LIMIT)
+                await group.leave(_LEAVE_LIMIT)
             winner = reached[0] if reached else None  # not before: interrupted, none has an owner
         finally:
             for stream in reached:
@@ -258,31 +248,23 @@ class Connection:
         return list(dict.fromkeys(target[4][0] for target in in_turn(found)))
 
     async def _shake_hands(self, stream: Stream, identity: Identity, limit: float) -> None:
-        greeting = Greeting.decode(await self._read_handshake(stream, "its greeting", limit))
-        warn_of_password(self.address, greeting)
-        line = hello(greeting, identity, self.address.password)
-        try:
-            await stream.send(line, _left(limit))
-        except OSError as exc:
-            raise ConnectFailed(f"{self.address} broke off the handshake: {reason(exc)}") from exc
-        accept(await self._read_handshake(stream, "the answer to HELLO", limit))
-
-    async def _read_handshake(self, stream: Stream, awaited: str, limit: float) -> Reply:
-        """Read one reply within the connect deadline."""
-        parser = self._parser
-        while (reply := parser.next_reply()) is NEED_DATA:
+        """Shake hands within the connect deadline."""
+        opening = self._dialogue.opening(identity)
+        while (line := opening.next_line()) is not None:
+            if line:
+                warn_of_password(self.address, is_wanted=opening.wants_password)
+                try:
+                    await stream.send(line, _left(limit))
+                except OSError as exc:
+                    raise opening.not_sent(reason(exc)) from exc
+                continue
             try:
                 data = await stream.receive(_left(limit))
             except TimeoutError as exc:
-                raise no_handshake(self.address, awaited, "nothing came in time") from exc
+                raise opening.stopped(TOO_LATE) from exc
             except OSError as exc:
-                raise no_handshake(self.address, awaited, reason(exc)) from exc
-            if not data:
-                raise no_handshake(self.address, awaited, "the connection was closed")
-            parser.feed(data)
-        if isinstance(reply, ServerError):
-            self._examine(reply)
-        return reply
+                raise opening.stopped(reason(exc)) from exc
+            opening.take(data)
 
     @property
     def is_open(self) -> bool:
@@ -305,7 +287,7 @@ class Connection:
             return
         stream, self._stream = self._stream, None
         if stream is not None:
-            await stream.close(END, _GOODBYE_LIMIT)
+            await stream.close(END, GOODBYE_LIMIT)
 
     def abort(self) -> None:
         """Close without a word. From another event loop or process the connection is only forgotten there."""

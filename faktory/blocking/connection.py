@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ..commands import END, Command
-from ..errors import ConfigurationError, ConnectFailed, ConnectionLost, ProtocolError, ServerError
+from ..errors import ConfigurationError, ProtocolError, ServerError
 from ..network.names import local_hostname
 from ..network.opening import warn_of_password
 from ..options import CONNECT_TIMEOUT, IDLE_LIMIT, REPLY_TIMEOUT
 from ..protocol.address import Address
 from ..protocol.blotting import keep_secret
-from ..protocol.diagnosis import no_handshake, unusable
-from ..protocol.handshake import Greeting, Identity, accept, hello
-from ..protocol.wire import MAX_BULK, MAX_GREETING, MAX_LINE, NEED_DATA, Reply, ReplyParser
+from ..protocol.diagnosis import unusable
+from ..protocol.dialogue import GOODBYE_LIMIT, TOO_LATE, Arrival, Dialogue
+from ..protocol.handshake import Identity
+from ..protocol.wire import MAX_BULK, NEED_DATA, Reply
 from ..runtime.ticking import monotonic
 from .dialling import dial
 from .stream import Broken, Stream
@@ -32,7 +33,6 @@ T = TypeVar("T")
 
 _READ_SIZE: Final = 64 * 1024
 _LARGEST_READ: Final = 1024 * 1024
-_GOODBYE_LIMIT: Final = 0.2
 _MANY: Final = 1_000
 # No WeakSet: what a signal handler raises in the callback of a weak reference is lost.
 _open_ones: set[weakref.ref[Connection]] = set()
@@ -55,7 +55,7 @@ class Connection:
     """
 
     __slots__ = (
-        "__weakref__", "_awaited", "_me", "_parser", "_stream", "address", "last_used", "timeout",
+        "__weakref__", "_awaited", "_dialogue", "_me", "_parser", "_stream", "address", "last_used", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +73,8 @@ class Connection:
             raise ConfigurationError(f"an ssl_context was given, but {self.address} is without TLS; write tcp+tls://")
         keep_secret(self.address.password)
         self.timeout: float = timeout
-        self._parser = ReplyParser(max_line=MAX_GREETING, max_bulk=max_bulk)
+        self._dialogue = Dialogue(self.address, max_bulk)
+        self._parser = self._dialogue.parser
         self._stream: Stream | None = None
         self._me = weakref.ref(self)
         self._awaited = 0  # replies to what was sent: not 0 between exchanges when one was broken off
@@ -84,7 +85,6 @@ class Connection:
         except BaseException:
             self.abort()
             raise
-        self._parser.max_line = MAX_LINE
         self.last_used: float = monotonic()
         _remember(self)
 
@@ -114,29 +114,20 @@ class Connection:
         """
         stream = self._stream
         if stream is None:
-            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
+            raise self._dialogue.closed()
         if not self._parser.is_empty:
-            self._refuse_unasked()
+            self.abort()
+            raise self._dialogue.unasked()
         self._awaited += replies
         try:
             stream.send(data, self.timeout, replies)
         except Broken as exc:
             self.abort()
             # The last byte, the LF, did not leave: the server runs no command without it. With TLS a whole record may.
-            raise ConnectionLost(
-                f"lost the connection to {self.address} while sending: {exc}", maybe_executed=self.address.tls
-            ) from exc
+            raise self._dialogue.not_sent(str(exc), maybe_executed=self.address.tls) from exc
         except BaseException:
             self.abort()
             raise
-
-    def _refuse_unasked(self) -> NoReturn:
-        """Drop the connection for what the server said unasked; its goodbye tells why."""
-        self.abort()
-        unasked = self._parser.next_reply()
-        if isinstance(unasked, ServerError):
-            self._examine(unasked)
-        raise ProtocolError("the server sent more than was asked for; the connection was dropped")
 
     def receive(self) -> Reply:
         """Return the next reply; an error reply is returned, too, unless it is the server's goodbye."""
@@ -157,31 +148,26 @@ class Connection:
         """Read until a whole reply is there, or the time limit has passed."""
         stream, parser = self._stream, self._parser
         if stream is None:
-            raise ConnectionLost(f"the connection to {self.address} is closed", maybe_executed=False)
-        started, received = 0.0, 0
+            raise self._dialogue.closed()
+        arrival: Arrival | None = None
         size = _READ_SIZE
         while True:
             try:
                 data = stream.receive(size, self.timeout)
             except Broken as exc:
                 if exc.is_late:
-                    raise ConnectionLost(f"no reply from {self.address} within {self.timeout:g} s") from exc
-                raise ConnectionLost(f"lost the connection to {self.address}: {exc}") from exc
+                    raise self._dialogue.unanswered(self.timeout) from exc
+                raise self._dialogue.broken(str(exc)) from exc
             if not data:
-                raise ConnectionLost(f"{self.address} closed the connection before it replied")
+                raise self._dialogue.ended()
             parser.feed(data)
             reply = parser.next_reply()
             if reply is not NEED_DATA:
                 return reply
-            # The time limit starts anew with each byte: a trickle must not hold us for ever. A large reply over a slow
-            # line may take longer, as long as each time limit brings a good piece of it.
             now = monotonic()
-            started = started or now
-            received += len(data)
-            if now - started > self.timeout:
-                if received < _READ_SIZE:
-                    raise ConnectionLost(f"no whole reply from {self.address} within {self.timeout:g} s")
-                started, received = now, 0
+            arrival = arrival or Arrival(self.timeout, now)
+            if arrival.is_too_slow(len(data), now, stream.is_readable):
+                raise self._dialogue.too_slow(self.timeout)
             size = min(max(_READ_SIZE, parser.missing), _LARGEST_READ)
 
     def _examine(self, error: ServerError) -> None:
@@ -194,33 +180,24 @@ class Connection:
     # -- opening and closing --------------------------------------------------------------------------------------
 
     def _shake_hands(self, stream: Stream, identity: Identity, limit: float) -> None:
-        greeting = Greeting.decode(self._read_handshake(stream, "its greeting", limit))
-        warn_of_password(self.address, greeting)
-        line = hello(greeting, identity, self.address.password)
-        try:
-            stream.send(line, max(0.0, limit - monotonic()))
-        except Broken as exc:
-            raise ConnectFailed(f"{self.address} broke off the handshake: {exc}") from exc
-        accept(self._read_handshake(stream, "the answer to HELLO", limit))
-
-    def _read_handshake(self, stream: Stream, awaited: str, limit: float) -> Reply:
-        """Read one reply within the connect deadline."""
-        parser = self._parser
-        while (reply := parser.next_reply()) is NEED_DATA:
+        """Shake hands within the connect deadline."""
+        opening = self._dialogue.opening(identity)
+        while (line := opening.next_line()) is not None:
             seconds = limit - monotonic()
+            if line:
+                warn_of_password(self.address, is_wanted=opening.wants_password)
+                try:
+                    stream.send(line, max(0.0, seconds))
+                except Broken as exc:
+                    raise opening.not_sent(str(exc)) from exc
+                continue
             if seconds <= 0:
-                raise no_handshake(self.address, awaited, "nothing came in time")
+                raise opening.stopped(TOO_LATE)
             try:
                 data = stream.receive(_READ_SIZE, seconds)
             except Broken as exc:
-                why = "nothing came in time" if exc.is_late else str(exc)
-                raise no_handshake(self.address, awaited, why) from exc
-            if not data:
-                raise no_handshake(self.address, awaited, "the connection was closed")
-            parser.feed(data)
-        if isinstance(reply, ServerError):
-            self._examine(reply)
-        return reply
+                raise opening.stopped(TOO_LATE if exc.is_late else str(exc)) from exc
+            opening.take(data)
 
     @property
     def is_open(self) -> bool:
@@ -242,7 +219,7 @@ class Connection:
         stream = self._stream
         if stream is not None:
             with suppress(Broken):  # it is being closed anyway
-                stream.send(END, _GOODBYE_LIMIT)
+                stream.send(END, GOODBYE_LIMIT)
             self.abort()
 
     def interrupt(self) -> None:

@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..protocol.address import Address
-from ..protocol.handshake import Greeting
 from ..runtime.loading import load
 from .names import is_ip
 
@@ -40,11 +39,11 @@ def prepare(address: Address) -> None:
         load("hashlib")
 
 
-def warn_of_password(address: Address, greeting: Greeting) -> None:
+def warn_of_password(address: Address, *, is_wanted: bool) -> None:
     """Warn, once for each server, of a password that is not wanted, or that others could read."""
     if address.password is None or address in _warned:
         return
-    if greeting.salt is None:
+    if not is_wanted:
         _warned.add(address)
         log.warning("%s asks for no password though one is configured", address)
     elif not address.tls and not _is_loopback(address.host):

@@ -32,7 +32,7 @@ from faktory.blocking.connection import Connection
 from faktory.commands import Ack, Fetch, Flush, Info, PushBulk
 from faktory.network import names, opening
 from faktory.protocol.address import Address
-from faktory.protocol.handshake import Greeting, Identity
+from faktory.protocol.handshake import Identity
 from faktory.server import Server
 from tests.certificates import Certificates
 from tests.scripted import HI, OK, Peer, ScriptedServer
@@ -444,6 +444,45 @@ def test_a_reply_that_trickles_for_ever_is_given_up() -> None:
         assert time.monotonic() - started < 3
 
 
+class Frozen:
+    """A stream whose process is frozen for a minute after each piece, while the next one comes."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.now = 100.0
+        self._pieces = pieces
+
+    def send(self, data: bytes, limit: float, replies: int = 1) -> None:
+        pass
+
+    def receive(self, size: int, limit: float) -> bytes:
+        self.now += 60.0
+        return self._pieces.pop(0)
+
+    def is_readable(self) -> bool:
+        return bool(self._pieces)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_reply_that_is_there_after_a_freeze_is_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    """N15: only what has not come by then is given up."""
+    stream = Frozen([b"$13\r\n{", b'"a":', b"123456", b"7}\r\n"][: 4 if is_whole else 3])
+    with Connection(server.url, timeout=5) as connection:
+        assert connection._stream is not None
+        connection._stream.close()
+        monkeypatch.setattr(connection, "_stream", stream)
+        monkeypatch.setattr("faktory.blocking.connection.monotonic", lambda: stream.now)
+        if is_whole:
+            assert connection.call(Info()) == {"a": 1234567}
+        else:
+            with pytest.raises(ConnectionLost, match="no whole reply"):
+                connection.call(Info())
+
+
 def test_a_reply_nobody_asked_for_drops_the_connection() -> None:
     """H7."""
 
@@ -510,11 +549,11 @@ def test_a_password_that_others_could_read_is_warned_of(
     """N11."""
     monkeypatch.setattr(opening, "_warned", set())
     for _ in range(2):
-        opening.warn_of_password(Address(host, 7419, password="hunter2"), Greeting(2, "salt", 100))
+        opening.warn_of_password(Address(host, 7419, password="hunter2"), is_wanted=True)
     assert caplog.text.count("travels without TLS") == is_warned_of
     caplog.clear()
-    opening.warn_of_password(Address(host, 7420, tls=True, password="hunter2"), Greeting(2, "salt", 100))
-    opening.warn_of_password(Address(host, 7421), Greeting(2, "salt", 100))
+    opening.warn_of_password(Address(host, 7420, tls=True, password="hunter2"), is_wanted=True)
+    opening.warn_of_password(Address(host, 7421), is_wanted=True)
     assert not caplog.text
 
 
