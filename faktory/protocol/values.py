@@ -29,7 +29,7 @@ CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # and one that is never closed takes time with the square of its length.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.S)
 _TOKEN: Final = re.compile(
-    rb'"jid"\s*+:\s*+"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){1,512}+)"|%b|[\[{]|[\]}]' % _STRING.pattern,
+    rb'"jid"\s*+:\s*+"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){1,512}+)"|%b|[\[{]++|[\]}]++' % _STRING.pattern,
     re.S | re.I,
 )
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -126,5 +126,5 @@ def jid_in(data: bytes) -> str | None:
             except ValueError:
                 return None
             return jid if not CONTROL.search(jid) else None
-        depth += _STEPS.get(token[0][0], 0)
+        depth += _STEPS.get(token[0][0], 0) * len(token[0])  # brackets of one kind come in runs
     return None
