@@ -341,6 +341,23 @@ def test_no_class_writes_anothers_attributes(module: str) -> None:
             assert own or node.attr.startswith("__"), f"{module}, line {node.lineno}: {ast.unparse(node)} is written"
 
 
+def test_the_page_for_maintainers_names_what_is_there() -> None:
+    page = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)+\w+)(?:\.py|\.md)?`", page))
+    assert len(named) > 40
+    places = (ROOT, ROOT.parent)
+    gone = {
+        name
+        for name in named
+        if not any((place / name).with_suffix(end).exists() for place in places for end in (".py", ".md"))
+    }
+    assert not gone
+    table = page.partition("## Where it is decided")[2].partition("##")[0]
+    decided = re.findall(r"`(\w+)`", "".join(row.rpartition(" | ")[2] for row in table.splitlines()[4:]))
+    assert len(decided) > 10
+    assert {name for name in decided if f"core.{name}" not in MODULES} == set()
+
+
 def test_each_file_is_looked_after_by_tests() -> None:
     """That its branches are covered, `python -m tests.coverage` shows."""
     assert {path for room in ROOMS for path in room.files} == set(FILES)
