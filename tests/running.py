@@ -4,33 +4,64 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, NoReturn
 
+import faktory.consumer
 from faktory import (
     Consumer,
     ConsumerBuilder,
     Job,
 )
-from faktory.core.queues import order_of
-from faktory.core.session import Session
+from faktory.runtime.exiting import end_process
 from faktory.server import Server
+
+COMPLETING: Final = "run-to-completion"
+
+
+class _Ended(Exception):
+    """Raised in our threads where the process would end."""
+
+
+def _end(code: int, *, at_once: bool) -> NoReturn:
+    if threading.current_thread().name == COMPLETING:
+        raise _Ended(code)
+    end_process(code, at_once=at_once)
+
+
+setattr(faktory.consumer, "end_process", _end)  # noqa: B010 (it is not ours to declare)
+
+
+class Completing:
+    """`run_to_completion` in a thread; of the end of the process only `code` is left."""
+
+    def __init__(self, consumer: Consumer, queues: Any = ("default",)) -> None:
+        self.consumer = consumer
+        self.code: int | None = None
+        self._queues = queues
+        self._thread = threading.Thread(target=self._run, name=COMPLETING)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.consumer.run_to_completion(self._queues)
+        except _Ended as ended:
+            (self.code,) = ended.args
+
+    def join(self) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        assert self.code is not None
 
 
 class Persistent:
-    """What `run_to_completion` does, without the end of the process."""
+    """A consumer that runs to completion, of jobs called "work"."""
 
     def __init__(self, server: Server, workers: int = 4, builder: ConsumerBuilder | None = None) -> None:
         self.done: list[str] = []
         self.handler: Callable[[Job], object] | None = None
         builder = (builder or ConsumerBuilder()).register("work", self._work).workers(workers)
         self.consumer: Consumer = builder.connect(server.url)
-        self._session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with self.consumer._working():
-            self.consumer._work(self._session)
+        self._run = Completing(self.consumer)
 
     def _work(self, job: Job) -> None:
         if self.handler is not None:
@@ -38,8 +69,7 @@ class Persistent:
         self.done.append(job.jid)
 
     def join(self) -> None:
-        self._thread.join(20)
-        assert not self._thread.is_alive()
+        self._run.join()
         self.consumer.close()
 
 

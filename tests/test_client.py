@@ -364,9 +364,8 @@ def test_a_server_without_patience_is_an_unknown_outcome() -> None:
 def test_a_socket_that_died_in_the_pool_costs_nothing(server: Server, client: Client) -> None:
     """N14: found dead before anything is written."""
     client.push(Job("work"))
-    (idle,) = client._pool._idle
     server.disconnect_all()
-    until(lambda: idle.connection is not None and not idle.connection.is_usable())
+    until(lambda: server.info["server"]["connections"] == 0)
     client.push(Job("work"))
     server.stop()
     server.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import threading
 import time
@@ -408,23 +409,27 @@ def test_a_quiet_consumer_fetches_nothing(server: Server, client: Client) -> Non
     assert len(server.queue("default")) == 1
 
 
-def test_a_keyboard_interrupt_drains_and_comes_back(
-    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    consumer = build(server)
-    original = consumer._supervisor._take_mail
-    times = iter([True])
+def test_a_keyboard_interrupt_drains_and_comes_back(server: Server, client: Client) -> None:
+    started, ended = threading.Event(), threading.Event()
 
-    def take_mail(seconds: float) -> None:
-        if next(times, False):
-            raise KeyboardInterrupt
-        original(seconds)
+    def work(job: Job) -> None:
+        started.set()
+        until(lambda: consumer.state == "terminating")
+        ended.set()
 
-    monkeypatch.setattr(consumer._supervisor, "_take_mail", take_mail)
-    threading.Timer(0.05, server.clock.advance, [2.1]).start()
+    def press_ctrl_c() -> None:
+        assert started.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    consumer = ConsumerBuilder().register("work", work).workers(1).connect(server.url)
+    client.push(Job("work"))
+    finger = threading.Thread(target=press_ctrl_c)
+    finger.start()
     with pytest.raises(KeyboardInterrupt):
         consumer.run(["default"])
-    assert consumer.state == "terminated"
+    finger.join()
+    assert ended.is_set()
+    assert (consumer.state, len(server.working)) == ("terminated", 0)
 
 
 def test_managed_values_live_as_long_as_the_consumer(server: Server, client: Client) -> None:

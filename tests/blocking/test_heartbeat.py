@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Server
-from tests.running import InThread, end
+from tests.proxy import Proxy
+from tests.running import Completing, InThread, end
 from tests.waiting import until
 
 
-def beating(server: Server, interval: float = 0.02) -> InThread:
+class Rewording(Proxy):
+    """Puts some bytes in the place of as many others, whoever says them."""
+
+    def __init__(self, port: int, old: bytes, new: bytes) -> None:
+        self._words = (old, new)
+        super().__init__(port)
+
+    async def deliver(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        await super().deliver(writer, data.replace(*self._words))
+
+
+def beating(server: Server | Proxy, interval: float = 0.02) -> InThread:
     return InThread(
         ConsumerBuilder()
         .register("work", lambda job: None)
@@ -69,13 +82,7 @@ def test_a_worker_the_server_has_forgotten_says_hello_again(server: Server, clie
         .heartbeat_interval(0.05)
         .connect(server.url)
     )
-    # What `run_to_completion` does, without the end of the process.
-    from faktory.core.queues import order_of
-    from faktory.core.session import Session
-
-    session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
-    thread = threading.Thread(target=consumer._work, args=[session])
-    thread.start()
+    run = Completing(consumer)
     until(lambda: server.waiting == 1)
     server.clock.advance(75)
     until(lambda: [worker.wid for worker in server.workers] == [consumer.wid] and server.waiting == 1)
@@ -83,8 +90,8 @@ def test_a_worker_the_server_has_forgotten_says_hello_again(server: Server, clie
     until(lambda: done)
     consumer.terminate()
     server.clock.advance(2.1)
-    thread.join(20)
-    consumer.close()
+    run.join()
+    assert run.code == 0
 
 
 @pytest.mark.parametrize("reply", ["unknown worker wid-heartbeat-1", "Unknown worker wid-heartbeat-1"])
@@ -100,14 +107,27 @@ def test_unknown_worker_is_healed_at_once(server: Server, reply: str) -> None:
     assert run.error is None
 
 
-def test_other_errors_and_odd_states_are_survived(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_state_that_we_do_not_know_is_logged_and_changes_nothing(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H10: from a server that is newer than we are."""
+    with Rewording(server.port, b'{"state":"quiet"}', b'{"state":"tired"}') as proxy:
+        run = beating(proxy)
+        until(lambda: server.workers)
+        server.quiet("wid-heartbeat-1")
+        until(lambda: "unknown state 'tired'" in caplog.text)
+        seen = server.workers[0].last_beat
+        until(lambda: server.workers[0].last_beat > seen)
+        assert run.consumer.state == "running"
+        end(server, run)
+        assert run.error is None
+
+
+def test_other_errors_are_survived(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     """H10."""
     run = beating(server)
     server.faults.refuse("BEAT", text="context deadline exceeded")
     until(lambda: "BEAT was answered with an error" in caplog.text)
-    run.consumer._state.door.server_says("confused")
-    until(lambda: "unknown state 'confused'" in caplog.text)
-    assert run.consumer.state == "running"
     server.faults.garble("BEAT")
     until(lambda: server.workers)
     end(server, run)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job
+from faktory.blocking import connection, worker
 from faktory.server import Server
 from tests.odd_server import DEEP, GOOD, OddServer
 from tests.recording import Recording
@@ -85,19 +86,18 @@ def test_a_connection_that_idled_too_long_is_replaced_before_use(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """N14: parked threads wake up to sockets that a firewall may have forgotten."""
-    done: list[str] = []
-    with ConsumerBuilder().register("work", lambda job: done.append(job.jid)).connect(server.url) as consumer:
-        client.push(Job("work"))
-        assert consumer.run_one(["default"])
-        worker = consumer._single
-        assert worker is not None
-        first = worker._connection
-        assert first is not None
-        first.last_used -= 61
-        client.push(Job("work"))
-        assert consumer.run_one(["default"])
-        assert worker._connection is not first
-        assert not first.is_open
+    later = 0.0
+    for module in (connection, worker):
+        monkeypatch.setattr(module, "monotonic", lambda: time.monotonic() + later)
+    with (
+        Recording(server.port) as recording,
+        ConsumerBuilder().register("work", lambda job: None).connect(recording.url) as consumer,
+    ):
+        for idle, connections in ((0.0, 1), (59.0, 1), (61.0, 2)):
+            later += idle
+            client.push(Job("work"))
+            assert consumer.run_one(["default"])
+            assert len(recording.connections("FETCH")) == connections
 
 
 def test_run_one_reports_what_is_left_over_before_it_fetches(server: Server, client: Client) -> None:

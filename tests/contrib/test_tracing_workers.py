@@ -12,7 +12,7 @@ from faktory import Client, ConsumerBuilder, Job
 from faktory.server import Server
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
 from tests.contrib import traced_jobs
-from tests.contrib.test_opentelemetry import Telemetry
+from tests.contrib.telemetry import Telemetry
 
 FRONTS: dict[str, Front] = {"threads": ThreadFront(), "asyncio": AsyncioFront(), "trio": TrioFront()}
 

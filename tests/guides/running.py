@@ -34,6 +34,11 @@ from faktory.cli import main
 from tests.guides.pages import Block, blocks_of, calls_of, matches, pattern_of
 
 ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = (
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "examples" / "guides").glob("*.md")),
+)
 PATIENCE: Final = 10.0
 """Seconds that a command may take."""
 _CHECKS: Final[dict[str, Callable[[str], object]]] = {

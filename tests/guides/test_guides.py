@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.guides.conftest import RunPage
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "examples" / "guides").glob("*.md"))]
+from tests.guides.running import PAGES, ROOT
 
 
 @pytest.mark.slow

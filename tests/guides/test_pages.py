@@ -11,7 +11,7 @@ import pytest
 from faktory import errors
 from faktory.cli import COMMANDS
 from tests.guides.pages import Block, blocks_of, calls_of, matches
-from tests.guides.test_guides import PAGES, ROOT
+from tests.guides.running import PAGES, ROOT
 
 README = (ROOT / "README.md").read_text()
 GUIDES = ROOT / "examples" / "guides"

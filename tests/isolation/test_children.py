@@ -26,8 +26,6 @@ from faktory import (
     JobLogFilter,
     Summary,
 )
-from faktory.core.queues import order_of
-from faktory.core.session import Session
 from faktory.isolation import fork_client as parent
 from faktory.isolation import runner
 from faktory.isolation.fork_client import ChildProcess
@@ -37,6 +35,7 @@ from faktory.server import Server
 from tests.isolation import jobs, typed_jobs
 from tests.isolation.conftest import Journal, is_alive
 from tests.isolation.jobs import note
+from tests.running import Completing
 from tests.waiting import until
 
 
@@ -400,25 +399,16 @@ def test_a_worker_that_runs_for_ever_goes_on_trying(server: Server, client: Clie
     client.push(Job("work", [journal.path], retry=0))
     builder = ConsumerBuilder().register("work", jobs.work).processes(2, on_child_start=jobs.start_when_allowed)
     with builder.connect(server.url) as consumer:
-        session = Session(order_of(["default"]), is_persistent=True, until_empty=False)
-
-        def run_for_ever() -> None:
-            with consumer._working():
-                consumer._work(session)
-
-        thread = threading.Thread(target=run_for_ever)
-        thread.start()
-        until(
-            lambda: consumer._state.fork_server is not None and consumer._state.fork_server.starts.trouble() is not None
-        )
-        assert not consumer.health().is_ready
+        run_for_ever = Completing(consumer)
+        until(lambda: not consumer.health().is_ready)
         assert len(server.queue("default")) == 1
         note(journal.path, "allowed")
         until(lambda: journal.lines("work"))
         assert consumer.health().is_ready
         consumer.terminate()
-        thread.join(20)
-    assert consumer._state.ledger.tally().succeeded == 1
+        run_for_ever.join()
+    assert run_for_ever.code == 0
+    assert client.info()["faktory"]["total_processed"] == 1
 
 
 def test_a_job_whose_child_has_died_meanwhile_runs_in_the_next(

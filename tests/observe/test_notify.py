@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from faktory.observe.notify import Notifier
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(5)
-        yield manager
-
-
-def heard(manager: socket.socket) -> list[str]:
-    manager.setblocking(False)
-    words: list[str] = []
-    while True:
-        try:
-            words.append(manager.recv(4096).decode())
-        except BlockingIOError:
-            return words
+from tests.observe.manager import heard
 
 
 def test_each_word_is_a_datagram_and_said_when_it_is_new(manager: socket.socket) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,9 @@ from faktory.observe.healthfile import HealthFile
 from faktory.observe.notify import Notifier
 from faktory.observe.telling import Teller
 from faktory.runtime.ticking import monotonic
+from tests.observe.manager import heard
 from tests.observe.subjects import FakeConsumer
-from tests.observe.test_notify import heard
 from tests.waiting import until
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        yield manager
 
 
 def test_the_file_is_written_each_5_s_while_the_worker_lives(tmp_path: Path) -> None:
