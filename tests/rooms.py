@@ -57,6 +57,7 @@ _THREADS = (
     "tests/faults/test_watch.py",
 )
 _LOOPS = ("tests/test_aio.py", "tests/aio", f"{_EXCHANGES} -k asyncio or trio", f"{CONTRACT} -k asyncio or trio")
+_REUSED = "tests/isolation/test_children.py -k reused"
 _CHILDREN = ("tests/isolation", "tests/contract/test_process.py", "tests/contract/test_async_process.py")
 
 _PURE_CLI = (
@@ -156,7 +157,7 @@ ROOMS: list[Room] = [
     Room("blocking/heartbeat", ("tests/blocking/test_heartbeat.py", *_THREADS)),
     Room("blocking/reconnector", ("tests/blocking/test_reconnector.py", *_THREADS)),
     Room("core/outage", ("tests/core/test_outage.py", "tests/blocking/test_reconnector.py")),
-    Room("consumer", (*_THREADS, "tests/contract/test_process.py", "tests/faults/test_processes.py")),
+    Room("consumer", (*_THREADS, "tests/contract/test_process.py", "tests/faults/test_processes.py", _REUSED)),
     Room("core/door", ("tests/core/test_door.py",)),
     Room("runtime/exiting", ("tests/runtime/test_exiting.py",)),
     Room("core/hooks", ("tests/core/test_hooks.py",)),

@@ -22,10 +22,12 @@ from faktory.core.outage import Outage
 from faktory.core.outbox import Outcome
 from faktory.core.queues import order_of
 from faktory.core.session import Session
+from faktory.observe import Observer
 from faktory.options import ConsumerOptions
 from faktory.server import Server
 from faktory.server.faults import Fault
 from tests.loops import Loop, run_asyncio
+from tests.recording import Recording
 
 
 @pytest.fixture
@@ -95,6 +97,47 @@ def test_two_losses_ever_lose_no_report(loop: Loop, server: Server, client: Clie
 def test_two_losses_in_a_row_end_run_and_keep_the_reports(loop: Loop, server: Server, client: Client) -> None:
     """A7."""
     assert run_with_losses(loop, server, client, [2]) == 3
+
+
+class Connections(Observer):
+    """Writes down what becomes of a consumer's connections."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def connection(self, event: str) -> None:
+        self.events.append(event)
+
+
+def test_a_connection_is_told_of_once(loop: Loop) -> None:
+    """And not with each report that leaves by itself while the FETCH waits."""
+    observer, gate = Connections(), -1
+
+    async def work(job: Job) -> None:
+        await loop.until(lambda: gate >= job.args[0])
+
+    async def main(server: Server, recording: Recording) -> None:
+        builder = ConsumerBuilder().register("work", work).workers(8).observer(observer)
+        consumer = await loop.connect(builder, recording.url)
+
+        async def end_jobs() -> None:
+            nonlocal gate
+            await loop.until(lambda: len(server.working) == 3 and server.waiting)
+            for number in range(3):
+                gate = number
+                await loop.until(partial(lambda left: len(server.working) == left, 2 - number))
+            consumer.terminate()
+
+        await loop.all(partial(consumer.run, ["default"]), end_jobs)
+        await consumer.close()
+
+    with Server(fetch_wait=1.0) as server, Client(server.url) as client:
+        client.push_bulk(Job("work", [number]) for number in range(3))
+        with Recording(int(server.url.rpartition(":")[2])) as recording:
+            loop.run(lambda: main(server, recording))
+            used = len(recording.connections("FETCH", "ACK"))
+    assert used >= 2  # a fetcher's and the reporter's
+    assert observer.events == ["connected"] * used
 
 
 # -- dialling ----------------------------------------------------------------------------------------------------------

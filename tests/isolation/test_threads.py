@@ -235,11 +235,13 @@ def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPat
 def test_several_are_struck_one_after_another() -> None:
     targets = [Thread(forever(lambda: time.sleep(0.002))) for _ in range(8)]
     runs = [target.start() for target in targets]
+    asked = time.monotonic()
     for target, run in zip(targets, runs, strict=True):
         interrupter.request(target, run, JobTimeout("late"))
     for target in targets:
         target.join()
         assert type(target.caught) is JobTimeout
+    assert time.monotonic() - asked < 0.5 * len(targets) * threads.AGAIN
 
 
 @pytest.fixture
@@ -249,8 +251,10 @@ def strikes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     real = strike.strike
 
     def counted(*args: Any) -> bool:
-        moments.append(time.monotonic())
-        return real(*args)
+        is_struck = real(*args)
+        if is_struck:
+            moments.append(time.monotonic())
+        return is_struck
 
     monkeypatch.setattr(strike, "strike", counted)
     return moments
@@ -309,6 +313,23 @@ def test_one_that_is_blocked_in_c_alone_is_struck_once_a_second(
         gate.release()
     blocked.join()
     assert type(blocked.caught) is JobTimeout
+
+
+def test_several_that_are_blocked_in_c_take_turns(strikes: list[float], gate: threading.Lock) -> None:
+    """Each has a while to raise its own; let go at once, it might never get so far on a busy machine."""
+    targets = [Thread(pass_through(gate)) for _ in range(2)]
+    runs = [target.start() for target in targets]
+    try:
+        for target, run in zip(targets, runs, strict=True):
+            interrupter.request(target, run, JobTimeout("late"))
+        until(lambda: len(strikes) >= 2)
+        began = len(strikes)
+        time.sleep(10 * threads.TURN)
+        assert len(strikes) - began < 20
+    finally:
+        gate.release()
+    for target in targets:
+        target.join()
 
 
 def test_a_strike_waits_for_its_thread_to_enter_the_handler() -> None:
