@@ -367,7 +367,7 @@ class Client:
         return active.keep(self, lambda: self._pool_for(address))
 
     async def close(self) -> None:
-        """Close the connections of this event loop. The client cannot be used again."""
+        """Close the connections; other event loops close theirs soon. The client cannot be used again."""
         await self._pool.close()
 
     async def __aenter__(self) -> Self:

@@ -290,7 +290,7 @@ class Connection:
             await stream.close(END, GOODBYE_LIMIT)
 
     def abort(self) -> None:
-        """Close without a word. From another event loop or process the connection is only forgotten there."""
+        """Close without a word. On another event loop its own does it soon; in a fork it is only forgotten."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
