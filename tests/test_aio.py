@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import os
 import random
 import socket
@@ -23,6 +24,7 @@ from faktory import (
     Job,
     JobTimeout,
     PushOutcomeUnknown,
+    ServerError,
     current_job,
 )
 from faktory.blocking.connection import Connection
@@ -139,6 +141,29 @@ def test_a_lost_reply_followed_by_a_refusal_is_an_unknown_outcome(loop: Loop) ->
         async with loop.Client(server.url, push_retries=1) as client:
             with pytest.raises(PushOutcomeUnknown, match="stored or not"):
                 await client.push(Job("work"))
+
+    with ScriptedServer(script) as server:
+        loop.run(lambda: main(server))
+
+
+def test_a_server_without_patience_is_an_unknown_outcome(loop: Loop) -> None:
+    """PROTOCOL 45: twin of the test in test_client.py."""
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        for text in ("context deadline exceeded", "no more room"):
+            (job,) = json.loads(peer.line().removeprefix(b"PUSHB "))
+            body = json.dumps({job["jid"]: text}).encode()
+            peer.say(b"$%d\r\n%b\r\n" % (len(body), body))
+
+    async def main(server: ScriptedServer) -> None:
+        async with loop.Client(server.url) as client:
+            job = Job("work")
+            with pytest.raises(PushOutcomeUnknown) as caught:
+                await client.push(job)
+            assert caught.value.jids == (job.jid,)
+            with pytest.raises(ServerError, match="no more room"):
+                await client.push(job)
 
     with ScriptedServer(script) as server:
         loop.run(lambda: main(server))

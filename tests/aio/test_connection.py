@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from faktory import ConnectFailed
+from faktory.network import opening
+from faktory.server import Server
 from tests.certificates import Certificates
 from tests.loops import Loop
 from tests.places import sockets
@@ -49,3 +51,19 @@ def test_time_that_runs_out_between_tcp_and_tls_leaves_no_socket(
         loop.run(main)
     gc.collect()
     assert len(opened) == 5
+
+
+def test_a_password_that_nobody_asks_for_is_warned_of(
+    loop: Loop, server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N11."""
+    monkeypatch.setattr(opening, "_warned", set())
+
+    async def main() -> None:
+        for password in ("", ":hunter2@"):
+            connection = await loop.Connection.open(f"tcp://{password}127.0.0.1:{server.port}")
+            await connection.close()
+
+    loop.run(main)
+    assert caplog.text.count("asks for no password though one is configured") == 1
+    assert "hunter2" not in caplog.text

@@ -96,8 +96,11 @@ def test_a_job_that_looks_each_50_ms_sees_that_it_is_cut_off(
     assert (journal.words("failure")[0][1], journal.lines("text")) == ("JobCancelled", [f"text {TEXT}"])
 
 
-def test_a_job_that_is_cut_off_cleans_up(loop: Loop | None, server: Server, client: Client, journal: Journal) -> None:
-    """C7: its failure says where it was."""
+def test_a_job_that_is_cut_off_cleans_up(
+    loop: Loop | None, server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C7: its failure says where it was. Only a second signal is in a hurry."""
+    monkeypatch.setattr(parent, "CUT_OFF_HURRY", 0.1)
     jid = client.push(Job("job", [journal.path], retry=3))
     terminate_while(loop, server, journal, jobs.clean_up, 0.1)
     assert journal.words("cleaned") == [["True"]]

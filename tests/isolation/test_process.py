@@ -28,6 +28,15 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
+def processor_time(pid: int) -> float:
+    """Return how many seconds a process has used; 0 when it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_for_jobs(server: Server, worker: Program) -> None:
     until(lambda: "terminating" in worker.errors)
     server.clock.advance(2.1)  # the FETCH that waits
@@ -67,6 +76,25 @@ def test_jobs_are_killed_at_the_deadline_and_the_process_ends_with_1(server: Ser
     assert job.failure is not None
     assert job.failure.errtype == "JobCancelled"
     assert len(server.working) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_fork_server_waits_without_using_the_processor_while_a_job_is_cut_off(
+    server: Server, client: Client
+) -> None:
+    """P6: the grace is 1.5 s."""
+    client.push(Job("stubborn", retry=5))
+    with Program(WORKER, server.url, "default", "--timeout", 0.1) as worker:
+        worker.expect("start")
+        fork_server = parent_of(child_of(worker))
+        before = used = processor_time(fork_server)
+        worker.signal(signal.SIGTERM)
+        wait_for_jobs(server, worker)
+        while is_alive(fork_server):
+            used = max(used, processor_time(fork_server))
+            time.sleep(0.02)
+        assert worker.wait() == 1, worker.errors
+    assert used - before < 0.2
 
 
 def test_a_second_signal_kills_at_once(server: Server, client: Client) -> None:
