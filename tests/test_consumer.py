@@ -243,6 +243,29 @@ def test_a_lost_answer_to_a_report_settles_with_the_next(server: Server, client:
     consumer.close()
 
 
+@pytest.mark.parametrize("lost", ["ACK", "FAIL"])
+def test_run_one_reports_nothing_past_the_reservation(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    """J3, J7, fact 7: a late FAIL would hit another worker's run."""
+
+    def work(job: Job) -> None:
+        if lost == "FAIL":
+            raise ValueError("no good")
+
+    consumer = build(server, work)
+    client.push(Job("work", reserve_for=60, retry=3))
+    server.faults.drop(lost, executed=False)
+    with pytest.raises(ConnectionLost):
+        consumer.run_one(["default"])
+    late = boottime() + 61
+    monkeypatch.setattr("faktory.consumer.boottime", lambda: late)
+    assert not consumer.run_one(["nothing"])
+    assert "could not report job" in caplog.text
+    assert (len(server.working), len(server.retries), consumer.health().unreported) == (1, 0, 0)
+    consumer.close()
+
+
 def test_run_one_waits_for_a_report_that_is_refused_for_a_while(server: Server, client: Client) -> None:
     """J5."""
     consumer = build(server)
