@@ -53,6 +53,10 @@ class Loop:
     async def sleep(self, seconds: float) -> None:
         raise NotImplementedError
 
+    def event(self) -> Any:
+        """Return an event of this library's: `set()`, and `await wait()`."""
+        raise NotImplementedError
+
     async def all(self, *calls: Callable[[], Awaitable[Any]]) -> None:
         """Run several at a time."""
         raise NotImplementedError
@@ -89,6 +93,9 @@ class Asyncio(Loop):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def event(self) -> asyncio.Event:
+        return asyncio.Event()
+
     async def all(self, *calls: Callable[[], Awaitable[Any]]) -> None:
         await asyncio.gather(*(call() for call in calls))
 
@@ -114,6 +121,9 @@ class Trio(Loop):
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
+
+    def event(self) -> trio.Event:
+        return trio.Event()
 
     async def all(self, *calls: Callable[[], Awaitable[Any]]) -> None:
         async with trio.open_nursery() as nursery:

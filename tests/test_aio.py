@@ -651,28 +651,32 @@ def resident_mb() -> float:
 @pytest.mark.slow
 def test_a_thousand_jobs_at_a_time_need_ten_connections(loop: Loop, server: Server, client: Client) -> None:
     begun = ended = most = 0
+    all_run: Any = None
 
     async def work(job: Job) -> None:
         nonlocal begun, ended, most
         begun += 1
         if begun % 50 == 0:
             most = max(most, server.workers[0].connections)
-        deadline = time.monotonic() + 20
-        while begun < 1_000 and time.monotonic() < deadline:  # all of them run at a time
-            await loop.sleep(0.1)
-        assert begun == 1_000
+        if begun == 1_000:
+            all_run.set()
+        await all_run.wait()
         ended += 1
 
     client.push_bulk(Job("work", [n]) for n in range(1_000))
     before = resident_mb()
+    deadline = time.monotonic() + 30
 
     async def main() -> None:
-        builder = ConsumerBuilder().register("work", work).workers(1_000).stop_when(lambda: ended >= 1_000)
+        nonlocal all_run
+        all_run = loop.event()
+        builder = ConsumerBuilder().register("work", work).workers(1_000)
+        builder.stop_when(lambda: ended >= 1_000 or time.monotonic() > deadline)
         consumer = await loop.connect(builder, server.url)
         assert await consumer.run(["default"]) == 0
 
     loop.run(main)
-    assert len(server.working) == 0
+    assert (ended, len(server.working)) == (1_000, 0)
     assert most <= 10
     assert resident_mb() - before < 60
 

@@ -12,6 +12,7 @@ from tests.bench.table import Figure, compare, plot, table
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # some thirty processes, one after another
 def test_everything_is_measured_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept, drawing = tmp_path / "results.json", tmp_path / "drains.svg"
     assert bench.main(["--smoke", "--json", str(kept)]) == 0

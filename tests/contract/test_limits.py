@@ -80,11 +80,12 @@ def test_a_rate_spreads_jobs_out(front: Front, ours: Backend) -> None:
     handlers = Handlers()
     handlers.go_on.set()
     ours.client.push_bulk([Job("slow", queue="slow") for _ in range(5)])
+    started = time.monotonic()
     summary = front.drain(handlers.builder().limit("slow", per_second=10), ours.url, ["slow"])
     assert summary.succeeded == 5
-    gaps = [later - earlier for earlier, later in zip(handlers.began, handlers.began[1:], strict=False)]
-    assert handlers.began[-1] - handlers.began[0] >= 0.38
-    assert min(gaps) >= 0.05
+    # A busy machine may start one late and the next in time, so that there is less between the two.
+    early = [(n, began - started) for n, began in enumerate(handlers.began) if began - started < 0.1 * n - 0.01]
+    assert not early
 
 
 def test_a_worker_at_its_limit_ends_at_once(front: Front, ours: Backend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -166,18 +167,26 @@ def test_n1_refused_connections_end_by_themselves(server: Server, proxy: Proxy, 
 def test_t1_cuts_at_random_lose_nothing(server: Server, proxy: Proxy) -> None:
     """T1 in small; tests/chaos.py is the large one."""
     run = Behind(proxy, server, workers=8)
-    total, pushed, stop = 400, list[str](), threading.Event()
+    pushed, moved, is_over, chance = list[str](), threading.Event(), False, random.Random(1)
 
     def cut() -> None:
-        while not stop.wait(0.03):
+        """Let some pushes through between two cuts, however slow the machine is."""
+        while moved.wait(20) and not is_over:
+            moved.clear()
+            time.sleep(chance.uniform(0, 0.01))
             proxy.reset_all()
 
     cutter = threading.Thread(target=cut)
     cutter.start()
     with Client(proxy.url, push_retries=50) as client:
-        pushed = [client.push(Job("work", [n], reserve_for=60)) for n in range(total)]
-    stop.set()
+        for n in range(400):
+            pushed.append(client.push(Job("work", [n], reserve_for=60)))
+            if n % 5 == 4:
+                moved.set()
+    is_over = True
+    moved.set()
     cutter.join()
+    assert proxy.resets > 20
     until(lambda: len(server.queue("default")) == 0)
     for _ in range(3):
         server.clock.advance(61, beating=True)
