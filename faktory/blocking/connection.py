@@ -139,7 +139,6 @@ class Connection:
                 self.abort()
                 raise
         self._awaited -= 1
-        self.last_used = monotonic()
         if isinstance(reply, ServerError):
             self._examine(reply)
         return reply
@@ -162,9 +161,9 @@ class Connection:
                 raise self._dialogue.ended()
             parser.feed(data)
             reply = parser.next_reply()
+            self.last_used = now = monotonic()
             if reply is not NEED_DATA:
                 return reply
-            now = monotonic()
             arrival = arrival or Arrival(self.timeout, now)
             if arrival.is_too_slow(len(data), now, stream.is_readable):
                 raise self._dialogue.too_slow(self.timeout)

@@ -97,17 +97,16 @@ class ConsumerState:
 
     # -- what a worker asks -----------------------------------------------------------------------------------
 
-    def next_step(self, slot: Slot, session: Session) -> Step:
-        """Return what a worker does next."""
-        now = monotonic()
+    def next_step(self, slot: Slot, session: Session, now: float, reserved_now: float) -> Step:
+        """Return what a worker does next; `reserved_now` is on the clock of reservations."""
         late = None
         with self.lock:
             outcome, is_cut = slot.outcome, slot.is_cut
             if outcome is not None:
                 if is_cut and self.lifecycle.is_over(now):
                     return Step.END  # the outcome stays in the outbox, which is accounted for at the end
-                if boottime() >= outcome.deadline:
-                    late = slot.drop_late(boottime())
+                if reserved_now >= outcome.deadline:
+                    late = slot.drop_late(reserved_now)
                     if late is not None:
                         self.ledger.outbox.give_up(late)
                         outcome = None
@@ -118,14 +117,25 @@ class ConsumerState:
             log_given_up(late)
         return step
 
-    def begin(self, slot: Slot, job: Job, timeout: float | None, asked_at: float, *, is_run: bool = True) -> Run | None:
+    def begin(
+        self,
+        slot: Slot,
+        job: Job,
+        timeout: float | None,
+        asked_at: float,
+        confirmed: Outcome | None = None,
+        *,
+        is_run: bool = True,
+    ) -> Run | None:
         """Start a fetched job and wake the next parked worker. Returns its run; None when there is no time left for it.
 
         From here on the run may be interrupted; a job that nothing runs (not `is_run`) has none. `asked_at` is when its
-        FETCH left, on the clock of reservations.
+        FETCH left, on the clock of reservations; `confirmed` the slot's outcome before, when its answer came with it.
         """
         now, timer = monotonic(), slot.timer
         with self.lock:
+            if confirmed is not None:  # here, too, for one lock less a job: 3,000 instructions
+                self.ledger.settle(confirmed, now)
             woken = self.fetches.got_job(slot, now)
             timer.begin(job, timeout, now, boottime(), asked_at)
             in_time = is_run and timer.left > 0 and not self.lifecycle.is_over(now)
@@ -159,10 +169,10 @@ class ConsumerState:
             log_too_late(command.jid)
         return outcome is not None
 
-    def settled(self, slot: Slot, outcome: Outcome) -> None:
+    def settled(self, slot: Slot, outcome: Outcome, now: float) -> None:
         """Note that the server has confirmed an outcome."""
         with self.lock:
-            self.ledger.settle(outcome, monotonic())
+            self.ledger.settle(outcome, now)
             slot.settle()
 
     def refused(self, slot: Slot | None, outcome: Outcome, error: ServerError) -> None:

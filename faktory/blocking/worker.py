@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ..commands import Ack, Fetch
@@ -58,11 +57,12 @@ class Worker:
         self._connection: Connection | None = None
         self._is_proven = False  # has the connection carried a whole exchange?
         self._ctrl_c: KeyboardInterrupt | None = None  # came while a job ran in the main thread
-        self._refusals = Backoff()
+        self._refusals: Backoff | None = None  # there while FETCHes are answered with errors
         self._runner = None if state.fork_server is None else _runner_of(state.fork_server)
         self._document = b""  # the job in hand, as it came
         self._claim: Claim | None = None  # its places in queues with limits
-        self._asked_at = 0.0  # when the last FETCH left, on the clock of reservations
+        self._run_in_hand: Run | None = None  # of the job that runs, until all is told of it
+        self._asked_at = 0.0  # when the last FETCH was about to leave, on the clock of reservations
 
     def run(self, gate: threading.Event) -> None:
         """Work until the policy says END, once the gate is open. The thread's outermost line."""
@@ -88,7 +88,8 @@ class Worker:
         self._session, self._ctrl_c = session, None
         done = self._state.ledger.tally().total
         try:
-            connection = self._usable_connection() or self._reconnector.reconnect(self.slot, session, FETCH_TIMEOUT)
+            connection = self._usable_connection(monotonic())
+            connection = connection or self._reconnector.reconnect(self.slot, session, FETCH_TIMEOUT)
             self._connection = connection
             if connection is None:
                 return False
@@ -96,7 +97,7 @@ class Worker:
                 self._report(connection)
             if not self._has_child():
                 return False
-            self._fetch(connection)
+            self._fetch(connection, monotonic(), boottime())
             while self.slot.outcome is not None:
                 self._report(connection)
             if self._ctrl_c is not None:
@@ -108,7 +109,8 @@ class Worker:
                 self._state.lost(self.slot, session, exc)
             raise
         finally:
-            self._give_places_back()
+            if self._claim is not None:
+                self._give_places_back(self._claim)
         return self._state.ledger.tally().total > done
 
     @property
@@ -140,7 +142,8 @@ class Worker:
             self._runner.close()
 
     def _step(self) -> bool:
-        step = self._state.next_step(self.slot, self._session)
+        now, reserved_now = monotonic(), boottime()
+        step = self._state.next_step(self.slot, self._session, now, reserved_now)
         if step is Step.END:
             return False
         if step is Step.PARK:
@@ -152,16 +155,16 @@ class Worker:
             self._state.step_aside(self.slot)
             step = Step.REPORT
         was_cut = self.slot.is_cut
-        connection = self._usable_connection()
+        connection = self._usable_connection(now)
         if connection is None:
             return self._reconnect()
         try:
             if step is Step.REPORT_AND_FETCH:
-                self._report_and_fetch(connection)
+                self._report_and_fetch(connection, now, reserved_now)
             elif step is Step.REPORT:
                 self._report(connection)
             else:
-                self._fetch(connection)
+                self._fetch(connection, now, reserved_now)
         except (ConnectionLost, ConnectFailed, ProtocolError) as exc:
             connection.abort()
             self._reconnector.note_loss(exc, is_proven=self._is_proven, is_persistent=self._session.is_persistent)
@@ -169,7 +172,8 @@ class Worker:
             # An outcome gets one more try on a new connection; then, unless it is for ever, `run` ends and keeps it.
             return self._session.is_persistent or not was_cut
         finally:
-            self._give_places_back()
+            if self._claim is not None:
+                self._give_places_back(self._claim)
         return True
 
     @property
@@ -177,12 +181,11 @@ class Worker:
         """True when it has a connection that has not been found broken."""
         return self._connection is not None and self._connection.is_open
 
-    def _usable_connection(self) -> Connection | None:
+    def _usable_connection(self, now: float) -> Connection | None:
         connection = self._connection
         if connection is not None:
             # One that was used a moment ago is not looked at again: that would be a system call for every job.
-            is_fresh = connection.is_open and monotonic() - connection.last_used < 1.0
-            if is_fresh or connection.is_usable():
+            if (now - connection.last_used < 1.0 and connection.is_open) or connection.is_usable():
                 return connection
             connection.abort()
             self._connection = None
@@ -237,36 +240,43 @@ class Worker:
 
     # -- exchanges --------------------------------------------------------------------------------------------
 
-    def _report_and_fetch(self, connection: Connection) -> None:
+    def _report_and_fetch(self, connection: Connection, now: float, reserved_now: float) -> None:
         outcome = self.slot.outcome
         if outcome is None:
-            return self._fetch(connection)
+            return self._fetch(connection, now, reserved_now)
         fetch = self._next_fetch()
         if fetch is None:
             self._report(connection)
             return self._rest()
         # One write, one round trip, and one wake-up, when the FETCH is answered: the report has been acted on by then.
-        self._asked_at = boottime()
-        self._state.fetches.leaves(self.slot, monotonic())
+        self._asked_at = reserved_now
+        self._state.fetches.leaves(self.slot, now)
         connection.send(outcome.command.line + fetch.line, 2)
-        self._take_answer(connection, outcome)
-        return self._take_job(connection, fetch)
+        if not self._is_confirmed(connection, outcome):
+            return self._take_job(fetch, connection.receive())
+        try:
+            reply = connection.receive()
+        except BaseException:
+            self._state.settled(self.slot, outcome, connection.last_used)
+            raise
+        return self._take_job(fetch, reply, outcome)
 
     def _report(self, connection: Connection) -> None:
         outcome = self.slot.outcome
         if outcome is not None:
             connection.send(outcome.command.line)
-            self._take_answer(connection, outcome)
+            if self._is_confirmed(connection, outcome):
+                self._state.settled(self.slot, outcome, connection.last_used)
             self.slot.was_reported()
 
-    def _fetch(self, connection: Connection) -> None:
+    def _fetch(self, connection: Connection, now: float, reserved_now: float) -> None:
         fetch = self._next_fetch()
         if fetch is None:
             return self._rest()
-        self._asked_at = boottime()
-        self._state.fetches.leaves(self.slot, monotonic())
+        self._asked_at = reserved_now
+        self._state.fetches.leaves(self.slot, now)
         connection.send(fetch.line)
-        return self._take_job(connection, fetch)
+        return self._take_job(fetch, connection.receive() if self._is_proven else self._receive_first(connection))
 
     def _next_fetch(self) -> Fetch | None:
         """Return the FETCH to send; None when all queues are at their limits."""
@@ -290,46 +300,49 @@ class Worker:
         finally:
             state.has_reconnected(slot)
 
-    def _keep_place(self, queue: str | None) -> None:
-        """Keep the place of the fetched job's queue alone."""
-        if self._claim is not None:
-            with self._state.lock:
-                self._claim.keep(queue)
+    def _keep_place(self, claim: Claim, queue: str | None) -> bool:
+        """Keep the place of the fetched job's queue alone. Returns whether the FETCH named all queues."""
+        with self._state.lock:
+            claim.keep(queue)
+        return claim.is_whole
 
-    def _give_places_back(self) -> None:
+    def _give_places_back(self, claim: Claim) -> None:
         """Let others fetch from the queues that this worker has had a place in."""
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            with self._state.lock:
-                claim.end()
-                self._state.changed.notify_all()
+        self._claim = None
+        with self._state.lock:
+            claim.end()
+            self._state.changed.notify_all()
 
-    def _receive(self, connection: Connection) -> Reply:
+    def _receive_first(self, connection: Connection) -> Reply:
+        """Receive the reply that proves that the connection carries a whole exchange."""
         reply = connection.receive()
-        if not self._is_proven:
-            self._is_proven = True
-            self._reconnector.note_success()
+        self._is_proven = True
+        self._reconnector.note_success()
         return reply
 
-    def _take_answer(self, connection: Connection, outcome: Outcome) -> None:
-        reply = self._receive(connection)
+    def _is_confirmed(self, connection: Connection, outcome: Outcome) -> bool:
+        """Receive the answer to an outcome. Returns False when the server has refused it, which is noted."""
+        reply = connection.receive() if self._is_proven else self._receive_first(connection)
         try:
             outcome.command.decode(reply)
         except ServerError as exc:
             self._state.refused(self.slot, outcome, exc)
-        else:
-            self._state.settled(self.slot, outcome)
+            return False
+        return True
 
-    def _take_job(self, connection: Connection, fetch: Fetch) -> None:
-        reply = self._receive(connection)
+    def _take_job(self, fetch: Fetch, reply: Reply, confirmed: Outcome | None = None) -> None:
+        """Do what the reply to a FETCH says; `confirmed` is the outcome that left with it, unless it was refused."""
         if self._runner is not None and isinstance(reply, bytes):
             self._document = reply
         fetched = read_fetched(fetch, reply, self._state.handlers)
-        is_whole = self._claim is None or self._claim.is_whole
-        self._keep_place(fetched.queue if isinstance(fetched, Job) else None)
+        if confirmed is not None and not isinstance(fetched, Job):
+            self._state.settled(self.slot, confirmed, monotonic())
+        is_whole = True
+        if self._claim is not None:
+            is_whole = self._keep_place(self._claim, fetched.queue if isinstance(fetched, Job) else None)
         if isinstance(fetched, Job):
-            self._refusals.reset()
-            self._run(fetched)
+            self._refusals = None
+            self._run(fetched, confirmed)
         elif fetched is None:
             self._state.fetched_nothing(self.slot, self._session, is_empty=is_whole)
             self._ask_to_stop()
@@ -339,44 +352,50 @@ class Worker:
             self._state.fetched_nothing(self.slot, self._session, is_empty=False)
             self._reconnector.log_rarely(fetched.kind, "%s", fetched.text)
             if fetched.needs_pause:
+                self._refusals = self._refusals or Backoff()
                 self._pause(self._refusals.next_delay(at_least=0.1))
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
-    def _run(self, job: Job) -> None:
-        handler = self._state.handlers[job.jobtype]
-        error = self._call(handler, job)
+    def _run(self, job: Job, confirmed: Outcome | None) -> None:
+        handler, hooks = self._state.handlers[job.jobtype], self._state.hooks
+        error = self._call(handler, job, confirmed)
         try:
-            if error is not None:
-                error = self._settle(handler, job, error)
-            if error is not None:
-                self._finish_failed(job, error)
-            elif self._state.hooks.watch is not None:
-                self._tell_watch(job, None)
+            if error is not None or hooks.watch is not None:
+                running.set(self._run_in_hand)
+                if error is not None:
+                    error = self._settle(handler, job, error)
+                if error is not None:
+                    self._finish_failed(job, error)
+                elif hooks.watch is not None:
+                    self._tell_watch(job, None)
+                running.set(None)
         finally:
             del error  # it leads to this frame, which would keep it, and all that its traceback holds
-            running.set(None)
-        self._ask_to_stop()
+            self._run_in_hand = None
+        if hooks.stop_when:
+            self._ask_to_stop()
 
-    def _call(self, handler: Handler, job: Job) -> BaseException | None:
+    def _call(self, handler: Handler, job: Job, confirmed: Outcome | None) -> BaseException | None:
         """Run the handler and note its success, or return what it raised: all of it, as a job must not end its worker.
 
         In here all interrupts are caught; `Slot.leave` tells why none can be raised later.
         """
         state, slot = self._state, self.slot
         try:
-            run = state.begin(slot, job, handler.timeout, self._asked_at)
+            self._run_in_hand = run = state.begin(slot, job, handler.timeout, self._asked_at, confirmed)
             if run is None:
                 raise JobCancelled("the worker is stopping and had no time left to run the job")
-            running.set(run)
+            # A context of its own: what a job sets, decimal's precision say, the next does not see.
+            context = copy_context()
+            context.run(running.set, run)
             skipped: Skipped | None = None
             if self._runner is not None:
-                skipped = self._runner.run(self._document, slot.timer.limit, slot.timer.left)
+                skipped = context.run(self._runner.run, self._document, slot.timer.limit, slot.timer.left)
                 slot.leave()
             else:
                 try:
-                    # In a context of its own: what a job sets, decimal's precision say, the next does not see.
-                    result = enter(partial(copy_context().run, handler.call), job)  # type: ignore[call-arg]
+                    result = context.run(enter, handler.call, job)
                 finally:
                     interruption = slot.leave()
                 if os.getpid() != state.pid:
@@ -462,7 +481,7 @@ class Worker:
         self._reconnector.pause(self.slot, self._session, seconds)
 
     def _ask_to_stop(self) -> None:
-        if self._state.hooks.stop_when and self._state.hooks.wants_stop():
+        if self._state.hooks.wants_stop():
             self._state.door.terminate("predicate")
 
 

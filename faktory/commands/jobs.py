@@ -102,7 +102,7 @@ class Ack(Acknowledged):
 
     def __init__(self, jid: str) -> None:
         self.jid: str = jid
-        self.line: bytes = b'ACK {"jid":%b}\r\n' % _quote(jid).encode("ascii")
+        self.line: bytes = f'ACK {{"jid":{_quote(jid)}}}\r\n'.encode("ascii")
 
 
 class Fail(Acknowledged):

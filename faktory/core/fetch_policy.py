@@ -118,8 +118,7 @@ class FetchPolicy(Generic[S]):
         `has_outcome` tells of one that this slot is to report, `is_cut` that the last exchange of this slot was lost,
         `has_room` that there is a place for one more job.
         """
-        ending = session.is_stopping or self._lifecycle.is_ending
-        wants_jobs = self._lifecycle.may_fetch and not ending
+        wants_jobs = self._lifecycle.may_fetch and not session.is_stopping
         woken, idle, waited = self._woken, self._idle, self._waited.get(slot)
         is_woken = slot in woken
         if is_woken:
@@ -135,6 +134,7 @@ class FetchPolicy(Generic[S]):
                 if waited is not None:
                     del self._waited[slot]
                 return Step.REPORT_AND_FETCH if has_outcome else Step.FETCH
+        ending = session.is_stopping or self._lifecycle.is_ending
         return self._without_fetch(slot, now, has_outcome, is_cut, ending, wants_jobs and not has_room)
 
     def _is_busy(self, now: float, waited: float) -> bool:

@@ -15,6 +15,7 @@ from ..job import DEFAULT_RESERVE, MAX_RESERVE, MIN_RESERVE, Job
 from ..options import RESERVATION_MARGIN, RESERVATION_MARGIN_SHARE, RESERVATION_WARNING
 
 _NEVER: Final = float("inf")
+_UNWARNED: Final = 1.0 - RESERVATION_WARNING
 
 
 class Alarm(Enum):
@@ -73,15 +74,15 @@ class JobTimer:
         sleeps. `timeout` is the handler's own limit in seconds; None for what the reservation allows.
         """
         reservation = job.reservation
-        spent = reserved_now - asked_at
-        if spent < 0.0:
-            spent = 0.0
+        left = reservation - (reserved_now - asked_at)
+        if left > reservation:
+            left = float(reservation)
         self.job = job
         self.is_cut_off = self.is_told = False
         self.started_at = now
-        self.left = left = reservation - spent
+        self.left = left
         self.expires_at = reserved_now + left
-        self._warn_at = warn_at = now + reservation * RESERVATION_WARNING - spent
+        self._warn_at = warn_at = now + left - reservation * _UNWARNED
         self.limit = limit = time_limit(left, timeout)
         self.is_shortened = timeout is not None and limit < timeout
         self._limit_at = self.ends_at = ends_at = now + limit
@@ -220,7 +221,9 @@ def time_limit(reservation: float, timeout: float | None) -> float:
     """
     if timeout is not None and timeout < reservation:
         return timeout
-    return max(0.0, reservation - min(RESERVATION_MARGIN, reservation * RESERVATION_MARGIN_SHARE))
+    margin = reservation * RESERVATION_MARGIN_SHARE
+    limit = reservation - (margin if margin < RESERVATION_MARGIN else RESERVATION_MARGIN)  # min() would take longer
+    return limit if limit > 0.0 else 0.0
 
 
 def fitting_reservation(reserve_for: int | None, timeout: float | None) -> int | None:

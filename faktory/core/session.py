@@ -16,7 +16,7 @@ from .job_timer import Alarm
 from .ledger import Tally
 from .limits import Claim, Limits
 from .outbox import Outcome
-from .queues import Order, unserved
+from .queues import Order, StrictOrder, unserved
 from .run import facts_of
 
 log: logging.Logger = logging.getLogger("faktory.consumer")
@@ -33,6 +33,7 @@ class Session:
     def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
         self._order = order
         self._fetches: dict[tuple[str, ...], Fetch] = {}
+        self._only: Fetch | None = None  # where all are the same
         self.is_persistent: bool = is_persistent
         """True to reconnect for ever, False to end with the first lost connection."""
         self.until_empty: bool = until_empty
@@ -43,7 +44,9 @@ class Session:
         """What has ended it early."""
         self.limits: Limits | None = None
         """Limits of queues; None when there are none."""
-        self.next_fetch()  # queue names that cannot be used are refused here, before any thread starts
+        # Queue names that cannot be used are refused here, before any thread starts.
+        fetch = self.next_fetch()
+        self._only = fetch if isinstance(order, StrictOrder) else None
 
     def stop(self, error: Exception | None = None) -> None:
         """End it after what is in hand; the first error is what has ended it."""
@@ -70,7 +73,7 @@ class Session:
 
     def next_fetch(self) -> Fetch:
         """Return the next FETCH; the few different ones are made once."""
-        return self.fetch_of(self._order.next_names())
+        return self._only or self.fetch_of(self._order.next_names())
 
     def fetch_of(self, names: tuple[str, ...]) -> Fetch:
         """Return the FETCH of some queues."""

@@ -50,7 +50,7 @@ class ReplyParser:
         self.max_bulk: int = max_bulk
         self._buffer: bytes | bytearray = b""
         self._start = 0  # the first byte not consumed yet
-        self._scanned = 0  # no LF before this position
+        self._scanned = 0  # between it and this position is no LF
         self._bulk_size = -1  # announced size of the bulk string being read, else -1
 
     @property
@@ -83,10 +83,13 @@ class ReplyParser:
         if self._bulk_size >= 0:
             return self._bulk()
         buffer, start = self._buffer, self._start
-        if buffer.startswith(b"+OK\r\n", start):  # every second reply of a worker: 0.6 µs saved
-            self._start = start + 5
+        if start == len(buffer):
+            return NEED_DATA
+        # Every second reply of a worker: 0.6 µs saved. startswith() takes three times as long as a slice.
+        if buffer[start : start + 5] == b"+OK\r\n":
+            self._start = self._scanned = start + 5
             return "OK"
-        end = buffer.find(b"\n", max(start, self._scanned))
+        end = buffer.find(b"\n", self._scanned)
         if end < 0:
             self._scanned = len(buffer)
             if len(buffer) - start > self.max_line:
@@ -96,13 +99,13 @@ class ReplyParser:
             raise ProtocolError(f"expected a line of at most {self.max_line} bytes, got {end - start}")
         if end - start < 2 or buffer[end - 1] != 13:
             raise ProtocolError(f"expected a reply ending in CR LF, got {bytes(buffer[start : end + 1][:80])!r}")
-        self._start = end + 1
+        self._start = self._scanned = end + 1
         kind = buffer[start]
         body = buffer[start + 1 : end - 1]
-        if kind == 43:  # +
-            return body.decode("utf-8", "replace")
         if kind == 36:  # $
             return self._begin_bulk(body)
+        if kind == 43:  # +
+            return body.decode("utf-8", "replace")
         if kind == 45:  # -
             return _server_error(body.decode("utf-8", "replace"))
         if kind == 58:  # :
@@ -128,9 +131,9 @@ class ReplyParser:
         end = start + self._bulk_size
         if len(buffer) < end + 2:
             return NEED_DATA
-        if not buffer.startswith(b"\r\n", end):
+        if buffer[end : end + 2] != b"\r\n":
             raise ProtocolError(f"expected CR LF after a bulk string, got {bytes(buffer[end : end + 2])!r}")
-        if isinstance(buffer, bytes):
+        if type(buffer) is bytes:
             data = buffer[start:end]
         else:
             with memoryview(buffer) as view:

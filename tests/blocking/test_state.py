@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from faktory import Client, ConnectFailed, ConnectionLost, ConsumerBuilder, Job, JobTimeout
-from faktory.blocking import state as module
+from faktory.blocking import state
+from faktory.blocking import worker as worker_module
 from faktory.blocking.connection import Connection
 from faktory.blocking.duties import Duties
 from faktory.blocking.worker import Worker
@@ -22,6 +24,12 @@ from tests.running import InThread, Persistent
 from tests.waiting import until
 
 PATIENCE = 10.0
+
+
+def _set_boottime(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """Have reservations run on this clock."""
+    for module in (state, worker_module):
+        monkeypatch.setattr(module, "boottime", clock)
 
 
 def test_an_orphan_is_reported_before_anything_is_fetched(server: Server, client: Client) -> None:
@@ -98,13 +106,13 @@ def test_an_outcome_whose_reservation_ends_in_an_outage_is_given_up(
             consumer.run_one(["default"])
         assert len(consumer._state.ledger.outbox) == 1
         now = boottime()
-        monkeypatch.setattr(module, "boottime", lambda: now + 61)
+        _set_boottime(monkeypatch, lambda: now + 61)
         with pytest.raises(ConnectionLost):
             consumer.run_one(["default"])
-        monkeypatch.setattr(module, "boottime", boottime)
-        worker = consumer._single
-        assert worker is not None
-        consumer._state.lost(worker.slot, worker._session, ConnectionLost("again"))
+        _set_boottime(monkeypatch, boottime)
+        single = consumer._single
+        assert single is not None
+        consumer._state.lost(single.slot, single._session, ConnectionLost("again"))
         server.start()
 
 
@@ -123,10 +131,10 @@ def test_a_failure_that_could_not_be_reported_in_time_is_not_sent_late(
     client.push(Job("work", reserve_for=60, retry=3))
     until(lambda: "lost the server" in caplog.text)
     now = boottime()
-    monkeypatch.setattr(module, "boottime", lambda: now + 600)
+    _set_boottime(monkeypatch, lambda: now + 600)
     server.start()
     until(lambda: "could not report job" in caplog.text)
-    monkeypatch.setattr(module, "boottime", boottime)
+    _set_boottime(monkeypatch, boottime)
     assert len(server.retries) == 0
     assert len(server.working) == 1
     run.consumer.terminate()

@@ -16,9 +16,7 @@ import zlib
 from typing import Any
 
 from faktory import ConsumerBuilder, Job
-from faktory.aio.state import ConsumerState as AsyncConsumerState
-from faktory.blocking.duties import Duties
-from faktory.blocking.state import ConsumerState
+from faktory.core.ledger import Ledger
 from faktory.core.outbox import Outcome
 
 
@@ -45,27 +43,13 @@ class Journal:
 
     def listen(self) -> None:
         """Note what the server confirms: that is no event that users see, so listen where it is recorded."""
-        settled, orphan_settled, async_settled = (
-            ConsumerState.settled,
-            Duties.orphan_settled,
-            AsyncConsumerState.settled,
-        )
+        settle = Ledger.settle
 
-        def note_settled(state: ConsumerState, worker: Any, outcome: Outcome) -> None:
+        def note_settled(ledger: Ledger, outcome: Outcome, now: float) -> None:
             self.note("settled", outcome.jid)
-            settled(state, worker, outcome)
+            settle(ledger, outcome, now)
 
-        def note_orphan_settled(duties: Duties, outcome: Outcome) -> None:
-            self.note("settled", outcome.jid)
-            orphan_settled(duties, outcome)
-
-        def note_async_settled(state: AsyncConsumerState, outcome: Outcome) -> None:
-            self.note("settled", outcome.jid)
-            async_settled(state, outcome)
-
-        ConsumerState.settled = note_settled  # type: ignore[assignment,method-assign]
-        Duties.orphan_settled = note_orphan_settled  # type: ignore[assignment,method-assign]
-        AsyncConsumerState.settled = note_async_settled  # type: ignore[assignment,method-assign]
+        Ledger.settle = note_settled  # type: ignore[assignment,method-assign]
 
 
 def run_in_threads(builder: ConsumerBuilder, journal: Journal, url: str, queue: str) -> None:
