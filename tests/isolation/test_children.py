@@ -26,6 +26,7 @@ from faktory import (
     JobLogFilter,
     Summary,
 )
+from faktory.core.run import running
 from faktory.isolation import fork_client as parent
 from faktory.isolation import runner
 from faktory.isolation.fork_client import ChildProcess
@@ -460,15 +461,36 @@ def test_jobs_are_killed_at_the_deadline_and_failed_when_they_are_dead(
     """P6, P7."""
     jid = client.push(Job("nap", [journal.path, 60], retry=3))
     builder = ConsumerBuilder().register("nap", jobs.nap).processes(1).shutdown_timeout(0.2)
-    with builder.connect(server.url) as consumer, Running(consumer) as running:
+    with builder.connect(server.url) as consumer, Running(consumer) as run_there:
         until(lambda: journal.lines("start"))
         consumer.terminate()
-    assert running.busy == 0
+    assert run_there.busy == 0
     ((_, pid),) = journal.words("start")
     assert not is_alive(int(pid))
     failure = failure_of(server, jid)
     assert (failure.errtype, failure.message) == ("JobCancelled", "the worker had to stop before the job was done")
     assert len(server.working) == 0
+
+
+def test_a_job_that_is_cut_off_before_a_child_has_it_does_not_begin(
+    server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6."""
+    jid = client.push(Job("work", [journal.path], retry=3))
+    ready_child = ChildRunner._ready_child
+
+    def cancel_first(runner: ChildRunner) -> ChildProcess | None:
+        child = ready_child(runner)
+        if running.get() is not None:
+            consumer.terminate()
+            runner.cancel()
+        return child
+
+    monkeypatch.setattr(ChildRunner, "_ready_child", cancel_first)
+    with ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url) as consumer:
+        consumer.run(["default"])
+    assert not journal.lines("work")
+    assert failure_of(server, jid).errtype == "JobCancelled"
 
 
 def test_a_nursery_that_is_killed_is_started_anew(
