@@ -185,7 +185,15 @@ ROOMS: list[Room] = [
     Room("typed/foreground", ("tests/typed/test_foreground.py",)),
     Room("asyncio", ("tests/test_asyncio.py", *_LOOPS)),
     Room("trio", ("tests/test_trio.py", *_LOOPS)),
-    Room("aio", (*_LOOPS, "tests/contract/test_async_process.py")),
+    Room(
+        "aio",
+        (
+            *_LOOPS,
+            "tests/contract/test_async_process.py",
+            "tests/isolation/test_async.py",
+            f"{_FRONTS} -k asyncio or trio",
+        ),
+    ),
     Room("aio/outgoing", ("tests/aio/test_outgoing.py",), is_pure=True),
     Room("isolation", _CHILDREN),
     *(
