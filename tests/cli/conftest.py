@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import io
+import logging
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pexpect
 import pytest
 
+from faktory.cli import main
 from faktory.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +98,25 @@ class Project:
             timeout=30,
             check=False,
         )
+
+    def call(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Return what `run` does, from this process: for calls that end before they run a job."""
+        out, err = io.StringIO(), io.StringIO()
+        before = set(sys.modules)
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            patch.setattr(sys, "path", list(sys.path))
+            patch.setattr(logging.getLogger(), "handlers", [])
+            for name in os.environ.keys() - self.environment:
+                patch.delenv(name)
+            for name, value in (self.environment | environment).items():
+                patch.setenv(name, value)
+            importlib.invalidate_caches()
+            code = main(words)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(self.folder)):
+                del sys.modules[name]
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(

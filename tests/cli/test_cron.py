@@ -125,7 +125,7 @@ def test_the_next_ticks_are_listed(project: Project) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "report  */5 * * * *  Europe/Berlin  catch up: last"
     assert (len(lines), lines[3]) == (6, "sweep  @daily  UTC")
-    done = project.run("cron", "jobs:app", "--list", "--json")
+    done = project.call("cron", "jobs:app", "--list", "--json")
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["jobtype"], first["tz"], first["catch_up"]) == ("report", "Europe/Berlin", "last")
     moments = [datetime.fromisoformat(each) for each in second["next"]]
@@ -168,7 +168,7 @@ def test_wrong_calls_and_servers_have_their_statuses(project: Project) -> None:
         (["jobs:empty"], {}, 2, "no periodic jobs; write @app.periodic"),
         (["jobs:builder"], {}, 2, "expected an App, got a ConsumerBuilder"),
     ):
-        done = project.run("cron", *words, **environment)
+        done = project.call("cron", *words, **environment)
         assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
 
 

@@ -21,7 +21,7 @@ def test_the_jobs_of_an_app_are_printed_as_they_are_called(project: Project) -> 
 
 
 def test_with_json_each_job_is_a_line(project: Project) -> None:
-    done = project.run("jobs", "--json", FAKTORY_JOBS_APP="app")
+    done = project.call("jobs", "--json", FAKTORY_JOBS_APP="app")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0] == {"jobtype": "add", "signature": "(a: int, b: int)", "queue": "default"}
     assert [line["queue"] for line in lines] == ["default", "default", "slow", "default"]
@@ -29,11 +29,11 @@ def test_with_json_each_job_is_a_line(project: Project) -> None:
 
 def test_a_builder_says_what_it_has_registered(project: Project) -> None:
     project.write("plain.py", BUILDER)
-    assert project.run("jobs", "plain").stdout == "resize(job)\n"
+    assert project.call("jobs", "plain").stdout == "resize(job)\n"
 
 
 def test_calls_that_are_wrong_end_with_2(project: Project) -> None:
-    none, several, missing = (project.run("jobs", *words) for words in ([], ["app", "other"], ["nothing"]))
+    none, several, missing = (project.call("jobs", *words) for words in ([], ["app", "other"], ["nothing"]))
     assert [done.returncode for done in (none, several, missing)] == [2, 2, 2]
     assert "expected a TARGET" in none.stderr
     assert "got 2 words" in several.stderr

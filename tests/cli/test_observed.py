@@ -91,7 +91,7 @@ def test_a_service_manager_is_told_and_children_are_not(project: Project, pool: 
 def test_what_only_one_worker_can_have_is_refused_for_several(project: Project) -> None:
     project.write("seen.py", APP)
     for words in (["--http", "9464"], ["--health-file", "h"]):
-        done = project.run("worker", "seen:app", "-p", "2", *words)
+        done = project.call("worker", "seen:app", "-p", "2", *words)
         assert done.returncode == 2
         assert "--workers makes several workers" in done.stderr
 
@@ -100,5 +100,5 @@ def test_a_place_that_cannot_be_had_is_an_error_at_the_start(project: Project) -
     project.write("seen.py", APP)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for words in (["--http", str(taken.getsockname()[1])], ["--http", "x:y"], ["--health-file", "/no/where/h"]):
-            done = project.run("worker", "seen:app", *words)
+            done = project.call("worker", "seen:app", *words)
             assert done.returncode == 2, done.stderr

@@ -107,7 +107,7 @@ def test_async_jobs_choose_asyncio_and_threads_refuse_them(project: Project) -> 
     assert "2 succeeded, 0 failed in " in done.stdout
     assert "pool 10 asyncio tasks" in done.stderr
     assert done.stderr.count("INFO faktory.jobs: ok ") == 2
-    done = project.run("worker", "loops", "-P", "threads")
+    done = project.call("worker", "loops", "-P", "threads")
     assert done.returncode == 2
     assert "the handler of 'hello' is async, which threads cannot run" in done.stderr
 
@@ -127,7 +127,7 @@ def test_check_prints_jobs_and_queues_and_asks_no_server(project: Project) -> No
         "        welcome(to: Address, since: date | None = None)\n"
         "queues  default, slow (in this order)\npool    threads, 10 at a time\n"
     )
-    done = project.run("worker", "app", "--check", "--json", "-P", "processes", "-c", "3")
+    done = project.call("worker", "app", "--check", "--json", "-P", "processes", "-c", "3")
     assert json.loads(done.stdout) == {
         "jobs": ["add", "boom", "nap", "welcome"], "queues": ["default", "slow"], "pool": "processes", "concurrency": 3
     }  # fmt: skip
@@ -136,13 +136,13 @@ def test_check_prints_jobs_and_queues_and_asks_no_server(project: Project) -> No
 def test_a_builder_keeps_its_own_settings(project: Project) -> None:
     builder = "from faktory import ConsumerBuilder\nbuilder = ConsumerBuilder().register('x', print)"
     project.write("built.py", f"{builder}.workers(3)\n")
-    done = project.run("worker", "built", "--check")
+    done = project.call("worker", "built", "--check")
     assert done.stdout == "jobs    x(job)\nqueues  default\npool    threads, 3 at a time\n"
     project.write("built.py", f"{builder}.processes(2)\n")
-    assert project.run("worker", "built", "--check").stdout.endswith("pool    processes, 2 at a time\n")
-    done = project.run("worker", "built", "--check", "-P", "threads")
+    assert project.call("worker", "built", "--check").stdout.endswith("pool    processes, 2 at a time\n")
+    done = project.call("worker", "built", "--check", "-P", "threads")
     assert (done.returncode, "contradict" in done.stderr) == (2, True)
-    done = project.run("worker", "app", "--max-rss-mb", "5")
+    done = project.call("worker", "app", "--max-rss-mb", "5")
     assert (done.returncode, "--max-rss-mb is for --pool processes" in done.stderr) == (2, True)
 
 
@@ -219,14 +219,14 @@ def test_the_project_and_its_environments_are_followed(project: Project) -> None
         '[tool.faktory]\napp = "app"\nconcurrency = 4\nqueues = ["a", "default", "slow"]\n'
         '[tool.faktory.env.production]\nconcurrency = "auto"\nmode = "foreground"\nqueues = {default = 3, slow = 1}\n',
     )
-    done = project.run("worker", "--check")
+    done = project.call("worker", "--check")
     assert done.stdout.endswith("queues  a, default, slow (in this order)\npool    threads, 4 at a time\n")
-    done = project.run("worker", "--check", "--env", "production", FAKTORY_WORKER_CONCURRENCY="6")
+    done = project.call("worker", "--check", "--env", "production", FAKTORY_WORKER_CONCURRENCY="6")
     assert done.stdout.endswith("queues  default 3, slow 1 (weighted)\npool    threads, 6 at a time\n")
     done = project.run("worker", "--burst", FAKTORY_ENV="production")
     assert "the mode is foreground: jobs run where they are pushed" in done.stderr
     project.write("pyproject.toml", "[tool.faktory]\nconcurency = 4\n")
-    done = project.run("worker", "app", "--check")
+    done = project.call("worker", "app", "--check")
     assert done.returncode == 2
     assert "pyproject.toml: [tool.faktory] has an unknown key 'concurency'; did you mean concurrency?" in done.stderr
 
