@@ -68,6 +68,20 @@ def fails(server: Server, client: Client, journal: Journal, handler: Callable[[J
     return failure_of(server, jid)
 
 
+def fail_in_turn(server: Server, client: Client, journal: Journal, *handlers: Callable[[Job], None]) -> list[Failure]:
+    """Run a job of each, and another behind it, all in one slot; return the failures."""
+    builder = ConsumerBuilder().register("work", jobs.work).processes(1)
+    bad, good = [], []
+    for handler in handlers:
+        builder.register(handler.__name__, handler, timeout=0.3)
+        bad.append(client.push(Job(handler.__name__, [journal.path], retry=3)))
+        good.append(client.push(Job("work", [journal.path])))
+    summary = run(server, builder)
+    assert (summary.succeeded, summary.failed) == (len(handlers), len(handlers))
+    assert [words[0] for words in journal.words("work")] == good
+    return [failure_of(server, jid) for jid in bad]
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "KILL_GRACE", 0.3)
@@ -123,31 +137,27 @@ def test_ten_megabytes_of_an_error_are_cut(server: Server, client: Client, journ
 WAITS = [jobs.wait_for_event, jobs.wait_for_queue, jobs.wait_for_future, jobs.wait_for_thread]
 
 
-@pytest.mark.parametrize("handler", [jobs.sleep, jobs.lock, jobs.spin, *WAITS])
 def test_a_job_past_its_limit_is_interrupted_wherever_it_waits(
-    server: Server, client: Client, journal: Journal, handler: Callable[[Job], None]
+    server: Server, client: Client, journal: Journal
 ) -> None:
     """W4: also in C code, which a thread cannot be woken from."""
-    failure = fails(server, client, journal, handler)
-    assert (failure.errtype, failure.message) == ("JobTimeout", "the job ran past its time limit of 0.3 s")
-    assert f"in {handler.__name__}" in failure.backtrace[0]
-    if handler in WAITS:
-        return
-    assert not any("isolation" in line and "jobs.py" not in line for line in failure.backtrace)
-    if handler is jobs.sleep:
-        assert len(journal.lines("cleaned")) == 1  # its `finally` ran
+    handlers = [jobs.sleep, jobs.lock, jobs.spin, *WAITS]
+    for handler, failure in zip(handlers, fail_in_turn(server, client, journal, *handlers), strict=True):
+        assert (failure.errtype, failure.message) == ("JobTimeout", "the job ran past its time limit of 0.3 s")
+        assert f"in {handler.__name__}" in failure.backtrace[0]
+        if handler not in WAITS:
+            assert not any("isolation" in line and "jobs.py" not in line for line in failure.backtrace)
+    assert len(journal.lines("cleaned")) == 1  # the `finally` of `sleep` ran
 
 
-@pytest.mark.parametrize("handler", [jobs.stubborn, jobs.hold_in_c])
 @pytest.mark.usefixtures("impatient")
-def test_a_job_that_does_not_end_at_its_limit_is_killed(
-    server: Server, client: Client, journal: Journal, handler: Callable[[Job], None]
-) -> None:
+def test_a_job_that_does_not_end_at_its_limit_is_killed(server: Server, client: Client, journal: Journal) -> None:
     """W4."""
-    failure = fails(server, client, journal, handler)
-    assert failure.errtype == "JobTimeout"
-    assert "did not end within 0.3 s more, and its process was killed" in failure.message
-    assert any(f"in {handler.__name__}" in line for line in failure.backtrace)
+    handlers = [jobs.stubborn, jobs.hold_in_c]
+    for handler, failure in zip(handlers, fail_in_turn(server, client, journal, *handlers), strict=True):
+        assert failure.errtype == "JobTimeout"
+        assert "did not end within 0.3 s more, and its process was killed" in failure.message
+        assert any(f"in {handler.__name__}" in line for line in failure.backtrace)
 
 
 @pytest.mark.parametrize("how", ["crash", "hang"])
@@ -206,16 +216,18 @@ def test_an_exception_that_does_harm_when_it_is_looked_at_fails_its_job_alone(
 # -- what children share with threads ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["odd", "wrong", "leave", "talkative"])
-def test_a_child_reports_what_a_thread_would(server: Server, client: Client, name: str) -> None:
-    failures: list[Failure] = []
+def test_a_child_reports_what_a_thread_would(server: Server, client: Client) -> None:
+    failures: list[list[Failure]] = []
     for isolated in (False, True):
-        jid = client.push(Job(name, retry=3))
-        builder = ConsumerBuilder().register(name, getattr(jobs, name))
+        builder = ConsumerBuilder()
+        jids = []
+        for handler in (jobs.odd, jobs.wrong, jobs.leave, jobs.talkative):
+            builder.register(handler.__name__, handler)
+            jids.append(client.push(Job(handler.__name__, retry=3)))
         run(server, builder.processes(1) if isolated else builder)
-        failures.append(failure_of(server, jid))
-    thread, child = failures
-    assert (thread.errtype, thread.message, thread.backtrace) == (child.errtype, child.message, child.backtrace)
+        failures.append([failure_of(server, jid) for jid in jids])
+    for thread, child in zip(*failures, strict=True):
+        assert (thread.errtype, thread.message, thread.backtrace) == (child.errtype, child.message, child.backtrace)
 
 
 def test_middleware_hooks_and_managed_values_work_in_children(server: Server, client: Client, journal: Journal) -> None:
