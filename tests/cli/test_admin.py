@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faktory import Client, Job
+from faktory.blocking.connection import Connection
 from faktory.cli import main
 from faktory.commands import Fail, Fetch, JobFilter
 from faktory.server import Server
@@ -76,8 +77,9 @@ def test_a_dead_job_is_read_repaired_and_pushed_again(
 ) -> None:
     job = Job("charge", [{"cents": "1O"}], queue="pay", retry=-1, reserve_for=90, custom={"locale": "de"})
     client.push(job)
-    client._call(Fetch(["pay"]))
-    client._call(Fail(job.jid, "ValueError", "no number", ["line 3"]))
+    with Connection(server.url) as connection:
+        connection.call(Fetch(["pay"]))
+        connection.call(Fail(job.jid, "ValueError", "no number", ["line 3"]))
     out, _ = told(capsys, f"dead show {job.jid}")
     assert "ValueError: no number" in out
     assert 'argument 1     {"cents":"1O"}' in out

@@ -20,12 +20,14 @@ class Work:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.threads: set[threading.Thread] = set()
         self.changed = threading.Condition()
         self.release = threading.Event()
 
     def __call__(self, job: Job) -> None:
         with self.changed:
             self.seen.append(job.jobtype)
+            self.threads.add(threading.current_thread())
             self.changed.notify_all()
         if job.jobtype == "slow":
             self.release.wait(20)
@@ -61,7 +63,7 @@ def test_an_idle_thread_takes_the_next_job(work: Work) -> None:
         background.push(Job("quick"))
         work.wait_for(n + 1)
     background.close(20)
-    assert len(background._threads) <= 2
+    assert len(work.threads) <= 2
 
 
 def test_a_delay_is_kept(work: Work) -> None:
@@ -94,8 +96,9 @@ def test_the_end_waits_for_what_runs_but_not_for_ever(work: Work, caplog: pytest
     with pytest.raises(ConfigurationError, match="came too late"):
         background.push(Job("late"))
     work.release.set()
-    for thread in background._threads:
+    for thread in work.threads:
         thread.join(20)
+        assert not thread.is_alive()
     assert work.seen == ["slow"]
 
 

@@ -62,13 +62,16 @@ client = app.client
 import atexit
 @atexit.register
 def look() -> None:
-    print("closed", client._pool._closed)
+    try:
+        client.info()
+    except faktory.ConfigurationError as error:
+        print(error)
 app.close()
 app.jobs["work"].enqueue()  # registered after `look`, and so called before it
 client = app.client
 """
     result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
-    assert (result.stdout, result.stderr) == ("closed True\n", "")
+    assert (result.stdout, result.stderr) == ("the client is closed; make a new one\n", "")
 
 
 def test_values_made_by_jobs_in_the_foreground_are_closed_at_the_end_of_the_process() -> None:
