@@ -42,7 +42,12 @@ class _Pipe(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._is_full = False
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        # One alarm for many replies, one after the other: to set and to cancel one for each takes 6 % of a job.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._due = 0.0  # when the reply waited for is late
 
     # -- what the transport tells ------------------------------------------------------------------------------------
 
@@ -66,6 +71,9 @@ class _Pipe(asyncio.Protocol):
         self._has_ended = True
         if exc is not None:
             self._error = exc if isinstance(exc, OSError) else OSError(str(exc))
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         _wake(self._reader)
         _wake(self._writer)
         _wake(self._closed)
@@ -92,8 +100,11 @@ class _Pipe(asyncio.Protocol):
     async def receive(self, limit: float) -> bytes:
         if not self._unread and not self._has_ended:
             self._resume()
-            self._reader = asyncio.get_running_loop().create_future()
-            await _settled(self._reader, limit)
+            self._reader = reader = self._loop.create_future()
+            self._due = due = self._loop.time() + limit
+            if self._alarm is None or due < self._alarm_at:
+                self._wake_at(due)
+            await reader
         if self._unread:
             data = bytes(self._unread)
             self._unread.clear()
@@ -102,6 +113,24 @@ class _Pipe(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         return b""
+
+    def _wake_at(self, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """Look whether the reply waited for is late."""
+        self._alarm = None
+        reader = self._reader
+        if reader is None or reader.done():
+            return
+        late = self._loop.time() - self._due
+        if late < 0:
+            self._wake_at(self._due)
+        else:
+            self._loop.call_later(more_time(late), _give_up, reader)
 
     def _resume(self) -> None:
         if self._is_paused and not self._has_ended:
@@ -137,6 +166,11 @@ def _wake(waiting: asyncio.Future[None] | None) -> None:
         waiting.set_result(None)
 
 
+def _give_up(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_exception(TimeoutError("timed out"))
+
+
 async def _settled(waiting: asyncio.Future[None], limit: float) -> None:
     """Wait for a future. Cheaper than `asyncio.timeout`, which matters for every reply."""
     if waiting.done():
@@ -147,11 +181,7 @@ async def _settled(waiting: asyncio.Future[None], limit: float) -> None:
 
     def look_again() -> None:
         nonlocal alarm
-        alarm = loop.call_later(more_time(loop.time() - due), give_up)
-
-    def give_up() -> None:
-        if not waiting.done():
-            waiting.set_exception(TimeoutError("timed out"))
+        alarm = loop.call_later(more_time(loop.time() - due), _give_up, waiting)
 
     alarm = loop.call_later(limit, look_again)
     try:
