@@ -155,7 +155,10 @@ ROOMS: list[Room] = [
     Room("blocking/stacks", ("tests/contract/test_process.py", "tests/faults/test_signals.py")),
     Room("blocking/worker", ("tests/blocking/test_worker.py", *_THREADS, f"{_FRONTS} -k threads")),
     Room("blocking/heartbeat", ("tests/blocking/test_heartbeat.py", *_THREADS)),
-    Room("blocking/reconnector", ("tests/blocking/test_reconnector.py", *_THREADS)),
+    Room(
+        "blocking/reconnector",
+        ("tests/blocking/test_reconnector.py", "tests/blocking/test_worker.py -k storm", *_THREADS),
+    ),
     Room("core/outage", ("tests/core/test_outage.py", "tests/blocking/test_reconnector.py")),
     Room("consumer", (*_THREADS, "tests/contract/test_process.py", "tests/faults/test_processes.py", _REUSED)),
     Room("core/door", ("tests/core/test_door.py",)),

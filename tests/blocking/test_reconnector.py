@@ -175,3 +175,37 @@ def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, clien
     run.consumer.terminate()
     server.clock.advance(2.1)
     run.join()
+
+
+def test_who_owes_an_outcome_stops_trying_when_its_time_is_up(server: Server, client: Client) -> None:
+    """P13: else its thread would go on trying for ever, behind the end."""
+    run = Persistent(server, workers=1, builder=ConsumerBuilder().shutdown_timeout(0.3))
+    state = run.consumer._state
+    until(lambda: server.waiting == 1)
+    run.handler = lambda job: server.kill()
+    client.push(Job("work"))
+    until(lambda: state.outage.is_down)
+    run.consumer.terminate()
+    run.join()
+    until(lambda: not state.fetches.living, 2)
+    assert run.consumer.health().unreported == 1
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="nobody tells of a thread's processor time")
+def test_waiting_to_connect_again_uses_no_processor_time(server: Server) -> None:
+    """N1."""
+    run = Persistent(server, workers=1)
+    until(lambda: server.waiting == 1)
+    (worker,) = (thread for thread in threading.enumerate() if thread.name.startswith("faktory-worker"))
+    outage = run.consumer._state.outage
+    outage._backoff._attempt = 8  # waits of 2.6 to 26 s
+    server.kill()
+    until(lambda: outage.is_down and outage.not_before > time.monotonic() + 1)
+    try:
+        clock = time.pthread_getcpuclockid(worker.ident or 0)
+        before = time.clock_gettime(clock)
+        time.sleep(0.5)
+        assert time.clock_gettime(clock) - before < 0.02
+    finally:
+        run.consumer.terminate()
+        run.join()

@@ -10,6 +10,7 @@ import pytest
 
 from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job
 from faktory.blocking import connection, worker
+from faktory.options import UNKNOWN_DELAY
 from faktory.server import Server
 from tests.odd_server import DEEP, GOOD, OddServer
 from tests.recording import Recording
@@ -67,19 +68,18 @@ def test_an_entry_that_the_server_cannot_read_costs_one_line_of_the_log(caplog: 
     assert "\x1b" not in caplog.text
 
 
-def test_a_queue_full_of_unknown_types_is_failed_without_a_storm(
-    server: Server, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_queue_full_of_unknown_types_is_failed_without_a_storm(caplog: pytest.LogCaptureFixture) -> None:
     """W8: each is failed, the log has one line a minute, and no loop runs hot."""
-    client.push_bulk(Job("unheard-of", retry=3) for _ in range(5))
-    client.push(Job("toString", retry=3))  # a name that is something elsewhere
-    client.push(Job("__class__", retry=3))
     done: list[str] = []
-    with ConsumerBuilder().register("work", lambda job: done.append(job.jid)).connect(server.url) as consumer:
+    builder = ConsumerBuilder().register("work", lambda job: done.append(job.jid)).workers(1)
+    with Server(fetch_wait=0.01) as server, Client(server.url) as client, builder.connect(server.url) as consumer:
+        client.push_bulk(Job("unheard-of", retry=3) for _ in range(5))
+        client.push(Job("toString", retry=3))  # a name that is something elsewhere
+        client.push(Job("__class__", retry=3))
         summary = consumer.drain(["default"])
-    assert (summary.failed, len(server.retries), done) == (7, 7, [])
+        assert (summary.failed, len(server.retries), done) == (7, 7, [])
     assert caplog.text.count("'unheard-of'") == 1
-    assert summary.seconds > 0.5
+    assert summary.seconds > 7 * UNKNOWN_DELAY
 
 
 def test_a_connection_that_idled_too_long_is_replaced_before_use(
