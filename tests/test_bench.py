@@ -3,30 +3,80 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from faktory.server import Server
 from tests.bench import __main__ as bench
+from tests.bench.bare import Bare
+from tests.bench.contest import JOBS, Contest
+from tests.bench.distance import Distance
 from tests.bench.table import Figure, compare, plot, table
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)  # some thirty processes, one after another
-def test_everything_is_measured_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(180)  # a set is up to thirty processes, one after another
+@pytest.mark.parametrize(("chosen", "at_least"), [("base", 15), ("distant", 3), ("growth", 8), ("peers", 5)])
+def test_everything_is_measured_and_told(
+    chosen: str, at_least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept, drawing = tmp_path / "results.json", tmp_path / "drains.svg"
-    assert bench.main(["--smoke", "--json", str(kept)]) == 0
+    assert bench.main(["--smoke", "--set", chosen, "--json", str(kept)]) == 0
     out = capsys.readouterr().out
     results = json.loads(kept.read_text())
-    assert len(results["rows"]) >= 15
+    assert len(results["rows"]) >= at_least
     for name, row in results["rows"].items():
         assert f"| {name} | " in out
         assert all(value > 0 for side in ("ours", "bare") for result in row[side] for value in result.values() if value)
     assert bench.main(["compare", str(kept), str(kept)]) == 0
-    assert "| +0% |" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "| +0% |" in told or all(row["skipped"] for row in results["rows"].values())
+    if chosen != "base":
+        return
     pytest.importorskip("matplotlib")
     plot(results, drawing)
     assert "<svg" in drawing.read_text()
+
+
+def test_a_distance_delays_replies_and_nothing_else() -> None:
+    with Server() as server, Distance(server.url, 0.05) as distance:
+        started = time.monotonic()
+        bare, other = Bare(distance.url), Bare(distance.url)  # two round trips each: the greeting comes late, too
+        assert time.monotonic() - started >= 4 * 0.05
+        started = time.monotonic()
+        for _ in range(100):
+            bare.sock.sendall(b"INFO\r\n")
+        assert all(bare.receive() for _ in range(100))
+        assert 0.05 <= time.monotonic() - started < 100 * 0.05  # all are on their way at once
+        assert distance.peak == 2
+        other.close()
+        bare.call(b"FLUSH\r\n")  # the one goes on without the other
+        bare.sock.sendall(b"END\r\n")
+        with pytest.raises(ConnectionError):
+            bare.receive()
+        bare.close()
+
+
+def test_a_program_can_be_the_other_side(tmp_path: Path) -> None:
+    program = tmp_path / "peer"
+    program.write_text("#!/bin/sh\necho it starts\necho '{\"jobs_per_s\": 7, \"arguments\": '$#'}'\n")
+    program.chmod(0o755)
+    contest = Contest("drain", "drain", str(program), {"count": 3, "threads": 1}, (JOBS,), 3)
+    with Server(fetch_wait=0.05) as server:
+        assert contest.run(server.url, str(program)) == {"jobs_per_s": 7, "arguments": 3}
+        assert contest.run(server.url, "drain")["jobs_per_s"] > 0
+        program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
+        with pytest.raises(RuntimeError, match=r"peer ended with 3:\nbroken"):
+            contest.run(server.url, str(program))
+
+
+def test_what_cannot_be_measured_says_why() -> None:
+    row: dict[str, object] = {"figures": [vars(JOBS)], "ours": [], "bare": [], "skipped": "it is not installed"}
+    assert table({"a peer": row}, head=False) == "| a peer | | | | | skipped: it is not installed |"
+    results = {"commit": "a", "rows": {"a peer": row}}
+    assert "a peer" not in compare(results, results)
 
 
 def test_ratios_are_made_round_by_round() -> None:

@@ -12,71 +12,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from faktory.server import Server
-from tests.bench.bare import fill, push_steadily
+from tests.bench import distant, growth, peers
+from tests.bench.bare import fill
+from tests.bench.contest import CPU, JOBS, Contest, Result, start_subject
 from tests.bench.table import Figure, compare, plot, table
 from tests.program import ROOT, Program
 from tests.real_server import BINARY, RealServer
 from tests.scripted import Peer, ScriptedServer
-
-Result = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One thing measured: our subject and the control, in turns."""
-
-    name: str
-    ours: str
-    bare: str | None
-    parameters: dict[str, Any]
-    figures: tuple[Figure, ...]
-    count: int = 0
-    """Jobs stored before, or pushed meanwhile."""
-    pause: float | None = None
-    """Seconds between the pushes while it runs; None to store all jobs before."""
-    ours_parameters: dict[str, Any] = field(default_factory=dict)
-    rounds: int | None = None
-
-    def run(self, url: str, subject: str) -> Result:
-        """Run one side of it once."""
-        queue = f"bench-{token_hex(4)}"
-        parameters = self.parameters | (self.ours_parameters if subject == self.ours else {})
-        if self.pause is None and self.count and "push" not in subject and "bulk" not in subject:
-            fill(url, queue, self.count + 100)
-        process = start_subject(subject, url, queue, parameters)
-        pusher = None
-        if self.pause is not None:
-            assert process.stdout is not None
-            process.stdout.readline()  # it is ready
-            pusher = threading.Thread(target=push_steadily, args=[url, queue, self.count, self.pause])
-            pusher.start()
-        out, err = process.communicate()
-        if pusher is not None:
-            pusher.join()
-        if process.returncode:
-            raise RuntimeError(f"{subject} ended with {process.returncode}:\n{err}")
-        result: Result = json.loads(out.splitlines()[-1])
-        return result
-
-
-def start_subject(name: str, url: str, queue: str, parameters: dict[str, Any]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.subjects", name, url, queue, json.dumps(parameters)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-JOBS = Figure("jobs_per_s", "jobs/s", more_is_better=True)
-CPU = Figure("cpu_us", "µs CPU a job")
 
 
 def contests(jobs: int) -> list[Contest]:
@@ -149,6 +96,9 @@ def contests(jobs: int) -> list[Contest]:
     ]  # fmt: skip
 
 
+SETS = {"base": contests, "distant": distant.contests, "growth": growth.contests, "peers": peers.contests}
+
+
 def time_to_fetch(url: str, subject: str) -> Result:
     """Return the milliseconds from a process's start to its first FETCH, as a server sees it that answers at once."""
     fetched = threading.Event()
@@ -215,22 +165,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rounds = 1 if options.smoke else options.rounds
     jobs = 200 if options.smoke else options.jobs
     with a_server(real=BINARY is not None and not options.embedded, smoke=options.smoke) as (url, kind):
-        chosen = [contest for contest in contests(jobs) if options.only in contest.name]
+        chosen = [contest for name in options.sets or SETS for contest in SETS[name](jobs)]
+        chosen = [
+            contest for contest in chosen if options.only in contest.name and not (options.smoke and contest.is_dear)
+        ]
         start = Contest("start to first FETCH", "drain", "bare_drain", {}, (Figure("ms", "ms").over_by_at_most(40),))
         count = Contest("drain, 1 thread", "drain", "bare_drain", {}, (Figure("instructions", "instructions a job"),))
         ways: dict[int, Callable[[str, str], Result]] = {id(start): time_to_fetch, id(count): instructions}
-        if options.only in start.name:
+        if options.only in start.name and "base" in (options.sets or SETS):
             chosen.append(start)
         if options.instructions:
             chosen = [count]
         for contest in chosen:
             sides: dict[str, list[Result]] = {"ours": [], "bare": []}
-            for number in range(rounds):
+            for number in range(0 if contest.skipped else rounds):
                 order = [("ours", contest.ours), ("bare", contest.bare)]
                 for side, subject in order if number % 2 else reversed(order):
                     if subject is not None:
                         sides[side].append(ways.get(id(contest), contest.run)(url, subject))
-            rows[contest.name] = {"figures": [vars(figure) for figure in contest.figures], **sides}
+            figures = [vars(figure) for figure in contest.figures]
+            rows[contest.name] = {"figures": figures, **sides, "skipped": contest.skipped}
             print(table({contest.name: rows[contest.name]}, head=len(rows) == 1), flush=True)
     return {
         "server": kind,
@@ -254,6 +208,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=sys.modules["tests.bench"].__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs of a drain (10,000); the others follow from it")
+    parser.add_argument(
+        "--set", action="append", dest="sets", choices=SETS,
+        help="measure this set of them alone; may be given again (all): base, a distant server, growth, other workers",
+    )  # fmt: skip
     parser.add_argument("--only", default="", help="measure what has this in its name")
     parser.add_argument("--smoke", action="store_true", help="run everything once, small: to see that it works")
     parser.add_argument(

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -37,8 +37,8 @@ class Bare:
         if head == b"$-1":
             return None
         size = int(head[1:])
-        while len(self._buffer) < size + 2:
-            self._buffer += self.sock.recv(65536)
+        if len(self._buffer) < size + 2:
+            self._fill(size + 2)
         data, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
         return data
 
@@ -51,15 +51,25 @@ class Bare:
         line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
         return line
 
+    def _fill(self, size: int) -> None:
+        pieces, have = [self._buffer], len(self._buffer)
+        while have < size:
+            piece = self.sock.recv(min(size - have, 1 << 20))
+            if not piece:
+                raise ConnectionError("the server closed the connection")
+            pieces.append(piece)
+            have += len(piece)
+        self._buffer = b"".join(pieces)
+
     def close(self) -> None:
         self.sock.close()
 
 
 def consume(
-    url: str, queue: str, threads: int, handle: Callable[[dict[str, Any]], Any], enough: threading.Event
+    url: str, queues: Sequence[str], threads: int, handle: Callable[[dict[str, Any]], Any], enough: threading.Event
 ) -> None:
     """Fetch, handle, acknowledge: two round trips a job, in so many threads, until it is enough."""
-    fetch = f"FETCH {queue}\r\n".encode()
+    fetch = f"FETCH {' '.join(queues)}\r\n".encode()
 
     def loop() -> None:
         bare = Bare(url, "bare-worker-1")
@@ -79,16 +89,26 @@ def consume(
         worker.join()
 
 
-def document(queue: str, number: object, jid: str) -> dict[str, Any]:
-    return {"jid": jid, "jobtype": "nop", "args": [number], "queue": queue, "retry": 0}
+def document(queue: str, number: object, jid: str, size: int = 0) -> dict[str, Any]:
+    args = [number, "x" * size] if size else [number]
+    return {"jid": jid, "jobtype": "nop", "args": args, "queue": queue, "retry": 0}
 
 
-def fill(url: str, queue: str, count: int) -> None:
-    """Store jobs that do nothing."""
+def fill(url: str, queue: str, count: int, size: int = 0) -> None:
+    """Store jobs that do nothing, each larger by `size` bytes; in commands of up to a megabyte, or of one job."""
     bare = Bare(url)
-    for start in range(0, count, 1000):
-        jobs = [document(queue, n, f"bench-{os.urandom(6).hex()}") for n in range(start, min(start + 1000, count))]
+    step = max(1, 1_000_000 // (size + 1000))
+    for start in range(0, count, step):
+        numbers = range(start, min(start + step, count))
+        jobs = [document(queue, number, f"bench-{os.urandom(6).hex()}", size) for number in numbers]
         bare.call(b"PUSHB " + json.dumps(jobs).encode() + b"\r\n")
+    bare.close()
+
+
+def flush(url: str) -> None:
+    """Have the server forget what is left, so that nobody is slower for it."""
+    bare = Bare(url)
+    bare.call(b"FLUSH\r\n")
     bare.close()
 
 

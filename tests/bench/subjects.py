@@ -18,10 +18,15 @@ Result = dict[str, float]
 
 
 class Meter:
-    """A handler that does nothing but count, from the first job to the last."""
+    """A handler that does nothing but count, from the first job to the last.
 
-    def __init__(self, count: int) -> None:
+    `warm` jobs come before the first, so that all workers have begun.
+    """
+
+    def __init__(self, count: int, warm: int = 0) -> None:
         self.enough = threading.Event()
+        self._first = warm + 1
+        self._last = warm + count
         self._count = count
         self._done = 0
         self._start = self._end = (0.0, 0.0)
@@ -29,9 +34,9 @@ class Meter:
     def __call__(self, job: object) -> None:
         # Two threads may share a number: at the end one more job, or one less, is no difference.
         self._done = done = self._done + 1
-        if done == 1:
+        if done == self._first:
             self._start = (time.monotonic(), time.process_time())
-        elif done == self._count:
+        elif done == self._last:
             self._end = (time.monotonic(), time.process_time())
             self.enough.set()
 
@@ -48,12 +53,17 @@ def resident_mb() -> float:
 # -- draining ---------------------------------------------------------------------------------------------------------
 
 
-def drain(url: str, queue: str, count: int, threads: int) -> Result:
+def listed(queue: str, queues: int) -> list[str]:
+    """Return so many queues: the one with the jobs, behind those that are empty."""
+    return [*(f"{queue}-{number}" for number in range(queues - 1)), queue]
+
+
+def drain(url: str, queue: str, count: int, threads: int, warm: int = 0, queues: int = 1) -> Result:
     from faktory import ConsumerBuilder
 
-    meter = Meter(count)
+    meter = Meter(count, warm)
     consumer = ConsumerBuilder().register("nop", meter).workers(threads).connect(url)
-    runner = threading.Thread(target=consumer.run, args=[[queue]])
+    runner = threading.Thread(target=consumer.run, args=[listed(queue, queues)])
     runner.start()
     meter.enough.wait()
     consumer.terminate()
@@ -61,32 +71,41 @@ def drain(url: str, queue: str, count: int, threads: int) -> Result:
     return meter.result()
 
 
-def bare_drain(url: str, queue: str, count: int, threads: int) -> Result:
+def bare_drain(
+    url: str, queue: str, count: int, threads: int, warm: int = 0, queues: int = 1, nap: float = 0.0
+) -> Result:
     from tests.bench.bare import consume
 
-    meter = Meter(count)
-    consume(url, queue, threads, meter, meter.enough)
+    meter = Meter(count, warm)
+
+    def handle_slowly(job: object) -> None:
+        time.sleep(nap)
+        meter(job)
+
+    consume(url, listed(queue, queues), threads, handle_slowly if nap else meter, meter.enough)
     return meter.result()
 
 
-def asyncio_drain(url: str, queue: str, count: int, threads: int) -> Result:
+def asyncio_drain(url: str, queue: str, count: int, threads: int, warm: int = 0, nap: float = 0.0) -> Result:
     import asyncio
 
-    return asyncio.run(_async_drain("connect_asyncio", url, queue, count, threads))
+    return asyncio.run(_async_drain("connect_asyncio", url, queue, Meter(count, warm), threads, nap))
 
 
 def trio_drain(url: str, queue: str, count: int, threads: int) -> Result:
     import trio
 
-    return trio.run(_async_drain, "connect_trio", url, queue, count, threads)
+    return trio.run(_async_drain, "connect_trio", url, queue, Meter(count), threads)
 
 
-async def _async_drain(connect: str, url: str, queue: str, count: int, workers: int) -> Result:
+async def _async_drain(connect: str, url: str, queue: str, meter: Meter, workers: int, nap: float = 0.0) -> Result:
+    import asyncio
+
     from faktory import ConsumerBuilder
 
-    meter = Meter(count)
-
     async def handle(job: object) -> None:
+        if nap:
+            await asyncio.sleep(nap)
         meter(job)
         if meter.enough.is_set():
             consumer.terminate()
@@ -119,21 +138,22 @@ def nothing(job: object) -> None:
 # -- pushing ----------------------------------------------------------------------------------------------------------
 
 
-def push(url: str, queue: str, count: int) -> Result:
+def push(url: str, queue: str, count: int, size: int = 0) -> Result:
     from faktory import Client, Job
 
+    more = ["x" * size] if size else []
     with Client(url) as client:
         client.push(Job("nop", [0], queue=queue, retry=0))
-        return _timed(count, lambda n: client.push(Job("nop", [n], queue=queue, retry=0)))
+        return _timed(count, lambda n: client.push(Job("nop", [n, *more], queue=queue, retry=0)))
 
 
-def bare_push(url: str, queue: str, count: int) -> Result:
+def bare_push(url: str, queue: str, count: int, size: int = 0) -> Result:
     from tests.bench.bare import Bare, document
 
     bare = Bare(url)
 
     def one(number: int) -> None:
-        job = document(queue, number, os.urandom(12).hex())
+        job = document(queue, number, os.urandom(12).hex(), size)
         bare.call(b"PUSHB [" + json.dumps(job, separators=(",", ":")).encode() + b"]\r\n")
 
     one(0)
@@ -214,7 +234,7 @@ def bare_latency(url: str, queue: str, count: int, threads: int) -> Result:
 
     clock = Clock(count)
     threading.Timer(0.3, _ready).start()
-    consume(url, queue, threads, lambda job: clock.note(job["args"][0]), clock.enough)
+    consume(url, [queue], threads, lambda job: clock.note(job["args"][0]), clock.enough)
     return clock.result()
 
 
@@ -237,7 +257,7 @@ def bare_idle(url: str, queue: str, threads: int) -> Result:
     from tests.bench.bare import consume
 
     enough = threading.Event()
-    runner = threading.Thread(target=consume, args=[url, queue, threads, nothing, enough])
+    runner = threading.Thread(target=consume, args=[url, [queue], threads, nothing, enough])
     runner.start()
     time.sleep(1.0)
     memory = resident_mb()
@@ -283,12 +303,18 @@ def parser(url: str, queue: str, count: int) -> Result:
     return {"cpu_us": (time.process_time() - started) / parsed * 1e6}
 
 
-def main() -> None:
+def peak_mb() -> float:
+    """Return the most memory that was resident; the one of `getrusage` may be that of the process that started us."""
+    with open("/proc/self/status") as file:  # noqa: PTH123
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1e3
+
+
+def main(functions: dict[str, Any]) -> None:
     name, url, queue, parameters = sys.argv[1:5]
-    result: Result = globals()[name](url, queue, **json.loads(parameters))
+    result: Result = functions[name](url, queue, **json.loads(parameters))
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps(result | {"total_cpu_s": usage.ru_utime + usage.ru_stime}))
+    print(json.dumps(result | {"total_cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": peak_mb()}), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(globals())

@@ -49,6 +49,9 @@ def table(rows: dict[str, Any], *, head: bool = True) -> str:
     """Return the rows as Markdown: medians, and the median and spread of the ratios made round by round."""
     lines = ["| what | figure | ours | bare | ratio (spread) | target |", "|---|---|---|---|---|---|"] if head else []
     for name, row in rows.items():
+        if row.get("skipped"):
+            lines.append(f"| {name} | | | | | skipped: {row['skipped']} |")
+            continue
         for figure in (Figure(**each) for each in row["figures"]):
             ours, bare = values(row, "ours", figure.key), values(row, "bare", figure.key)
             ratios = sorted(mine / other for mine, other in zip(ours, bare, strict=False) if other)
@@ -67,7 +70,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> str:
     """Return two results side by side, each as its ratio to the control of its own run."""
     lines = [f"| what | figure | {before['commit']} | {after['commit']} | change |", "|---|---|---|---|---|"]
     for name, row in after["rows"].items():
-        if name not in before["rows"]:
+        if name not in before["rows"] or any(run["rows"][name].get("skipped") for run in (before, after)):
             continue
         for figure in (Figure(**each) for each in row["figures"]):
             old, new = _normal(before["rows"][name], figure.key), _normal(row, figure.key)
