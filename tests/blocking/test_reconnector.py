@@ -24,9 +24,11 @@ def test_an_outage_is_two_lines_in_the_log_and_ends_by_itself(
     server.kill()
     until(lambda: "lost the server" in caplog.text)
     time.sleep(0.5)
+    assert not run.consumer.health().is_ready
     server.start()
     client.push(Job("work"))
     until(lambda: run.done)
+    assert run.consumer.health().is_ready
     run.consumer.terminate()
     server.clock.advance(2.1)
     run.join()
