@@ -13,7 +13,7 @@ from ..core.backoff import Backoff
 from ..core.chain import Skipped, check_result
 from ..core.failure import account_of, again, cut_off, raised_by_code
 from ..core.fetch_policy import Step
-from ..core.fetched import Refused, read_fetched
+from ..core.fetched import Refused, Trouble, read_fetched
 from ..core.limits import Claim
 from ..core.outbox import Outcome
 from ..core.registry import Handler, handler_of
@@ -253,13 +253,13 @@ class Worker:
         self._state.fetches.leaves(self.slot, now)
         connection.send(outcome.command.line + fetch.line, 2)
         if not self._is_confirmed(connection, outcome):
-            return self._take_job(fetch, connection.receive())
+            return self._take_job(self._receive_job(connection, fetch))
         try:
-            reply = connection.receive()
+            fetched = self._receive_job(connection, fetch)
         except BaseException:
             self._state.settled(self.slot, outcome, connection.last_used)
             raise
-        return self._take_job(fetch, reply, outcome)
+        return self._take_job(fetched, outcome)
 
     def _report(self, connection: Connection) -> None:
         outcome = self.slot.outcome
@@ -276,7 +276,7 @@ class Worker:
         self._asked_at = reserved_now
         self._state.fetches.leaves(self.slot, now)
         connection.send(fetch.line)
-        return self._take_job(fetch, connection.receive() if self._is_proven else self._receive_first(connection))
+        return self._take_job(self._receive_job(connection, fetch))
 
     def _next_fetch(self) -> Fetch | None:
         """Return the FETCH to send; None when all queues are at their limits."""
@@ -330,11 +330,15 @@ class Worker:
             return False
         return True
 
-    def _take_job(self, fetch: Fetch, reply: Reply, confirmed: Outcome | None = None) -> None:
-        """Do what the reply to a FETCH says; `confirmed` is the outcome that left with it, unless it was refused."""
+    def _receive_job(self, connection: Connection, fetch: Fetch) -> Job | Refused | Trouble | None:
+        """Receive the reply to a FETCH, and tell what it means."""
+        reply = connection.receive() if self._is_proven else self._receive_first(connection)
         if self._runner is not None and isinstance(reply, bytes):
             self._document = reply
-        fetched = read_fetched(fetch, reply, self._state.handlers)
+        return read_fetched(fetch, reply, self._state.handlers)
+
+    def _take_job(self, fetched: Job | Refused | Trouble | None, confirmed: Outcome | None = None) -> None:
+        """Do what the reply to a FETCH says; `confirmed` is the outcome that left with it, unless it was refused."""
         if confirmed is not None and not isinstance(fetched, Job):
             self._state.settled(self.slot, confirmed, monotonic())
         is_whole = True

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job
+from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job, ProtocolError
 from faktory.blocking import connection, worker
 from faktory.options import UNKNOWN_DELAY
 from faktory.server import Server
 from tests.odd_server import DEEP, GOOD, OddServer
 from tests.recording import Recording
 from tests.running import Persistent
-from tests.scripted import ScriptedServer
+from tests.scripted import OK, Peer, ScriptedServer
 from tests.waiting import until
 
 
@@ -46,6 +46,35 @@ def test_a_job_that_cannot_be_read_is_failed_and_the_worker_goes_on(
     assert (verb, failed["jid"], failed["errtype"]) == ("FAIL", jid, "MalformedJob")
     assert acknowledged == ("ACK", {"jid": "good-12345"})
     assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "reply", [b":12345\r\n", b"+OK\r\n", b"?nonsense\r\n", b""], ids=["a-number", "a-status", "nonsense", "end"]
+)
+def test_an_outcome_whose_answer_came_before_a_broken_one_is_not_sent_again(reply: bytes) -> None:
+    """J3: ACK and FETCH left in one write; the first was answered."""
+    acknowledged: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        while line := peer.line():
+            if line.startswith(b"ACK"):
+                acknowledged.append(line)
+                fetch = peer.line()
+                peer.say(OK + (reply if fetch.startswith(b"FETCH") else b""))
+                if not reply:
+                    return
+            elif line.startswith(b"FETCH"):
+                peer.say(b"$-1\r\n" if acknowledged else b"$%d\r\n%b\r\n" % (len(GOOD), GOOD))
+            else:
+                peer.say(OK)
+
+    builder = ConsumerBuilder().register("work", lambda job: None)
+    with ScriptedServer(script) as scripted, builder.connect(scripted.url) as consumer:
+        with pytest.raises((ConnectionLost, ProtocolError)):
+            consumer.drain(["default"])
+        assert consumer.health().unreported == 0
+    assert len(acknowledged) == 1
 
 
 @pytest.mark.parametrize("job", [b"", b"nonsense", b"[]", b'{"jobtype":"work","args":[]}', b'{"jid":5}', b"\x00" * 50])
