@@ -197,6 +197,31 @@ def test_a_look_up_that_hangs_is_left_at_once_when_the_deadline_has_passed(monke
     go_on.set()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_the_look_up_under_way(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C library holds a lock meanwhile, which the child would find taken for ever."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def look_up(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return targets(("127.0.0.1", server.port))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asking = threading.Thread(target=resolve, args=(Address("name.invalid"), time.monotonic() + 20))
+    asking.start()
+    assert begun.wait(10)
+    later = threading.Timer(0.1, go_on.set)
+    later.start()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if go_on.is_set() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    asking.join()
+    later.join()
+
+
 def test_a_connection_is_tuned() -> None:
     """N16: no delay of small writes, and a peer that has vanished is noticed within half a minute."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as sock:

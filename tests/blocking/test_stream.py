@@ -11,12 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faktory.blocking import stream as module
-from faktory.blocking.stream import Broken, PlainStream
+from faktory.blocking.stream import Broken, PlainStream, TlsStream
 from faktory.network.sockets import close_socket, is_readable, shut_down, tune, writable
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @pytest.fixture(params=["poll", "select"])
@@ -220,26 +224,118 @@ class Alarm(OSError):
     """What a user's signal handler raises."""
 
 
-@pytest.mark.parametrize("end", [shut_down, close_socket])
-def test_what_a_signal_handler_raises_in_the_end_of_a_socket_is_not_the_sockets(
-    end: Callable[[socket.socket], None],
-) -> None:
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """Have SIGUSR1 raise it."""
+
     def ring(number: int, frame: FrameType | None) -> None:
         raise Alarm
 
-    class Struck(socket.socket):
-        def shutdown(self, how: int) -> None:
-            signal.raise_signal(signal.SIGUSR1)
-
-        def close(self) -> None:
-            super().close()
-            signal.raise_signal(signal.SIGUSR1)
-
     before = signal.signal(signal.SIGUSR1, ring)
-    try:
-        struck = Struck()
-        with pytest.raises(Alarm):
-            end(struck)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-        struck.detach()
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+class Struck(socket.socket):
+    """A socket in one of whose methods a signal strikes; with `is_full` it has no room at first."""
+
+    method = ""
+    is_full = False
+
+    def _call(self, name: str) -> None:
+        if self.is_full and name == "send":
+            self.is_full = False
+            raise BlockingIOError
+        if name == self.method:
+            signal.raise_signal(signal.SIGUSR1)
+
+    def send(self, data: Buffer, flags: int = 0) -> int:
+        self._call("send")
+        return super().send(data, flags)
+
+    def sendall(self, data: Buffer, flags: int = 0) -> None:
+        self._call("sendall")
+        super().sendall(data, flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self._call("recv")
+        return super().recv(size, flags)
+
+    def setsockopt(self, *args: Any) -> None:
+        self._call("setsockopt")
+        super().setsockopt(*args)
+
+    def shutdown(self, how: int) -> None:
+        self._call("shutdown")
+        super().shutdown(how)
+
+    def close(self) -> None:
+        super().close()
+        self._call("close")
+
+
+@pytest.fixture
+def struck() -> Iterator[Struck]:
+    """A socket whose peer has said something, and reads what it is told."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"pong")
+    struck = Struck(fileno=ours.detach())
+    yield struck
+    struck.method = ""
+    struck.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(("method", "end"), [("shutdown", shut_down), ("close", close_socket)])
+def test_what_a_signal_handler_raises_in_the_end_of_a_socket_is_not_the_sockets(
+    alarm: None, struck: Struck, method: str, end: Callable[[socket.socket], None]
+) -> None:
+    struck.method = method
+    with pytest.raises(Alarm):
+        end(struck)
+
+
+USES: list[tuple[str, bool, type[PlainStream | TlsStream], Callable[[PlainStream | TlsStream], object]]] = [
+    ("send", False, PlainStream, lambda stream: stream.send(b"ping", 1)),
+    ("send", True, PlainStream, lambda stream: stream.send(b"ping", 1)),
+    ("recv", False, PlainStream, lambda stream: stream.receive(10, 1)),
+    ("sendall", False, TlsStream, lambda stream: stream.send(b"ping", 1)),
+    ("recv", False, TlsStream, lambda stream: stream.receive(10, 1)),
+]
+if sys.platform == "linux":  # other kernels are not asked to wait for more
+    USES.append(("setsockopt", False, PlainStream, lambda stream: stream.send(b"ping", 1, replies=2)))
+
+
+@pytest.mark.parametrize(("method", "is_full", "kind", "use"), USES)
+def test_what_a_signal_handler_raises_in_an_exchange_is_no_broken_line(
+    alarm: None,
+    struck: Struck,
+    method: str,
+    is_full: bool,
+    kind: type[PlainStream | TlsStream],
+    use: Callable[[PlainStream | TlsStream], object],
+) -> None:
+    stream = kind(struck)
+    struck.method, struck.is_full = method, is_full
+    with pytest.raises(Alarm):
+        use(stream)
+    struck.method = ""
+    assert use(stream) in (None, b"pong")  # the stream can still be used
+
+
+def test_a_kernel_that_had_no_room_after_all_is_asked_again() -> None:
+    class Fuller(socket.socket):
+        refusals = 2
+
+        def send(self, data: Buffer, flags: int = 0) -> int:
+            if self.refusals:
+                self.refusals -= 1
+                raise BlockingIOError
+            return super().send(data, flags)
+
+    ours, theirs = socket.socketpair()
+    stream = PlainStream(Fuller(fileno=ours.detach()))
+    stream.send(b"ping", 1)
+    assert theirs.recv(10) == b"ping"
+    stream.close()
+    theirs.close()

@@ -11,6 +11,7 @@ from typing import NoReturn, cast
 
 import pytest
 
+import faktory.observe
 from faktory import ConfigurationError, Job, JobCancelled, JobTimeout
 from faktory.core.failure import Report, ReportedFailure
 from faktory.observe import Observer, Outcome, Pushing
@@ -380,3 +381,11 @@ def test_an_observer_whose_exception_cannot_be_logged_is_named_all_the_same(
     finally:
         log.removeFilter(failing)
     assert caplog.messages == ["the observer Bad raised what cannot be told"]
+
+
+def test_the_public_names_are_found_and_no_others() -> None:
+    assert set(faktory.observe.__all__) <= set(dir(faktory.observe))
+    for name in faktory.observe.__all__:
+        assert getattr(faktory.observe, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Observers'"):
+        _ = faktory.observe.Observers

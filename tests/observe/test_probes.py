@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -12,7 +13,11 @@ from urllib.request import urlopen
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job, builder
+from faktory.cli.observed import Observed
+from faktory.cli.output import Output
 from faktory.observe import health, pages
+from faktory.observe.healthfile import HealthFile
+from faktory.observe.notify import Notifier
 from faktory.options import ConsumerOptions
 from faktory.server import Server
 from tests.contract.fronts import AsyncioFront, Front, ThreadFront, TrioFront
@@ -136,3 +141,16 @@ def test_an_outage_of_the_server_is_no_reason_to_restart(kind: str, monkeypatch:
     assert answer(f"{url}/livez")[0] == 200
     running.consumer.terminate()
     running.wait()
+
+
+def test_a_worker_writes_its_health_file_until_it_ends(front: Front, tmp_path: Path) -> None:
+    path = tmp_path / "health"
+    with Server(fetch_wait=0.01) as server:
+        running = front.start(ConsumerBuilder().register("work", print), server.url, ["default"])
+        Observed(None, HealthFile(str(path)), Notifier()).begin(running.consumer, Output("tests"))
+        until(path.exists)
+        urls = [running.consumer.serve_health().url for _ in range(2)]  # beside it
+        assert [answer(f"{url}/livez")[0] for url in urls] == [200, 200]
+        running.consumer.terminate()
+        running.wait()
+    until(lambda: not path.exists())
