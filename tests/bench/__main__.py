@@ -83,7 +83,7 @@ def contests(jobs: int) -> list[Contest]:
             "import faktory", "imports", None, {},
             (Figure("ms", "ms").below(15), Figure("all_ms", "ms, with all that a worker needs")),
         ),
-        Contest("parser", "parser", None, {"count": 200_000}, (Figure("cpu_us", "µs CPU a reply"),)),
+        Contest("parser", "parser", None, {"count": jobs * 20}, (Figure("cpu_us", "µs CPU a reply"),)),
         Contest("drain, 2 children", "isolated_drain", None, {"processes": 2, "count": jobs}, (JOBS,), jobs),
         Contest(
             "drain, 2 children, each for 1 job",
