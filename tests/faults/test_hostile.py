@@ -175,7 +175,7 @@ class Watch:
         return error
 
     def check_time(self, started: float) -> None:
-        assert time.monotonic() - started < LIMIT + 1
+        assert time.monotonic() - started < LIMIT + 3  # the usual limits are 5 s and more
 
     def check_texts(self) -> None:
         everything = "".join([*self._told, self._caplog.text])
