@@ -765,3 +765,8 @@ def test_a_forked_child_drops_the_connection_without_a_word(server: Server) -> N
     assert os.waitpid(pid, 0)[1] == 0
     connection.call(Info())  # the parent's conversation goes on
     connection.close()
+
+
+def test_a_context_of_tls_wants_an_address_of_tls() -> None:
+    with pytest.raises(ConfigurationError, match=r"write tcp\+tls://"):
+        Connection("tcp://localhost:7419", ssl_context=ssl.create_default_context())

@@ -181,3 +181,9 @@ def test_a_full_queue_is_left_out_until_a_place_is_given_back() -> None:
     assert limited.rest(limits) == 3600.0
     first.end()
     assert limited.claim(limits, 0.0).names == ("slow", "default")
+
+
+def test_the_fetch_of_the_same_queues_is_made_once() -> None:
+    session = Session(order_of(["a", "b"]), is_persistent=False, until_empty=False)
+    assert session.fetch_of(("a", "b")) is session.fetch_of(("a", "b"))
+    assert session.fetch_of(("b", "a")).line == b"FETCH b a\r\n"
