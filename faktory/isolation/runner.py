@@ -227,9 +227,8 @@ class ChildRunner:
 
     def _hand_over(self, child: ChildProcess, data: bytes, limit: float) -> bool:
         """Give it the job. Returns False when it is gone, and has not got the whole of it, so that it ran nothing."""
-        child.jobs.settimeout(limit)
         try:
-            child.jobs.sendall(JOB.pack(limit, len(data)) + data)
+            child.send(JOB.pack(limit, len(data)) + data, limit)
         except TimeoutError:
             raise
         except OSError:
@@ -254,7 +253,6 @@ class ChildRunner:
 
     def _receive(self, child: ChildProcess, limit: float) -> tuple[int, bool, bytes]:
         """Return the next whole answer. Raises `TimeoutError`, `_Ended`."""
-        child.jobs.settimeout(limit)
         received = child.received
         while True:
             if len(received) >= DONE.size:
@@ -265,9 +263,9 @@ class ChildRunner:
                     del received[:end]
                     return answer, bool(is_last), payload
             try:
-                data = child.jobs.recv(65536)
-            except (TimeoutError, BlockingIOError):
-                raise TimeoutError from None
+                data = child.receive(limit)
+            except TimeoutError:
+                raise
             except OSError as exc:
                 raise _Ended from exc
             if not data:

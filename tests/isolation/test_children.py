@@ -446,6 +446,38 @@ def test_a_job_whose_child_has_died_meanwhile_runs_in_the_next(
     assert killed
 
 
+def test_a_job_larger_than_a_sockets_buffer_reaches_its_child_whole(
+    server: Server, client: Client, journal: Journal
+) -> None:
+    client.push(Job("measure", [journal.path, "x" * 3_000_000], retry=0))
+    summary = run(server, ConsumerBuilder().register("measure", jobs.measure).processes(1))
+    assert (summary.succeeded, summary.failed) == (1, 0)
+    assert journal.words("measured") == [["3000000"]]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_child_that_does_not_take_its_job_is_killed_at_the_limit(
+    server: Server, client: Client, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jid = client.push(Job("measure", [journal.path, "x" * 3_000_000], retry=3))
+    hand_over = ChildRunner._hand_over
+    stopped: list[int] = []
+
+    def stop_first(runner: ChildRunner, child: ChildProcess, data: bytes, limit: float) -> bool:
+        until(lambda: child.pid)
+        stopped.append(child.pid)
+        child.signal(signal.SIGSTOP)
+        until(lambda: " T " in Path(f"/proc/{child.pid}/stat").read_text())
+        return hand_over(runner, child, data, limit)
+
+    monkeypatch.setattr(ChildRunner, "_hand_over", stop_first)
+    summary = run(server, ConsumerBuilder().register("measure", jobs.measure, timeout=0.3).processes(1))
+    assert summary.failed == 1
+    assert failure_of(server, jid).errtype == "JobTimeout"
+    assert not is_alive(stopped[0])
+    assert not journal.lines("measured")
+
+
 class Running:
     """A consumer at work in another thread."""
 
