@@ -194,6 +194,7 @@ class ForkServer:
                 code = self._process.returncode
                 log.error("the process that forks children ended with exit code %d; it is started anew", code)
                 self._start()  # the thread that listens sees the end of the old one, and to its children
+                self._wake()
             control, living = self._control, self._children
         with ExitStack() as theirs:
             ours, end = socket.socketpair()
@@ -224,7 +225,8 @@ class ForkServer:
                 socket.send_fds(control, [order], [end.fileno(), *writing])
             except OSError:  # the fork server has just ended
                 living.bury(child.number, 1)
-        self._wake()
+                self._wake()
+        # Else the thread that listens is woken soon enough, by what the fork server tells of the child.
         return child
 
     def replace(self) -> None:

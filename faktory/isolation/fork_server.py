@@ -23,9 +23,9 @@ from typing import Any, Final, NoReturn
 from ..options import CUT_OFF_NOTICE, STACK_PATIENCE
 from ..runtime.ticking import monotonic
 from . import threads
-from .child import Life, live
+from .child import Life, Unborn, live, prepare
 from .frames import CUT_OFF_SIGNAL, DUMP, GROUP_SIGNALS, NEWS, ORDER, SOFT_LIMIT, News, Order, pauses
-from .program import Program, load
+from .program import load
 
 _DESCRIPTORS: Final = 4
 """Sent along with each order to fork: the job socket, stdout, stderr and the log pipe of the child."""
@@ -39,29 +39,30 @@ def main(descriptor: int) -> NoReturn:
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     _let_the_consumer_decide()
+    life = Life()
     try:
         with control.makefile("rwb") as stream:
             line = stream.readline()
-            program, error = _load(json.loads(line), control) if line else (None, None)
+            unborn, error = _load(json.loads(line), control, life) if line else (None, None)
             stream.write(json.dumps(error).encode() + b"\n")
     except OSError:
-        program = None  # the consumer is gone, and nobody wants to know
-    if program is None:
+        unborn = None  # the consumer is gone, and nobody wants to know
+    if unborn is None:
         os._exit(1)
     _flush()
     gc.collect()
     gc.freeze()  # the children share these pages as long as nobody writes to them
     try:
-        ForkServer(control, program).serve()
+        ForkServer(control, unborn, life).serve()
     finally:
         os._exit(0)
 
 
-def _load(document: dict[str, Any], control: socket.socket) -> tuple[Program | None, str | None]:
+def _load(document: dict[str, Any], control: socket.socket, life: Life) -> tuple[Unborn | None, str | None]:
     """Return what the children run, or the traceback of what the application's import raised."""
     try:
         with _ending_with_the_consumer(control):
-            return load(document), None
+            return prepare(load(document), life), None
     except BaseException:
         return None, traceback.format_exc()
 
@@ -116,14 +117,14 @@ def _do_nothing(*_: object) -> None:
 class ForkServer:
     """Forks and reaps children by the numbers that the consumer has given them."""
 
-    def __init__(self, control: socket.socket, program: Program) -> None:
+    def __init__(self, control: socket.socket, unborn: Unborn, life: Life) -> None:
         self._control = control
-        self._program = program
         self._pids: dict[int, int] = {}  # the living, by number
         self._orders = bytearray()
         self._descriptors: list[int] = []
         self._wake_pipe: tuple[int, int]
-        self._life = Life()
+        self._life = life
+        self._unborn = unborn
         self._ends: list[tuple[float, int, int]] = []  # of children that are cut off: when, number, which signal
         self._prctl = _find_prctl()
         if self._prctl is not None:
@@ -231,7 +232,7 @@ class ForkServer:
             os.dup2(err, 2)
             for descriptor in (out, err, *self._wake_pipe, *self._descriptors):
                 os.close(descriptor)
-            code = live(self._program, socket.socket(fileno=jobs), log, self._life)
+            code = live(self._unborn, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, jobs), log)
         except BaseException:
             traceback.print_exc()
         finally:
