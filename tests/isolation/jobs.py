@@ -299,7 +299,9 @@ def leave_work_behind(job: Job) -> None:
     atexit.register(note, path, "at-exit", os.getpid())
 
     def later() -> None:
-        time.sleep(0.1)
+        limit = time.monotonic() + 4
+        while "child-stop" not in Path(path).read_text() and time.monotonic() < limit:
+            time.sleep(0.01)
         note(path, "later", os.getpid())
 
     kept = globals()["executor"] = concurrent.futures.ThreadPoolExecutor(1)
