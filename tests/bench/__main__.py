@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Any
 
 from faktory.server import Server
-from tests.bench import distant, growth, peers
+from tests.bench import distant, growth, peers, prefetch
 from tests.bench.bare import fill
 from tests.bench.contest import CPU, JOBS, Contest, Result, start_subject
 from tests.bench.table import Figure, compare, plot, table
@@ -96,7 +96,13 @@ def contests(jobs: int) -> list[Contest]:
     ]  # fmt: skip
 
 
-SETS = {"base": contests, "distant": distant.contests, "growth": growth.contests, "peers": peers.contests}
+SETS = {
+    "base": contests,
+    "distant": distant.contests,
+    "growth": growth.contests,
+    "peers": peers.contests,
+    "prefetch": prefetch.contests,
+}
 
 
 def time_to_fetch(url: str, subject: str) -> Result:
@@ -210,7 +216,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs of a drain (10,000); the others follow from it")
     parser.add_argument(
         "--set", action="append", dest="sets", choices=SETS,
-        help="measure this set of them alone; may be given again (all): base, a distant server, growth, other workers",
+        help="measure this set of them alone; may be given again (all): base, a distant server, growth, other workers, "
+        "several jobs a round trip",
     )  # fmt: skip
     parser.add_argument("--only", default="", help="measure what has this in its name")
     parser.add_argument("--smoke", action="store_true", help="run everything once, small: to see that it works")
