@@ -7,7 +7,7 @@ import logging
 from ..core.outbox import Outcome
 from ..core.session import Session
 from ..errors import ConnectFailed, ConnectionLost, HandshakeError, ProtocolError, ServerError
-from ..runtime.ticking import boottime
+from ..runtime.ticking import boottime, monotonic
 from .connection import Connection
 from .reconnector import Reconnector
 from .state import ConsumerState
@@ -63,7 +63,9 @@ class Reporter:
             if connection is None:
                 self._give_up()
                 return
+            sent_at = monotonic()
             await exchange_reports(self._state, connection, left)
+            self._state.fetches.measure(monotonic() - sent_at)
             if not self._is_proven:
                 self._is_proven = True
                 self._reconnector.outage.note_success()

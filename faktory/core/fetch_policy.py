@@ -157,13 +157,13 @@ class FetchPolicy(Generic[S]):
                 self._reported[slot] = now
             return Step.REPORT
         if reported_at is not None and not is_cut:  # else the answer never came
-            self._measure(now - reported_at)
+            self.measure(now - reported_at)
         if ending:
             return Step.END
         (self._starved if is_starved else self._parked).append(slot)
         return Step.PARK
 
-    def _measure(self, round_trip: float) -> None:
+    def measure(self, round_trip: float) -> None:
         """Note how many seconds the server's answer to a report took: the least that a FETCH takes in any case.
 
         With less patience than that, slots far from the server would share one FETCH a round trip under load.
