@@ -1,4 +1,5 @@
-"""How much a run tries of what is drawn at random: two fifths; tox sets FAKTORY_TEST_SHARE to 1, and tries it all.
+"""How much a run tries of what is drawn at random: two fifths; tox sets FAKTORY_TEST_SHARE to 1 on one Python,
+and tries it all there.
 
 Each run draws anew, so that many short ones see what a long one sees.
 """
