@@ -228,6 +228,9 @@ class Job:
         """Read a job from a decoded JSON object. Checks types, not ranges: the server has accepted the job."""
         get = document.get
         job = cls.__new__(cls)
+        jid: Any
+        jobtype: Any
+        args: Any
         try:  # the server's jobs have these four, which is quicker than to ask for each
             jid, jobtype, args, queue = document["jid"], document["jobtype"], document["args"], document["queue"]
         except KeyError:
