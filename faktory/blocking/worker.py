@@ -252,7 +252,7 @@ class Worker:
         self._asked_at = reserved_now
         self._state.fetches.leaves(self.slot, now)
         connection.send(outcome.command.line + fetch.line, 2)
-        if not self._is_confirmed(connection, outcome):
+        if not self._take_answer(connection, outcome):
             return self._take_job(self._receive_job(connection, fetch))
         try:
             fetched = self._receive_job(connection, fetch)
@@ -265,7 +265,7 @@ class Worker:
         outcome = self.slot.outcome
         if outcome is not None:
             connection.send(outcome.command.line)
-            if self._is_confirmed(connection, outcome):
+            if self._take_answer(connection, outcome):
                 self._state.settled(self.slot, outcome, connection.last_used)
             self.slot.was_reported()
 
@@ -320,7 +320,7 @@ class Worker:
         self._reconnector.note_success()
         return reply
 
-    def _is_confirmed(self, connection: Connection, outcome: Outcome) -> bool:
+    def _take_answer(self, connection: Connection, outcome: Outcome) -> bool:
         """Receive the answer to an outcome. Returns False when the server has refused it, which is noted."""
         reply = connection.receive() if self._is_proven else self._receive_first(connection)
         try:
@@ -367,13 +367,15 @@ class Worker:
         try:
             if error is not None or hooks.watch is not None:
                 running.set(self._run_in_hand)
-                if error is not None:
-                    error = self._settle(handler, job, error)
-                if error is not None:
-                    self._finish_failed(job, error)
-                elif hooks.watch is not None:
-                    self._tell_watch(job, None)
-                running.set(None)
+                try:
+                    if error is not None:
+                        error = self._settle(handler, job, error)
+                    if error is not None:
+                        self._finish_failed(job, error)
+                    elif hooks.watch is not None:
+                        self._tell_watch(job, None)
+                finally:
+                    running.set(None)
         finally:
             del error  # it leads to this frame, which would keep it, and all that its traceback holds
             self._run_in_hand = None

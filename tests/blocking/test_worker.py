@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job, ProtocolError
+from faktory import Client, ConnectionLost, Consumer, ConsumerBuilder, Job, ProtocolError, current_job
 from faktory.blocking import connection, worker
 from faktory.options import UNKNOWN_DELAY
 from faktory.server import Server
@@ -75,6 +76,28 @@ def test_an_outcome_whose_answer_came_before_a_broken_one_is_not_sent_again(repl
             consumer.drain(["default"])
         assert consumer.health().unreported == 0
     assert len(acknowledged) == 1
+
+
+def test_what_interrupts_the_report_of_a_failure_leaves_no_job_in_hand(server: Server, client: Client) -> None:
+    """Ctrl-C in `run_one`, while its caller's logging writes: what the caller does next is no part of the job."""
+
+    class Interrupting(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise KeyboardInterrupt
+
+    def work(job: Job) -> None:
+        raise ValueError("no good")
+
+    log, interrupting = logging.getLogger("faktory.worker"), Interrupting()
+    client.push(Job("work"))
+    with ConsumerBuilder().register("work", work).connect(server.url) as consumer:
+        log.addFilter(interrupting)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                consumer.run_one(["default"])
+        finally:
+            log.removeFilter(interrupting)
+        assert current_job() is None
 
 
 @pytest.mark.parametrize("job", [b"", b"nonsense", b"[]", b'{"jobtype":"work","args":[]}', b'{"jid":5}', b"\x00" * 50])
