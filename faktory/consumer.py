@@ -12,7 +12,6 @@ from typing import NoReturn, Self, TypeVar
 from .blocking.duties import Duties
 from .blocking.heartbeat import Heartbeat
 from .blocking.reconnector import Reconnector
-from .blocking.slot import Slot
 from .blocking.state import ConsumerState
 from .blocking.supervisor import Supervisor
 from .blocking.worker import Worker
@@ -21,7 +20,7 @@ from .core.hooks import run as run_hooks
 from .core.hooks import start as run_startup
 from .core.lifecycle import State, StoppedBy
 from .core.queues import Queues, order_of
-from .core.session import Session, as_lost, log_end, log_given_up, log_unreported, log_unserved, raise_for
+from .core.session import Session, as_lost, log_end, log_unreported, log_unserved, raise_for
 from .core.standing import Health, Summary, summary_of
 from .errors import ConfigurationError, ConsumerTerminated
 from .isolation import interrupter
@@ -31,7 +30,7 @@ from .options import WIND_DOWN
 from .runtime.exiting import end_process
 from .runtime.memory import resident_kb
 from .runtime.signals import taking
-from .runtime.ticking import boottime, monotonic
+from .runtime.ticking import monotonic
 
 T = TypeVar("T")
 
@@ -109,7 +108,7 @@ class Consumer:
                 self._single = Worker(self._state, session, self._reconnector)
             session.limit(self._state.options.limits, monotonic())
             self._state.begin_session([self._single.slot])
-            self._drop_late(self._single.slot)
+            self._state.drop_late(self._single.slot)
             with self._beating():
                 try:
                     has_run = self._single.run_one(session)
@@ -117,15 +116,6 @@ class Consumer:
                     return has_run
                 except ConnectionError as exc:
                     raise as_lost(exc) from exc.__cause__
-
-    def _drop_late(self, slot: Slot) -> None:
-        """Let go of an outcome of the last `run_one` that the server should not get any more."""
-        with self._state.lock:
-            late = slot.drop_late(boottime())
-            if late is not None:
-                self._state.ledger.outbox.give_up(late)
-        if late is not None:
-            log_given_up(late)
 
     def run_to_completion(self, queues: Queues | None = None) -> NoReturn:
         """Run jobs until told to stop, reconnecting for ever, then end the process. None: the queues of the app's jobs.

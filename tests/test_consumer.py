@@ -259,7 +259,7 @@ def test_run_one_reports_nothing_past_the_reservation(
     with pytest.raises(ConnectionLost):
         consumer.run_one(["default"])
     late = boottime() + 61
-    monkeypatch.setattr("faktory.consumer.boottime", lambda: late)
+    monkeypatch.setattr("faktory.blocking.state.boottime", lambda: late)
     assert not consumer.run_one(["nothing"])
     assert "could not report job" in caplog.text
     assert (len(server.working), len(server.retries), consumer.health().unreported) == (1, 0, 0)
