@@ -103,8 +103,8 @@ class Slot:
     def begin(self, run: Run | None) -> None:
         """Begin a job; one that nothing runs has no run.
 
-        An outcome still here is one that was refused with this job's FETCH behind it. It stays in the outbox, from
-        where it is sent once more without waiting for this job to end.
+        An outcome still here is one that was answered with this job behind it. One that was refused stays in the
+        outbox, from where it is sent once more without waiting for this job to end.
         """
         self.outcome = None
         self.is_cut = False

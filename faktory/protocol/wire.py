@@ -85,7 +85,7 @@ class ReplyParser:
         buffer, start = self._buffer, self._start
         if start == len(buffer):
             return NEED_DATA
-        # Every second reply of a worker: 0.6 µs saved. startswith() takes three times as long as a slice.
+        # Every second reply of a worker: 0.6 µs saved. A slice, as startswith() is slow at reading its arguments.
         if buffer[start : start + 5] == b"+OK\r\n":
             self._start = self._scanned = start + 5
             return "OK"
