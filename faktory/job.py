@@ -149,8 +149,11 @@ class Job:
     @property
     def reservation(self) -> int:
         """Seconds the server reserves this job for one worker (manager/working.go)."""
+        seconds = self.reserve_for
+        if not seconds:
+            return DEFAULT_RESERVE
         # Not above the longest either: a number of hundreds of digits could not be added to a time.
-        return min(max(MIN_RESERVE, self.reserve_for), MAX_RESERVE) if self.reserve_for else DEFAULT_RESERVE
+        return MIN_RESERVE if seconds < MIN_RESERVE else seconds if seconds < MAX_RESERVE else MAX_RESERVE
 
     # -- the Enterprise server's words, which live in `custom` -----------------------------------------------------
 

@@ -149,7 +149,7 @@ class ConsumerState:
                 self.ledger.settle(confirmed, now)
             woken = self.fetches.got_job(slot, now)
             timer.begin(job, timeout, now, boottime(), asked_at)
-            in_time = is_run and timer.left > 0 and not self.lifecycle.is_over(now)
+            in_time = is_run and timer.left > 0 and now < self.lifecycle.deadline
             run = Run(job, timer.ends_at, self.managed, self.lifecycle) if in_time else None
             slot.begin(run)
             is_early = timer.alarm_at < self.jobs.wakes_at

@@ -244,7 +244,7 @@ class Worker:
         outcome = self.slot.outcome
         if outcome is None:
             return self._fetch(connection, now, reserved_now)
-        fetch = self._next_fetch()
+        fetch = self._session.only_fetch or self._next_fetch()
         if fetch is None:
             self._report(connection)
             return self._rest()
@@ -270,7 +270,7 @@ class Worker:
             self.slot.was_reported()
 
     def _fetch(self, connection: Connection, now: float, reserved_now: float) -> None:
-        fetch = self._next_fetch()
+        fetch = self._session.only_fetch or self._next_fetch()
         if fetch is None:
             return self._rest()
         self._asked_at = reserved_now
@@ -323,11 +323,12 @@ class Worker:
     def _take_answer(self, connection: Connection, outcome: Outcome) -> bool:
         """Receive the answer to an outcome. Returns False when the server has refused it, which is noted."""
         reply = connection.receive() if self._is_proven else self._receive_first(connection)
-        try:
-            outcome.command.decode(reply)
-        except ServerError as exc:
-            self._state.refused(self.slot, outcome, exc)
-            return False
+        if reply != "OK":
+            try:
+                outcome.command.decode(reply)
+            except ServerError as exc:
+                self._state.refused(self.slot, outcome, exc)
+                return False
         return True
 
     def _receive_job(self, connection: Connection, fetch: Fetch) -> Job | Refused | Trouble | None:

@@ -33,7 +33,6 @@ class Session:
     def __init__(self, order: Order, *, is_persistent: bool, until_empty: bool) -> None:
         self._order = order
         self._fetches: dict[tuple[str, ...], Fetch] = {}
-        self._only: Fetch | None = None  # where all are the same
         self.is_persistent: bool = is_persistent
         """True to reconnect for ever, False to end with the first lost connection."""
         self.until_empty: bool = until_empty
@@ -44,9 +43,11 @@ class Session:
         """What has ended it early."""
         self.limits: Limits | None = None
         """Limits of queues; None when there are none."""
+        self.only_fetch: Fetch | None = None
+        """The FETCH, where each is the same."""
         # Queue names that cannot be used are refused here, before any thread starts.
         fetch = self.next_fetch()
-        self._only = fetch if isinstance(order, StrictOrder) else None
+        self.only_fetch = fetch if isinstance(order, StrictOrder) else None
 
     def stop(self, error: Exception | None = None) -> None:
         """End it after what is in hand; the first error is what has ended it."""
@@ -62,6 +63,8 @@ class Session:
         """Have FETCHes leave out queues that are full."""
         found = dict(limits)
         self.limits = Limits(found, now) if found else None
+        if found:
+            self.only_fetch = None
 
     def claim(self, limits: Limits, now: float) -> Claim:
         """Take the places for the next FETCH."""
@@ -73,7 +76,7 @@ class Session:
 
     def next_fetch(self) -> Fetch:
         """Return the next FETCH; the few different ones are made once."""
-        return self._only or self.fetch_of(self._order.next_names())
+        return self.only_fetch or self.fetch_of(self._order.next_names())
 
     def fetch_of(self, names: tuple[str, ...]) -> Fetch:
         """Return the FETCH of some queues."""
