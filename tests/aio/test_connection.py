@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import socket
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from faktory import ConnectFailed
+from faktory import ConnectFailed, ConnectionLost
+from faktory.commands import Info
 from faktory.network import opening
 from faktory.server import Server
 from tests.certificates import Certificates
 from tests.loops import Loop
 from tests.places import sockets
+from tests.scripted import Peer, ScriptedServer
 
 
 async def count_sockets() -> int:
@@ -67,3 +70,45 @@ def test_a_password_that_nobody_asks_for_is_warned_of(
     loop.run(main)
     assert caplog.text.count("asks for no password though one is configured") == 1
     assert "hunter2" not in caplog.text
+
+
+def answer_info(peer: Peer) -> None:
+    """Answer each command but those after the second, which wait for ever."""
+    peer.greet()
+    for _ in range(2):
+        peer.line()
+        peer.say(b"$2\r\n{}\r\n")
+    peer.wait_for_end()
+
+
+def test_each_reply_has_its_own_time_limit(loop: Loop) -> None:
+    """One alarm serves many replies: a later one is not late by an earlier one's limit, nor waits for a longer one's."""
+
+    async def main() -> tuple[float, float]:
+        connection = await loop.Connection.open(silent.url, connect_timeout=5, timeout=0.4)
+        await connection.call(Info())  # whose limit is nearer than that of the handshake
+        await loop.sleep(0.3)
+        await connection.call(Info())
+        started = monotonic()
+        with pytest.raises(ConnectionLost, match=r"no reply from .* within 0.4 s"):
+            await connection.call(Info())
+        return started, monotonic()
+
+    with ScriptedServer(answer_info) as silent:
+        started, ended = loop.run(main)
+    assert 0.38 < ended - started < 1.2
+
+
+def test_a_time_limit_that_comes_down_is_kept(loop: Loop) -> None:
+    async def main() -> float:
+        connection = await loop.Connection.open(silent.url, timeout=30)
+        await connection.call(Info())
+        connection.timeout = 0.1
+        await connection.call(Info())
+        started = monotonic()
+        with pytest.raises(ConnectionLost, match=r"no reply from .* within 0.1 s"):
+            await connection.call(Info())
+        return monotonic() - started
+
+    with ScriptedServer(answer_info) as silent:
+        assert 0.08 < loop.run(main) < 0.9
