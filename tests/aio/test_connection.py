@@ -82,7 +82,7 @@ def answer_info(peer: Peer) -> None:
 
 
 def test_each_reply_has_its_own_time_limit(loop: Loop) -> None:
-    """One alarm serves many replies: a later one is not late by an earlier one's limit, nor waits for a longer one's."""
+    """One alarm serves many replies: a later one is late neither by an earlier one's limit nor by a longer one's."""
 
     async def main() -> tuple[float, float]:
         connection = await loop.Connection.open(silent.url, connect_timeout=5, timeout=0.4)
