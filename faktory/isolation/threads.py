@@ -169,6 +169,8 @@ class Interrupter:
         if sys.version_info < (3, 12):
             sys.settrace(None)  # a traced thread stands still while a strike waits: this one has to end that
         request = inbox.get()
+        if is_over.is_set():
+            return
         from . import strike  # slow to import, and needed by no consumer whose jobs keep their limits
 
         self._strikes = strike

@@ -146,3 +146,20 @@ def test_nothing_is_imported_by_a_push(host: str) -> None:
 def test_a_module_is_loaded_by_its_name() -> None:
     assert load("faktory.protocol.address").Address is Address
     assert load(".protocol.address", "faktory").Address is Address
+
+
+WORKS = """
+import sys
+from faktory import ConsumerBuilder
+with ConsumerBuilder().register("work", print).connect(sys.argv[1]) as consumer:
+    consumer.drain(["default"])
+print("faktory.isolation.strike" in sys.modules, "ctypes" in sys.modules)
+"""
+
+
+def test_what_interrupts_is_imported_by_no_worker_whose_jobs_keep_their_limits() -> None:
+    with Server(fetch_wait=0.01) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", WORKS, server.url], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+    assert (done.stdout, done.stderr) == ("False False\n", "")
