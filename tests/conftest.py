@@ -69,9 +69,18 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def fetch_wait() -> float:
+    """Seconds after which `server` answers an empty FETCH; a file may say otherwise. The real one: 2.
+
+    A consumer ends when its last FETCH is answered.
+    """
+    return 0.3
+
+
+@pytest.fixture
+def server(fetch_wait: float) -> Iterator[Server]:
     """An embedded server of the test's own."""
-    with Server(seed=7) as server:
+    with Server(seed=7, fetch_wait=fetch_wait) as server:
         yield server
 
 
@@ -91,6 +100,18 @@ def brief_wind_down(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def certificates() -> Certificates:
     return Certificates(trustme.CA())
+
+
+@pytest.fixture(autouse=True)
+def the_environment_is_left_as_it_was() -> Iterator[None]:
+    """Fail a test that leaves variables behind: another one, long after, would fail for it."""
+    before = _environment()
+    yield
+    assert _environment() == before
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pexpect
 import pytest
@@ -103,14 +104,11 @@ class Project:
         """Return what `run` does, from this process: for calls that end before they run a job."""
         out, err = io.StringIO(), io.StringIO()
         before = set(sys.modules)
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        told = mock.patch.dict(os.environ, self.environment | environment, clear=True)  # a command adds to it, too
+        with pytest.MonkeyPatch.context() as patch, told, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)
             patch.setattr(sys, "path", list(sys.path))
             patch.setattr(logging.getLogger(), "handlers", [])
-            for name in os.environ.keys() - self.environment:
-                patch.delenv(name)
-            for name, value in (self.environment | environment).items():
-                patch.setenv(name, value)
             importlib.invalidate_caches()
             code = main(words)
         for name in set(sys.modules) - before:
