@@ -245,6 +245,19 @@ def test_a_command_with_color_uses_it(capsys: Capture) -> None:
     assert "\x1b" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "call", ["--color never inof", "--color=never inof", "info --color never --bogus", "--bad --color=never"]
+)
+def test_color_is_refused_in_a_call_that_cannot_be_read_too(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(call.split()) == 2
+    assert "\x1b" not in capsys.readouterr().err
+    assert main(call.replace("never", "auto").split()) == 2
+    assert "\x1b" in capsys.readouterr().err
+
+
 class Broken(io.StringIO):
     def __init__(self, error: BaseException) -> None:
         super().__init__()

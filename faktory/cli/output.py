@@ -10,7 +10,8 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, TextIO
 
 OK: Final = 0
@@ -45,8 +46,9 @@ class Output:
     """Where one run of the command prints. No message repeats a password, of `words`, its arguments, or others."""
 
     def __init__(self, prog: str, words: Iterable[str] = (), environ: Mapping[str, str] | None = None) -> None:
+        words = list(words)
         self.prog: str = prog
-        self.color: str = "auto"
+        self.color: str = _color_of(words)
         self._environ = os.environ if environ is None else environ
         provider = self._environ.get("FAKTORY_PROVIDER")
         named = [value for name, value in self._environ.items() if name.startswith("FAKTORY_") or name == provider]
@@ -106,6 +108,16 @@ class Output:
             for form in {secret, repr(secret)[1:-1], ascii(secret)[1:-1]}:
                 text = _without(text.replace(f"{form}@", "***@"), form)
         return _ANY_SECRET.sub("://***", text)
+
+
+def _color_of(words: Sequence[str]) -> str:
+    """Return what the words say of colour: errors in a call that cannot be read obey it, too."""
+    told = "auto"
+    for word, following in pairwise([*words, ""]):
+        name, has_value, value = word.partition("=")
+        if name == "--color":
+            told = value if has_value else following
+    return told if told in ("always", "never") else "auto"
 
 
 def _secret_of(word: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("django")
 
-from django.core.management import call_command, load_command_class
+from django.core.management import CommandError, call_command, load_command_class
 
 from faktory import Client, Job
 from faktory.cli import COMMANDS
@@ -79,6 +79,29 @@ def test_commands_talk_to_the_server_of_the_settings(server: Server, capsys: pyt
         os.environ.clear()
         os.environ.update(before)
     assert [job.jobtype for job in server.queue("default")] == [f"{PROBE}.add"]
+
+
+def test_djangos_options_reach_the_command_and_what_it_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "lib")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with pytest.raises(SystemExit):
+        call_command("faktory", "wroker", "--pythonpath", "src")
+    assert "\x1b[" in capsys.readouterr().err
+    assert os.environ["PYTHONPATH"] == f"src{os.pathsep}lib"
+    with pytest.raises(SystemExit):
+        call_command("faktory", "wroker", "--no-color")
+    assert "\x1b[" not in capsys.readouterr().err
+    assert os.environ["PYTHONPATH"] == f"src{os.pathsep}lib"
+
+
+def test_a_server_of_the_settings_that_is_none_is_said_in_one_line() -> None:
+    from django.test import override_settings
+
+    with override_settings(FAKTORY={"URL": "x"}), pytest.raises(CommandError, match="leave it out for FAKTORY_URL"):
+        call_command("faktory", "info")
 
 
 # -- the shop, as its users run it ------------------------------------------------------------------------------------
