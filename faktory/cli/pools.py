@@ -65,7 +65,7 @@ class Plan:
         )
 
 
-def run(plan: Plan, output: Output, tell: Tell, observed: Observed | None, *, asks_version: bool) -> int:
+def run(plan: Plan, output: Output, tell: Tell, observed: Observed, *, asks_version: bool) -> int:
     """Connect and work. Ends the process by `SystemExit`, as `run_to_completion` does, but for a burst."""
     watch = _Watch(plan)
     plan.builder.on_quiet(watch.tell_of_the_end)
@@ -75,8 +75,7 @@ def run(plan: Plan, output: Output, tell: Tell, observed: Observed | None, *, as
 
     def begin(consumer: Any) -> None:
         watch.consumer = consumer
-        if observed is not None:
-            observed.begin(consumer, output)
+        observed.begin(consumer, output)
         tell(_server_text(plan, asks_version=asks_version))
 
     with _one_signal(is_burst=plan.is_burst) as came:

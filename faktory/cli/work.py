@@ -41,7 +41,7 @@ def work(arguments: argparse.Namespace, output: Output, target: str, queues: Que
     told = Told.of(found)
     queues = told.queues if queues is None else queues
     plan = _planned(arguments, found, queues)
-    if arguments.check:
+    if observed is None:  # --check
         output.result(_check_text(arguments, plan, told))
         return OK
     if shows_jobs:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faktory import App, ConsumerBuilder
+from faktory.cli import main
 from faktory.cli.parsing import TargetError
 from faktory.cli.target import load, place_of_target
 
@@ -71,6 +72,24 @@ def test_a_builder_or_a_factory_will_do(folder: Path) -> None:
     assert "tgt_i: create_app() failed" in str(failure("tgt_i"))
     assert "ZeroDivisionError" in failure("tgt_i").shown
     assert str(failure("tgt_j")) == "tgt_j: tgt_j has several: create_app, make_consumer; write one of them"
+
+
+def test_a_program_of_a_project_has_its_target_and_defaults_already(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "inner" / "tgt_own.py", f"{APP}@app.job\ndef add(a: int) -> None: ...\n")
+
+    def told(call: str, **defaults: object) -> str:
+        assert main(call.split(), "shopctl", target="tgt_own", defaults={"app_dir": "inner", **defaults}) == 0
+        return capsys.readouterr().out
+
+    assert told("worker --check") == "jobs    add(a: int)\nqueues  default\npool    threads, 10 at a time\n"
+    assert "threads, 3 at a time" in told("worker --check", concurrency=3, unknown_to_this_command=1)
+    assert "threads, 4 at a time" in told("worker --check -c 4", concurrency=3)
+    help_text = told("worker --help")
+    assert "usage: shopctl worker [options]" in help_text
+    assert "TARGET" not in help_text
+    assert "faktory-sdk" in told("--version")
 
 
 def test_several_are_listed_and_none_is_told(folder: Path) -> None:

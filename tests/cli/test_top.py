@@ -10,8 +10,11 @@ import shutil
 import signal
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pexpect
 import pyte
@@ -19,6 +22,7 @@ import pytest
 
 from faktory import Client, Job
 from faktory.cli import main
+from faktory.cli.screen import Ended, Screen
 from faktory.cli.top import encoding_of
 from faktory.server import Server
 from tests.cli.conftest import Project
@@ -226,6 +230,131 @@ def test_a_screen_without_utf8_gets_ascii(project: Project, server: Server) -> N
     watched.child.send("q")
     assert watched.end() == 0
     assert watched.raw.isascii()
+
+
+# -- the terminal, taken in this process --------------------------------------------------------------------------
+
+
+class Pty:
+    """A terminal of which this process has both ends."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+
+    def fileno(self) -> int:
+        return self.slave
+
+    encoding = "utf-8"
+
+    def read(self) -> str:
+        os.set_blocking(self.master, False)
+        try:
+            return os.read(self.master, 65_536).decode()
+        except BlockingIOError:
+            return ""
+
+    @contextmanager
+    def screen(self, output: object = None) -> Iterator[Screen]:
+        """Take it, as the terminal of this process."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdin", self)
+            patch.setattr("sys.stdout", output or self)
+            with Screen() as screen:
+                yield screen
+
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
+
+    def hang_up(self) -> None:
+        os.close(self.master)
+        self.master = -1
+
+
+@pytest.fixture
+def pty() -> Iterator[Pty]:
+    """The terminal of this process; afterwards its signals are handled as before."""
+    pty = Pty()
+    before = [signal.getsignal(number) for number in TAKEN]
+    yield pty
+    for end in (pty.master, pty.slave):
+        if end >= 0:
+            os.close(end)
+    assert [signal.getsignal(number) for number in TAKEN] == before
+
+
+TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
+
+
+def test_a_terminal_that_cannot_be_drawn_on_is_as_it_was(pty: Pty) -> None:
+    with (
+        Path(os.devnull).open() as unwritable,
+        pytest.raises(OSError, match="Bad file descriptor"),
+        pty.screen(unwritable),
+    ):
+        raise AssertionError
+    assert pty.echoes
+
+
+def test_in_another_thread_nothing_is_taken(pty: Pty) -> None:
+    """Signals are for the main thread alone."""
+    caught: list[BaseException] = []
+
+    def take() -> None:
+        try:
+            with pty.screen():
+                pass
+        except ValueError as exc:
+            caught.append(exc)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    assert len(caught) == 1
+    assert pty.read() == ""
+    assert pty.echoes
+
+
+def test_after_a_stop_and_at_a_new_size_the_screen_is_drawn_again(pty: Pty) -> None:
+    with pty.screen() as screen:
+        pty.read()
+        signal.raise_signal(signal.SIGWINCH)
+        assert screen.wait(60) is None
+        assert pty.read() == ""
+        signal.raise_signal(signal.SIGCONT)  # as after a SIGSTOP
+        assert screen.wait(60) is None
+        assert "\x1b[?1049h" in pty.read()
+        os.write(pty.master, b"q")
+        assert screen.wait(60) == "q"
+    assert pty.echoes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_answer_is_not_waited_for_after_a_signal_to_end(pty: Pty, number: signal.Signals) -> None:
+    with pytest.raises(Ended) as caught, pty.screen() as screen:
+        signal.raise_signal(number)
+        with screen.interruptible():
+            raise AssertionError
+    assert caught.value.number == number
+    with pytest.raises(Ended), pty.screen() as screen, screen.interruptible():
+        signal.raise_signal(signal.SIGWINCH)
+        signal.raise_signal(number)
+        raise AssertionError
+    assert pty.echoes
+
+
+def test_a_terminal_that_was_hung_up_ends_it(pty: Pty) -> None:
+    with pytest.raises(Ended) as caught, pty.screen() as screen:
+        pty.hang_up()
+        screen.wait(60)
+    assert caught.value.number == signal.SIGHUP
+
+
+def test_a_terminal_that_was_hung_up_is_not_taken_again(pty: Pty) -> None:
+    with pytest.raises(OSError, match="Input/output error"), pty.screen() as screen:
+        pty.hang_up()
+        signal.raise_signal(signal.SIGCONT)
+        screen.wait(60)
 
 
 # -- one frame --------------------------------------------------------------------------------------------------------

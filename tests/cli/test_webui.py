@@ -24,6 +24,7 @@ from faktory.commands import Fail, Fetch, JobFilter
 from faktory.errors import AuthenticationError, ConnectFailed, FaktoryError
 from faktory.protocol.address import Address
 from faktory.protocol.handshake import Identity
+from faktory.server import Server
 from tests.cli import pages
 from tests.real_server import RealServer, needs_own_server
 
@@ -212,7 +213,8 @@ class Site(BaseHTTPRequestHandler):
     answers: ClassVar[dict[str, tuple[int, str]]] = {}
     asked: ClassVar[list[tuple[str, str | None]]] = []
     password: ClassVar[str | None] = None
-    length: ClassVar[int | None] = None
+    broken: ClassVar[set[str]] = set()
+    """Paths of pages that break off."""
 
     def do_GET(self) -> None:
         sent = self.headers.get("Authorization")
@@ -222,10 +224,11 @@ class Site(BaseHTTPRequestHandler):
             status, body = 401, "no"
         data = body.encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(self.length or len(data)))
+        is_broken = self.path in self.broken
+        self.send_header("Content-Length", str(len(data) + is_broken))
         self.end_headers()
         self.wfile.write(data)
-        self.close_connection = self.length is not None
+        self.close_connection = is_broken
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -233,7 +236,7 @@ class Site(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in (("answers", {}), ("asked", []), ("password", None), ("length", None)):
+    for name, value in (("answers", {}), ("asked", []), ("password", None), ("broken", set())):
         monkeypatch.setattr(Site, name, value)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -315,13 +318,82 @@ def test_a_page_that_is_not_known_is_told_of(web: WebUI, answer: tuple[int, str]
 
 
 def test_a_page_that_breaks_off_or_has_no_end_is_told_of(web: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
-    Site.length = 100_000
+    Site.broken.add("/faktory/queues")
     with pytest.raises(FaktoryError, match="broke off in the midst"):
         web.paused()
-    Site.length = None
+    Site.broken.clear()
     monkeypatch.setattr("faktory.cli.webui._LARGEST", 5)
     with pytest.raises(FaktoryError, match="is longer than 5 bytes"):
         web.paused()
+
+
+def test_jobs_of_a_queue_are_read_from_the_last_page_on(web: WebUI) -> None:
+    def page(*numbers: int) -> tuple[int, str]:
+        jobs = [{"jid": f"jid-{number}", "jobtype": "t", "queue": "q", "args": [number]} for number in numbers]
+        return 200, pages.of_queue("q", jobs, last=3)
+
+    def found(limit: int) -> list[Any]:
+        entries = web.queued("q", limit)
+        assert entries is not None
+        return [number for entry in entries for number in entry.args or ()]
+
+    for number, answer in enumerate((page(5, 4), page(3, 2), page(1, 0)), 1):
+        Site.answers[f"/faktory/queues/q?page={number}"] = answer
+    assert found(100) == [0, 1, 2, 3, 4, 5]
+    Site.asked.clear()
+    assert found(3) == [0, 1, 2]
+    assert [path[-1] for path, _ in Site.asked] == ["1", "3", "2"]
+    Site.answers["/faktory/queues/q?page=2"] = (302, "")  # jobs were taken meanwhile
+    assert found(100) == [0, 1, 4, 5]
+    Site.answers["/faktory/queues/none?page=1"] = (302, "")
+    assert web.queued("none", 5) is None
+
+
+def test_a_job_is_looked_for_on_all_pages_and_shown_from_the_list_where_its_own_is_broken(web: WebUI) -> None:
+    key = "2027-05-25T20:08:07Z|jid-12345"
+    Site.answers["/faktory/morgue?page=1"] = (200, pages.of_set("dead", [pages.row("dead", KEY)], last=3))
+    Site.answers["/faktory/morgue?page=2"] = (200, "<p>without it, and so not read</p>")
+    Site.answers["/faktory/morgue?page=3"] = (200, pages.of_set("dead", [pages.row("dead", key, "charge")], last=3))
+    Site.broken.add("/faktory/morgue/2027-05-25T20:08:07Z%7Cjid-12345")
+    entry = web.job("dead", "jid-12345")
+    assert entry is not None
+    assert (entry.jobtype, entry.document) == ("charge", None)
+    Site.asked.clear()
+    assert web.job("dead", "jid-of-nobody") is None
+    assert len(Site.asked) == 3
+
+
+@pytest.fixture
+def embedded(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server of ours, which every command finds; it knows a queue."""
+    monkeypatch.delenv("FAKTORY_PROVIDER", raising=False)
+    monkeypatch.setenv("FAKTORY_URL", server.url)
+    with Client(server.url) as client:
+        client.push(Job("t", queue="low"))
+    return server
+
+
+def test_the_web_ui_is_read_when_it_is_named_though_the_server_would_tell(
+    embedded: Server, site: str, capsys: Capture
+) -> None:
+    Site.answers["/morgue?page=1"] = (200, pages.of_set("dead", [pages.row("dead", "2027-05-25T20:08:07Z|jid-12345")]))
+    (row,) = told(capsys, f"dead list --web {site} --json")[0].splitlines()
+    assert json.loads(row)["jid"] == "jid-12345"
+    assert told(capsys, "dead list") == ("", "dead: none\n")
+
+
+def test_of_a_server_that_is_not_ours_the_web_ui_is_read_if_there_is_one(
+    embedded: Server, site: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded.faults.refuse("PEEK", text="Unknown command PEEK", times=None)
+    Site.answers["/queues"] = (200, pages.of_queues({"low": True}))
+    monkeypatch.setattr("faktory.cli.webui.PORT", int(site.rpartition(":")[2]))
+    assert told(capsys, "queues")[0].splitlines()[1].endswith("paused")
+    monkeypatch.setattr("faktory.cli.webui.PORT", 1)
+    out, err = told(capsys, "queues")
+    assert out.splitlines()[1].endswith("?")
+    assert "Which queues are paused is not known: cannot read the Web UI at http://127.0.0.1:1" in err
+    assert "cannot read the Web UI" in told(capsys, "queues --web http://127.0.0.1:1", 3)[1]
 
 
 def test_an_idle_connection_that_was_closed_is_opened_again() -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 import signal
 import sys
+from types import SimpleNamespace
 
 import pexpect
 import pytest
@@ -211,6 +212,43 @@ def test_wait_server_waits_and_term_ends_the_wait(project: Project) -> None:
     read_until(process, "waiting for the server: ")
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 143
+
+
+def test_the_wait_for_a_server_is_told_once_and_ends_with_any_answer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.server.stop()
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:
+            project.server.start()
+            project.server.faults.refuse("QUEUE")
+
+    monkeypatch.setattr("faktory.cli.pools.time", SimpleNamespace(sleep=sleep))
+    done = project.call("worker", "app", "--wait-server", "--burst")
+    assert done.returncode == 0
+    assert done.stderr.count("waiting for the server: ") == 1
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+
+
+def test_ctrl_c_ends_a_burst(project: Project) -> None:
+    project.write(
+        "halting.py", "import _thread\nfrom app import app\n\n@app.job\ndef halt():\n    _thread.interrupt_main()\n"
+    )
+    push(project.server, Job("halt", []))
+    done = project.call("worker", "halting", "--burst")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert not project.server.working
+
+
+def test_a_pool_whose_library_is_missing_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trio", None)
+    done = project.call("worker", "app", "-P", "trio")
+    assert done.returncode == 2
+    assert "--pool trio needs trio: pip install 'faktory-sdk[trio]'" in done.stderr
 
 
 def test_the_project_and_its_environments_are_followed(project: Project) -> None:
