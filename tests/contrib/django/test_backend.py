@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 pytest.importorskip("django")
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from faktory import InvalidJob
-from faktory.contrib.django import FaktoryBackend, FaktoryTask
+from faktory.contrib import django as ours
+from faktory.contrib.django import FaktoryBackend, FaktoryTask, framework
 from faktory.contrib.django.framework import InvalidTask, TaskResultStatus, task_backends
 from faktory.server import Server
 from faktory.testing import capture, inline, serve
@@ -195,6 +200,55 @@ def test_a_backend_that_is_missing_is_djangos_to_tell() -> None:
         tasks().add.using(backend="nowhere")
 
 
+@pytest.fixture
+def before_django_6(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
+    """Reads the module that chooses the framework as Django 5.2 would have it; returns its names."""
+    monkeypatch.setattr(django, "VERSION", (5, 2, 0, "final", 0))
+    return lambda: runpy.run_path(framework.__file__)
+
+
+def test_before_django_6_one_line_says_what_to_install(
+    before_django_6: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "django_tasks", None)
+    with pytest.raises(ImportError, match="before it the package django-tasks: python -m pip install") as caught:
+        before_django_6()
+    assert caught.value.name == "django_tasks"
+
+
+def test_a_package_that_is_broken_is_not_said_to_be_missing(
+    before_django_6: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "django_tasks.py").write_text("import a_module_that_it_needs")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "django_tasks", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'a_module_that_it_needs'"):
+        before_django_6()
+
+
+def test_before_django_6_all_names_are_those_of_the_package(
+    before_django_6: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in, where the package is not installed: the next test takes the package itself."""
+    homes = {
+        "": ("TaskContext", "TaskResult", "TaskResultStatus", "task_backends"),
+        ".backends": (),
+        ".backends.base": ("BaseTaskBackend",),
+        ".base": ("Task", "TaskError"),
+        ".exceptions": ("InvalidTaskError",),
+        ".signals": ("task_enqueued", "task_finished", "task_started"),
+        ".utils": ("normalize_json",),
+    }
+    for home, names in homes.items():
+        module = ModuleType(f"django_tasks{home}")
+        vars(module).update({name: f"{home} {name}" for name in names})
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    names = before_django_6()
+    assert {names[name] for name in framework.__all__} == {
+        f"{home} {name}" for home, names in homes.items() for name in names
+    }
+
+
 def test_the_package_before_django_6_does_as_well() -> None:
     pytest.importorskip("django_tasks")
     program = """
@@ -229,3 +283,21 @@ def test_a_delayed_task_waits_in_a_capture_too() -> None:
     with capture() as jobs:
         tasks().add.using(run_after=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
         assert jobs.drain() == 0  # not due
+
+
+# -- the package's names ----------------------------------------------------------------------------------------------
+
+
+def test_public_names_are_listed_and_others_are_none() -> None:
+    assert set(ours.__all__) <= set(dir(ours))
+    with pytest.raises(AttributeError, match=r"'faktory\.contrib\.django' has no attribute 'FactoryBackend'"):
+        ours.FactoryBackend  # noqa: B018
+
+
+def test_a_django_that_is_broken_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "django.py").write_text("import a_module_that_it_needs")
+    monkeypatch.delattr(ours, "prepare")  # as if it were the first use
+    monkeypatch.delitem(sys.modules, "django")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'a_module_that_it_needs'"):
+        ours.prepare  # noqa: B018

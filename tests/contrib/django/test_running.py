@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("django")
 
-from faktory import InvalidJob, Job, JobTimeout
+from faktory import ConfigurationError, InvalidJob, Job, JobTimeout
+from faktory.contrib.django import homes
 from faktory.contrib.django.framework import TaskResultStatus, task_finished, task_started
 from faktory.testing import capture, inline, serve
 from tests.contrib.django.conftest import Work
@@ -160,6 +162,17 @@ def test_a_dotted_path_out_of_a_payload_is_never_imported(work: Work) -> None:
         summary = worker.drain(raise_failures=False)
         assert summary.failed == 2
         assert {job.failure.errtype for job in server.retries if job.failure} == {"UnknownJobType"}
+
+
+def test_a_child_process_imports_the_task_that_it_is_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It has not read what its worker has: a task may stand beside the tasks.py of an app."""
+    path = tmp_path / "beside_tasks.py"
+    path.write_text("from tests.contrib.django.probe.framework import task\n\n@task\ndef late() -> None: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(homes, "_working", [homes.home_of(None, "queue")])
+    assert getattr(homes.handlers, "beside_tasks/late").jobtype == "beside_tasks.late"
+    with pytest.raises(ConfigurationError, match=r"the task 'beside_tasks\.latte' is not declared; put it"):
+        getattr(homes.handlers, "beside_tasks/latte")
 
 
 def test_typed_jobs_of_the_projects_app_run_beside_the_tasks(calls: list[Any], work: Work) -> None:
