@@ -39,6 +39,10 @@ def outcome(deadline: float = 100.0) -> Outcome:
     return Outcome(Ack("job-00001"), deadline)
 
 
+def test_a_slot_begins_without_an_outcome_and_without_a_cut() -> None:
+    assert (slot().outcome, slot().is_cut, slot().is_telling) == (None, False, False)
+
+
 def test_an_outcome_is_owed_until_it_is_settled() -> None:
     owing, owed = slot(), outcome()
     owing.cut()
