@@ -42,7 +42,7 @@ class Watched:
         self.cooked = termios.tcgetattr(self.child.child_fd)[3]
 
     def until(self, text: str, *, gone: bool = False, poke: str = "") -> str:
-        """Read until the screen shows a text, or no longer does; returns the screen. `poke` is typed again and again."""
+        """Read until the screen shows a text, or no longer does; returns the screen. `poke` is typed meanwhile."""
         deadline = time.monotonic() + PATIENCE
         while (text in self.shown) == gone:
             assert time.monotonic() < deadline, self.shown
