@@ -243,8 +243,8 @@ def test_before_django_6_all_names_are_those_of_the_package(
         module = ModuleType(f"django_tasks{home}")
         vars(module).update({name: f"{home} {name}" for name in names})
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    names = before_django_6()
-    assert {names[name] for name in framework.__all__} == {
+    found = before_django_6()
+    assert {found[name] for name in framework.__all__} == {
         f"{home} {name}" for home, names in homes.items() for name in names
     }
 
