@@ -60,7 +60,7 @@ def main(folder: Path) -> int:
         if url is None and not os.environ.get("FAKTORY_PROVIDER"):
             from faktory.server import Server
 
-            url = stack.enter_context(Server()).url
+            url = stack.enter_context(Server(fetch_wait=0.1)).url
             print(f"FAKTORY_URL is not set: running an in-memory server at {url}")
         run(folder, stack.enter_context(Client(url)), url)
     return 0

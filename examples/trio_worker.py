@@ -46,6 +46,6 @@ if __name__ == "__main__":
         if where is None and not os.environ.get("FAKTORY_PROVIDER"):
             from faktory.server import Server
 
-            where = stack.enter_context(Server()).url
+            where = stack.enter_context(Server(fetch_wait=0.1)).url
             print(f"FAKTORY_URL is not set: running an in-memory server at {where}")
         trio.run(main, where)

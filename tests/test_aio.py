@@ -246,7 +246,8 @@ def test_clients_and_consumers_speak_tls(loop: Loop, certificates: Certificates)
         seen.append(job.args[0])
 
     async def main() -> None:
-        with Server(ssl_context=certificates.server_context("localhost"), password="hunter2") as server:
+        theirs = certificates.server_context("localhost")
+        with Server(ssl_context=theirs, password="hunter2", fetch_wait=0.1) as server:
             url = server.url.replace("127.0.0.1", "localhost")
             context = certificates.client_context()
             async with loop.Client(url, ssl_context=context) as client:
@@ -575,7 +576,7 @@ def test_a_lost_server_ends_run_and_the_next_one_reports_without_running_again(l
     runs: list[str] = []
 
     async def main() -> None:
-        with Server() as server, Client(server.url) as client:
+        with Server(fetch_wait=0.1) as server, Client(server.url) as client:
             gone = False
 
             async def work(job: Job) -> None:

@@ -1119,7 +1119,7 @@ def test_an_app_factory_can_be_called_again_and_again(server: Server) -> None:
 def test_two_apps_may_have_the_same_jobs_at_once(server: Server) -> None:
     """27.4: a job belongs to the app whose consumer runs it: its middleware, its values, and where it pushes."""
     factory = Factory()
-    with Server(seed=8) as other_server:
+    with Server(seed=8, fetch_wait=0.1) as other_server:
         web = factory.create_app("web", server.url)
         factory.sell.enqueue()
         worker = factory.create_app("worker", other_server.url)

@@ -144,7 +144,7 @@ def test_the_environment_says_where_the_server_is(server: Server, monkeypatch: p
 
 def test_consumers_speak_tls(certificates: Certificates) -> None:
     context: ssl.SSLContext = certificates.server_context("localhost")
-    with Server(ssl_context=context, password="hunter2") as server:
+    with Server(ssl_context=context, password="hunter2", fetch_wait=0.1) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         seen: list[Job] = []
         with Client(url, ssl_context=certificates.client_context()) as client:

@@ -268,6 +268,7 @@ def test_what_a_job_that_is_cut_off_cleans_up_is_waited_for(server: Server, clie
         assert cleaned == [jid]
 
 
+@pytest.mark.usefixtures("brief_wind_down")
 def test_a_hook_that_goes_on_for_ever_does_not_keep_a_failure_from_the_server(server: Server, client: Client) -> None:
     """P7: at the end of the shutdown its report is left to the heartbeat."""
     client.push(Job("work", retry=3))

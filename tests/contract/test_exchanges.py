@@ -156,6 +156,7 @@ def test_a_time_limit_wakes_whoever_watches_it(front: Front, backend: Backend, r
     assert ended.wait(PATIENCE)
     assert 0.19 < time.monotonic() - started < AT_ONCE
     recording.until(lambda said: said.count("FAIL") == 1, AT_ONCE)
+    backend.settle()
     run.consumer.terminate()
     backend.hurry()
     assert run.wait() == 0

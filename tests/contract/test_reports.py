@@ -74,6 +74,7 @@ def test_outcomes_that_are_refused_for_good_are_told_and_counted(
 
 
 @pytest.mark.parametrize("is_single", [False, True], ids=["drain", "run_one"])
+@pytest.mark.usefixtures("brief_wind_down")
 def test_an_end_is_not_put_off_for_ever_by_outcomes_that_are_refused(
     front: Front, quick: Server, is_single: bool
 ) -> None:

@@ -76,7 +76,7 @@ def test_a_handler_that_raises_with_the_url_does_not_tell_the_password(
     def work(job: Job) -> None:
         raise ValueError(f"cannot read {job.args[0]}, nor {secret}")
 
-    with Server(password=secret, seed=1) as server, Client(server.url) as client:
+    with Server(password=secret, seed=1, fetch_wait=0.1) as server, Client(server.url) as client:
         client.push(Job("work", [server.url], retry=2, backtrace=20))
         builder = ConsumerBuilder().register("work", work)
         if front == "threads":
