@@ -34,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
     _share_compiled_code(config)
+    # With -n, have a worker that is done take tests from the others, where nothing else is asked for.
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "worksteal"
 
 
 def _share_compiled_code(config: pytest.Config) -> None:
@@ -60,6 +63,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
         with contextlib.suppress(Exception, pytest.skip.Exception):  # pytest will say what is wrong with it
             importlib.import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have each worker of a run begin with its share of the slow tests: at the end, others would wait for them."""
+    count: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    items.clear()
+    for number in range(count):  # each worker is given its part of the list at first
+        items += slow[number::count] + quick[len(quick) * number // count : len(quick) * (number + 1) // count]
 
 
 def pytest_collection_finish() -> None:

@@ -35,7 +35,7 @@ def run(rooms: list[Room], home: Path) -> str:
     paths = sorted({path for room in rooms for path, _ in room.selections})
     folders = tuple(f"{path}/" for path in paths if not path.endswith(".py"))
     paths = [path for path in paths if not path.startswith(folders)]
-    first = _pytest(home, "-n", str(AT_A_TIME), "--dist", "worksteal", *paths)
+    first = _pytest(home, "-n", str(AT_A_TIME), *paths)
     if first.returncode == 0:
         return ""
     # A test that fails for want of time on a busy machine passes alone.

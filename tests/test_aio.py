@@ -294,6 +294,7 @@ def test_what_goes_wrong_is_called_what_it_is_called_in_threads(loop: Loop, cert
             assert str(ours.value) == str(theirs.value)
 
 
+@pytest.mark.parametrize("fetch_wait", [2], ids=["long"])
 def test_few_fetches_wait_on_empty_queues(loop: Loop, server: Server, client: Client) -> None:
     async def work(job: Job) -> None:
         await loop.sleep(0.001)

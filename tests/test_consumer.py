@@ -95,6 +95,7 @@ def test_a_consumer_works_once_at_a_time(server: Server) -> None:
 # -- one idle FETCH ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fetch_wait", [2], ids=["long"])
 def test_an_idle_consumer_waits_with_one_fetch(server: Server, client: Client) -> None:
     """However many threads: each waiting FETCH can cost a job when its client dies (fact 3)."""
     done: list[str] = []
@@ -124,6 +125,7 @@ def test_a_burst_reaches_every_thread(server: Server, client: Client) -> None:
     assert len(server.retries) == 0
 
 
+@pytest.mark.parametrize("fetch_wait", [2], ids=["long"])
 def test_many_slots_wait_with_two_fetches(server: Server) -> None:
     run = InThread(build(server, workers=200))
     until(lambda: server.waiting == 2)
