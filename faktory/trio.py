@@ -64,6 +64,8 @@ class _Pipe:
         due = trio.current_time() + limit
         with _raising_os_errors():
             if self._is_plain:
+                if self.sock.fileno() < 0:
+                    raise ConnectionResetError("the connection was closed")
                 return await self._receive_by(due)
             with trio.move_on_after(limit):
                 return bytes(await self._stream.receive_some())

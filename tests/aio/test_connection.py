@@ -112,3 +112,31 @@ def test_a_time_limit_that_comes_down_is_kept(loop: Loop) -> None:
 
     with ScriptedServer(answer_info) as silent:
         assert 0.08 < loop.run(main) < 0.9
+
+
+def test_a_stream_that_was_given_up_ends_who_still_reads_or_writes(loop: Loop, server: Server) -> None:
+    """As an end or an `OSError`, which a connection makes its own error of: whoever waits, or comes too late."""
+    backend: Any = loop.Connection._backend
+    told: list[str] = []
+
+    async def main() -> None:
+        stream = await backend.open("127.0.0.1", server.port, 5)
+        assert await stream.receive(5)  # the greeting
+
+        async def read() -> None:
+            try:
+                told.append(f"read {await stream.receive(5)!r}")
+            except OSError as exc:
+                told.append(type(exc).__name__)
+
+        async with backend.group() as group:
+            group.start(read)
+            await loop.sleep(0.01)
+            stream.abort()
+        await read()
+        with pytest.raises(OSError, match=r"closed|Bad file descriptor"):
+            await stream.send(b"INFO\r\n", 5)
+
+    loop.run(main)
+    assert len(told) == 2
+    assert set(told) <= {"read b''", "ConnectionResetError"}
