@@ -101,6 +101,18 @@ def test_a_frozen_program_is_refused(server: Server, monkeypatch: pytest.MonkeyP
         ConsumerBuilder().register("work", jobs.work).processes(1).connect(server.url)
 
 
+def test_where_no_children_can_be_had_it_is_said(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C5: on Windows, and in a child itself, which has imported a program that starts its consumer when imported."""
+    builder = ConsumerBuilder().register("work", jobs.work).processes(1)
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "fork")
+        with pytest.raises(ConfigurationError, match=r"need a POSIX system; leave out processes\(\.\.\.\)"):
+            builder.connect(server.url)
+    monkeypatch.setattr("faktory.isolation.threads.is_child", True)
+    with pytest.raises(ConfigurationError, match='put that part of it under `if __name__ == "__main__":`'):
+        builder.connect(server.url)
+
+
 def test_an_import_that_takes_too_long_leaves_no_process(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """C5."""
     before = descendants()

@@ -4,58 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from types import FrameType
 from typing import Any
 
 import pytest
 
 from faktory import Client, ConsumerBuilder, Job, JobTimeout
-from faktory.isolation import enter, interrupter, strike, threads
+from faktory.isolation import forget_interrupt, interrupt_thread, interrupter, strike, threads
 from faktory.server import Server
+from tests.isolation.targets import Thread, forever, interrupted
 from tests.share import share_of
 from tests.waiting import until
-
-
-class Thread:
-    """A target: a thread that runs a function as a consumer runs a handler."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.thread_id = 0
-        self.current: object = object()
-        self.caught: BaseException | None = None
-        self.outside: BaseException | None = None
-        self._function = function
-        self._thread = threading.Thread(target=self._live, name="target")
-
-    def start(self) -> object:
-        run = self.current
-        self._thread.start()
-        return run
-
-    def _live(self) -> None:
-        self.thread_id = threading.get_ident()
-        try:
-            try:
-                enter(lambda _: self._function(), None)
-            except BaseException as exc:
-                self.caught = exc
-            self.current = None
-            interrupter.take_back(self.thread_id)
-            for _ in range(1000):
-                time.sleep(0)
-        except BaseException as exc:
-            self.outside = exc
-
-    def join(self, seconds: float = 10.0) -> None:
-        self._thread.join(seconds)
-        assert not self._thread.is_alive(), "it was not interrupted"
-        assert self.outside is None
 
 
 @pytest.fixture(autouse=True)
@@ -63,23 +28,6 @@ def _interrupter() -> Iterator[None]:
     interrupter.start()
     yield
     interrupter.stop()
-
-
-def interrupted(function: Callable[[], Any]) -> BaseException | None:
-    """Run a function in a thread, interrupt it, and return what it ended with."""
-    target = Thread(function)
-    run = target.start()
-    interrupter.request(target, run, JobTimeout("late"))
-    target.join()
-    return target.caught
-
-
-def forever(step: Callable[[], Any]) -> Callable[[], None]:
-    def run() -> None:
-        while True:
-            step()
-
-    return run
 
 
 EVENT, QUEUE, CONDITION, FUTURE = threading.Event(), queue.Queue[int](), threading.Condition(), Future[int]()
@@ -105,16 +53,6 @@ def wait_for_condition() -> None:
 def hold_semaphore() -> None:
     with SEMAPHORE:
         sum(range(1000))
-
-
-class Holding:
-    """A context manager as an application writes it."""
-
-    def __enter__(self) -> None:
-        LOCK.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        LOCK.release()
 
 
 def hold_on_stack() -> None:
@@ -190,30 +128,6 @@ def test_what_polls_is_struck_wherever_it_waits(step: Callable[[], Any]) -> None
     with CONDITION, QUEUE.mutex:
         assert not CONDITION._waiters  # type: ignore[attr-defined]
         assert not QUEUE.not_empty._waiters  # type: ignore[attr-defined]
-
-
-def test_an_exit_that_is_struck_at_its_entry_is_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Python 3.13 a strike is noticed a check later, which may be there."""
-    manager = Holding()
-    manager.__enter__()
-    made: list[BaseException] = []
-
-    def enter_exit(frame: FrameType, *_: object) -> None:
-        if not made and frame.f_code is Holding.__exit__.__code__:
-            sys.settrace(None)
-            monkeypatch.setattr("faktory.isolation.strike.sys._getframe", lambda _: frame)
-            made.append(strike._copies_of(JobTimeout("late"))())
-            monkeypatch.undo()
-
-    before = sys.gettrace()
-    sys.settrace(enter_exit)
-    try:
-        with contextlib.suppress(RuntimeError):  # it was released already
-            manager.__exit__(None, None, None)
-    finally:
-        sys.settrace(before)
-    assert [str(error) for error in made] == ["late"]
-    assert not LOCK.locked()
 
 
 def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +246,144 @@ def test_several_that_are_blocked_in_c_take_turns(strikes: list[float], gate: th
         target.join()
 
 
+def test_who_is_always_found_where_nothing_may_be_raised_is_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter's lock then changes hands at other moments; the program has its own interval again afterwards."""
+    before = sys.getswitchinterval()
+    real = strike.may_be_struck
+    monkeypatch.setattr(threads, "LAST_DELAY", threads.FIRST_DELAY)
+    monkeypatch.setattr(strike, "may_be_struck", lambda *args: sys.getswitchinterval() < before / 2 and real(*args))
+    assert type(interrupted(forever(lambda: None))) is JobTimeout
+    until(lambda: sys.getswitchinterval() == before)
+
+
+def test_a_close_look_leaves_an_interval_alone_that_the_program_has_set_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = sys.getswitchinterval()
+    monkeypatch.setattr(threads, "LAST_DELAY", threads.FIRST_DELAY)
+    has_looked = threading.Event()
+
+    def set_own(*_: object) -> bool:
+        if sys.getswitchinterval() < before / 2:
+            sys.setswitchinterval(0.75 * before)
+            has_looked.set()
+        return False
+
+    monkeypatch.setattr(strike, "may_be_struck", set_own)
+    target = Thread(forever(lambda: None))
+    interrupter.request(target, target.start(), JobTimeout("late"))
+    try:
+        assert has_looked.wait(10)
+        monkeypatch.undo()
+        target.join()
+        assert sys.getswitchinterval() == pytest.approx(0.75 * before)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_look_that_fails_is_logged_and_done_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threads, "AGAIN", 0.02)
+    real = strike.place_of
+    looks: list[object] = []
+
+    def fail_first(*args: Any) -> Any:
+        looks.append(args)
+        if len(looks) == 1:
+            raise RuntimeError("a mistake of ours")
+        return real(*args)
+
+    monkeypatch.setattr(strike, "place_of", fail_first)
+    assert type(interrupted(forever(lambda: None))) is JobTimeout
+    until(lambda: "a job could not be interrupted; trying again" in caplog.text)
+    assert "RuntimeError: a mistake of ours" in caplog.text
+
+
+def test_one_that_has_moved_on_since_it_was_looked_at_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = strike.strike
+    tries: list[object] = []
+
+    def miss_first(*args: Any) -> bool:
+        tries.append(args)
+        return len(tries) > 1 and real(*args)
+
+    monkeypatch.setattr(strike, "strike", miss_first)
+    began = time.monotonic()
+    assert type(interrupted(forever(lambda: None))) is JobTimeout
+    assert time.monotonic() - began < 0.5 * threads.AGAIN
+
+
+def test_nobody_looks_for_a_thread_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handler was never left: that is so when the process ends, say."""
+    looked: list[object] = []
+    real = strike.place_of
+
+    def noted(target: Any, run: object) -> Any:
+        looked.append(target)
+        return real(target, run)
+
+    monkeypatch.setattr(strike, "place_of", noted)
+    ended = Thread(lambda: None)
+    ended.start()
+    ended.join()
+    ended.current = run = object()
+    interrupter.request(ended, run, JobTimeout("late"))
+    until(lambda: looked)
+    assert type(interrupted(forever(lambda: None))) is JobTimeout
+    assert looked.count(ended) == 1
+
+
+def test_a_fork_has_a_thread_of_its_own_that_strikes() -> None:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            interrupter.stop()  # what has ended with the fork is none of the child's
+            interrupter.start()
+            code = 0 if type(interrupted(forever(lambda: None))) is JobTimeout else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_handler_that_outlives_the_last_consumer_takes_back_what_it_has_not_raised(gate: threading.Lock) -> None:
+    blocked = Thread(pass_through(gate))
+    run = blocked.start()
+    try:
+        interrupter.request(blocked, run, JobTimeout("late"))
+        until(lambda: blocked.thread_id)
+        interrupter.stop()
+    finally:
+        gate.release()
+    blocked.join()
+    interrupter.start()
+
+
+def test_what_is_no_handler_is_interrupted_wherever_it_is() -> None:
+    """As the test kit does with a test that lasts too long; what comes too late is forgotten."""
+    caught: list[type[BaseException]] = []
+    is_running = threading.Event()
+
+    def spin() -> None:
+        try:
+            is_running.set()
+            while True:
+                pass
+        except KeyError as exc:
+            caught.append(type(exc))
+        forget_interrupt()
+        for _ in range(1000):
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    assert is_running.wait(10)
+    interrupt_thread(thread.ident or 0, KeyError)
+    thread.join(10)
+    assert caught == [KeyError]
+
+
 def test_a_strike_waits_for_its_thread_to_enter_the_handler() -> None:
     target = Thread(forever(lambda: None))
     interrupter.request(target, target.current, JobTimeout("late"))
@@ -339,24 +391,6 @@ def test_a_strike_waits_for_its_thread_to_enter_the_handler() -> None:
     target.start()
     target.join()
     assert type(target.caught) is JobTimeout
-
-
-def test_nothing_is_struck_that_was_not_entered() -> None:
-    has_been_seen = False
-
-    def outside() -> None:
-        while not has_been_seen:
-            pass
-
-    thread = threading.Thread(target=outside)
-    thread.start()
-    target = Thread(lambda: None)
-    target.thread_id = thread.ident or 0
-    place = strike.place_of(target, target.current)
-    is_allowed = place is None or strike.may_be_struck(place, None)
-    has_been_seen = True
-    thread.join(10)
-    assert not is_allowed
 
 
 def test_a_handler_that_logs_is_never_struck_within_logging(tmp_path: Any) -> None:
