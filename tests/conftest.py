@@ -107,8 +107,9 @@ def client(server: Server) -> Iterator[Client]:
 
 @pytest.fixture
 def brief_wind_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have consumers leave jobs that nothing ends after 0.8 s, not after 2.5."""
+    """Have consumers leave jobs that nothing ends after 0.8 s, not after 2.5, also in `tests.programs`."""
     monkeypatch.setattr(ending, "WIND_DOWN", 0.8)
+    monkeypatch.setenv("FAKTORY_TEST_WIND_DOWN", "0.8")
 
 
 @pytest.fixture(scope="session")

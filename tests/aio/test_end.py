@@ -50,6 +50,7 @@ def test_a_second_signal_ends_at_once_though_the_loop_is_blocked(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief_wind_down")
 def test_a_blocked_loop_outlasts_no_shutdown(server: Server, client: Client, library: str) -> None:
     """A5, P6: The jobs have had their time when it is over."""
     client.push(Job("block", [60], retry=5))

@@ -11,6 +11,7 @@ CONNECTIONS = Figure("connections", "connections at once").below(10)
 def contests(jobs: int) -> list[Contest]:
     """Return the contests; `jobs` is the size of a drain nearby."""
     found = []
+    nap = min(1.0, jobs / 2_000)
     for latency, count in ((0.005, jobs // 10), (0.020, jobs // 20)):
         away = f"{latency * 1e3:.0f} ms away"
         found += [
@@ -21,7 +22,7 @@ def contests(jobs: int) -> list[Contest]:
             # Bare loops have a connection each, and so more on the way at once than any worker on ten: when jobs do
             # nothing. Those who want 200 workers have jobs that wait: 200 end at a time, and one more begins to count.
             _of_200(f"{away}, asyncio with 200 workers, no-op", count, latency),
-            _of_200(f"{away}, asyncio with 200 workers, jobs of 1 s", jobs // 25 + 1, latency, nap=1.0),
+            _of_200(f"{away}, asyncio with 200 workers, jobs of {nap:g} s", jobs // 25 + 1, latency, nap=nap),
         ]  # fmt: skip
     return found
 

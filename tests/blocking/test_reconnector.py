@@ -179,6 +179,7 @@ def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, clien
     run.join()
 
 
+@pytest.mark.usefixtures("brief_wind_down")
 def test_who_owes_an_outcome_stops_trying_when_its_time_is_up(server: Server, client: Client) -> None:
     """P13: else its thread would go on trying for ever, behind the end."""
     run = Persistent(server, workers=1, builder=ConsumerBuilder().shutdown_timeout(0.3))

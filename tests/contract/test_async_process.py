@@ -47,6 +47,7 @@ def test_term_lets_running_jobs_end(backend: Backend, library: str, number: sign
     assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
+@pytest.mark.usefixtures("brief_wind_down")
 def test_a_job_longer_than_the_shutdown_is_cancelled_and_the_process_ends_with_1(
     backend: Backend, library: str
 ) -> None:

@@ -38,6 +38,7 @@ def test_term_lets_four_running_jobs_end(backend: Backend, number: signal.Signal
     assert backend.sets() == {"dead": 0, "retries": 0, "scheduled": 0, "working": 0}
 
 
+@pytest.mark.usefixtures("brief_wind_down")
 def test_a_job_longer_than_the_shutdown_is_failed_and_the_process_ends_with_1(backend: Backend) -> None:
     """P6, P7, W4: the thread cannot be stopped, the process can."""
     backend.push("stubborn", 60, retry=5)

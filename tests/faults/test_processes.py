@@ -120,14 +120,15 @@ def test_t13_many_threads_and_a_small_pool_mix_nothing_up(server: Server) -> Non
     assert set(stored) == set(pushed)
 
 
+@pytest.mark.usefixtures("brief_wind_down")
 def test_p14_reports_flow_while_draining(server: Server, client: Client) -> None:
     """P14: a short job that ends in the drain is acknowledged in the drain; the long one is failed at its end."""
     client.push(Job("nap", [0.3], queue="drain", retry=5))
     client.push(Job("stubborn", [60], queue="drain", retry=5))
-    with Program(WORKER, server.url, "drain", "--workers", 2, "--timeout", 3) as worker:
+    with Program(WORKER, server.url, "drain", "--workers", 2, "--timeout", 1.5) as worker:
         worker.expect("start", 2)
         worker.signal(signal.SIGTERM)
-        until(lambda: len(server.working) == 1, 2.5)
+        until(lambda: len(server.working) == 1, 1.3)
         assert worker.wait() == 1
     assert [job.jobtype for job in server.retries] == ["stubborn"]
     assert len(server.working) == 0

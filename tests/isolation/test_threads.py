@@ -404,7 +404,7 @@ def test_a_handler_that_logs_is_never_struck_within_logging(tmp_path: Any) -> No
         log.warning("x")
 
     try:
-        for _ in range(4):
+        for _ in range(share_of(4)):
             target = Thread(forever(spin_and_log))
             run = target.start()
             interrupter.request(target, run, JobTimeout("late"))

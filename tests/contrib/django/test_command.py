@@ -175,7 +175,7 @@ def test_the_shops_own_tests_pass_as_its_users_run_them(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_supervised_worker_finds_the_project_too(tmp_path: Path) -> None:
     """Worker processes under `-p` do not go through manage.py, and end when told."""
-    with Server() as server:
+    with Server(fetch_wait=0.1) as server:
         env = environment(server.url, tmp_path)
         words = [sys.executable, str(SHOP / "manage.py"), "faktory", "worker", "-p", "2", "-c", "1"]
         process = subprocess.Popen(words, env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
