@@ -27,7 +27,6 @@ SLOW = (
 """Tests that take long, mostly as they start processes: CI does not measure what rooms cover that need one of these."""
 
 MEASURED: dict[str, int] = {
-    "aio/children.py": 75,
     "aio/connection.py": 90,
     "aio/consumer.py": 93,
     "aio/duties.py": 89,

@@ -22,9 +22,10 @@ async def start_children(backend: Backend, start_fork_server: Callable[[], ForkS
     def start() -> None:
         started.append(start_fork_server())
 
-    def forget() -> None:
-        for fork_server in started:
+    try:
+        await backend.shielded(lambda: run_in_thread(backend, start), on_cancel=lambda: None)
+    except BaseException:
+        for fork_server in started:  # not before: cancelled, it may still be starting
             fork_server.close()
-
-    await backend.shielded(lambda: run_in_thread(backend, start), on_cancel=forget)
+        raise
     return Children(started[0])

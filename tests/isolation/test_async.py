@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from faktory import ChildStartFailed, Client, ConfigurationError, ConsumerBuilder, Failure, Job, Summary
+from faktory import ChildStartFailed, Client, ConfigurationError, ConnectFailed, ConsumerBuilder, Failure, Job, Summary
 from faktory.isolation import runner
 from faktory.server import Server
 from tests.isolation import jobs
-from tests.isolation.conftest import Journal, is_alive
+from tests.isolation.conftest import Journal, descendants, is_alive
 from tests.loops import LOOPS, Loop
 
 
@@ -186,3 +186,28 @@ def test_a_job_of_an_unknown_type_is_told_to_the_hooks_of_the_parent(
     drain(loop, server, builder.on_death(jobs.tell_death).processes(1))
     assert journal.lines("failure") == [f"failure {jid} UnknownJobType {os.getpid()}"]
     assert journal.lines("death") == [f"death {jid} UnknownJobType {os.getpid()}"]
+
+
+def test_who_is_cancelled_while_the_children_start_leaves_no_process(loop: Loop, server: Server) -> None:
+    builder = ConsumerBuilder().register("work", jobs.work).processes(1)
+    before = descendants()
+
+    async def begun() -> None:
+        await loop.until(lambda: descendants() > before)
+
+    async def main() -> None:
+        assert await loop.cancelling(lambda: loop.connect(builder, server.url), begun)
+        assert descendants() <= before
+
+    loop.run(main)
+
+
+def test_a_server_that_is_gone_leaves_no_child_behind(loop: Loop) -> None:
+    with Server() as gone:
+        url = gone.url
+
+    async def main() -> None:
+        with pytest.raises(ConnectFailed):
+            await loop.connect(ConsumerBuilder().register("work", jobs.work).processes(1), url)
+
+    loop.run(main)
