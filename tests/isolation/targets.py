@@ -20,7 +20,8 @@ class Thread:
         self.caught: BaseException | None = None
         self.outside: BaseException | None = None
         self._function = function
-        self._thread = threading.Thread(target=self._live, name="target")
+        # Daemonic: one that is not interrupted fails its test, and would keep the run from ending.
+        self._thread = threading.Thread(target=self._live, name="target", daemon=True)
 
     def start(self) -> object:
         run = self.current
