@@ -190,9 +190,17 @@ class Chaos:
         for worker in self.workers:
             worker.send_signal(signal.SIGTERM)
         for worker in self.workers:
-            worker.wait(30)
+            self.see_off(worker)
         self.progress()
         return self.judge(broken, time.monotonic() - started)
+
+    def see_off(self, worker: subprocess.Popen[bytes]) -> None:
+        """Wait for the end of a worker that was told, where possible without the 2 s of its last FETCH."""
+        deadline = time.monotonic() + 30
+        while isinstance(self.server, Server) and worker.poll() is None and time.monotonic() < deadline:
+            self.server.clock.advance(2.1, beating=True)
+            time.sleep(0.05)
+        worker.wait(30)
 
     def settle(self) -> None:
         """Wait until nothing is stored any more, hurrying the server where it lets itself be hurried."""
