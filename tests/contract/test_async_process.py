@@ -99,6 +99,7 @@ def test_tstp_is_quiet_and_ttin_shows_where_jobs_wait(ours: Backend, library: st
         assert end_of(worker, ours) == 0, worker.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "kill"), [("asyncio", False), ("trio", True)], ids=["stopped", "killed"])
 def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, library: str, kill: bool) -> None:
     """J3, J14, N1: it reconnects, reports what was done meanwhile without running it again, and goes on."""

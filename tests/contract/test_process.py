@@ -196,6 +196,7 @@ def test_a_worker_without_a_server_fails_to_start() -> None:
         assert "ConnectFailed" in worker.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_a_server_that_comes_back_gets_every_outcome(restartable: Restartable, kill: bool) -> None:
     """J3, J14, N1: it reconnects, reports what was done meanwhile without running it again, and goes on."""

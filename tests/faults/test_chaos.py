@@ -26,6 +26,7 @@ def test_t1_t2_t3_nothing_is_lost_in_a_short_storm(front: str, capsys: pytest.Ca
 
 
 @FRONTS
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @needs_own_server
 def test_t1_t3_nothing_is_lost_by_the_real_server_either(front: str, capsys: pytest.CaptureFixture[str]) -> None:

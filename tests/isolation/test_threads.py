@@ -393,6 +393,7 @@ def test_a_strike_waits_for_its_thread_to_enter_the_handler() -> None:
     assert type(target.caught) is JobTimeout
 
 
+@pytest.mark.slow
 def test_a_handler_that_logs_is_never_struck_within_logging(tmp_path: Any) -> None:
     log = logging.getLogger("tests.struck")
     handler = logging.FileHandler(tmp_path / "log")
