@@ -27,17 +27,13 @@ SLOW = (
 """Tests that take long, mostly as they start processes: CI does not measure what rooms cover that need one of these."""
 
 MEASURED: dict[str, int] = {
-    "aio/connection.py": 90,
-    "aio/consumer.py": 93,
     "aio/duties.py": 89,
     "aio/home.py": 91,
     "aio/job_runner.py": 93,
     "aio/managed.py": 93,
     "aio/pool.py": 87,
     "aio/reporter.py": 93,
-    "asyncio.py": 90,
     "blocking/worker.py": 92,
-    "trio.py": 91,
 }
 """Modules of the shells that their tests do not cover to 95 %, and the per cent below which they must not sink."""
 
