@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from faktory import AuthenticationError, Client, ConsumerBuilder, Job
+from faktory import AuthenticationError, Client, ConnectFailed, ConsumerBuilder, Job
+from faktory.blocking import connection
 from faktory.blocking.connection import Connection
+from faktory.blocking.dialling import dial
+from faktory.blocking.heartbeat import Heartbeat
+from faktory.core.backoff import Backoff
+from faktory.core.lifecycle import Lifecycle
+from faktory.core.outage import Outage
+from faktory.options import ConsumerOptions
 from faktory.server import Server
 from tests.running import Persistent
 from tests.waiting import until
@@ -36,55 +44,63 @@ def test_an_outage_is_two_lines_in_the_log_and_ends_by_itself(
     assert caplog.text.count("connected to") == 1
 
 
+class Dialled:
+    """Counts the attempts to connect, by thread."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> None:
+        self.names: list[str] = []
+        self.at_once: list[int] = []
+        self._fault = fault
+        self._inside = 0
+        self._lock = threading.Lock()
+        monkeypatch.setattr(connection, "dial", self)
+
+    def __call__(self, *args: Any) -> Any:
+        with self._lock:
+            self.names.append(threading.current_thread().name)
+            self._inside += 1
+            self.at_once.append(self._inside)
+        try:
+            if self._fault is not None:
+                raise self._fault
+            return dial(*args)
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+
+@pytest.fixture
+def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have who cannot connect wait for 26 s before the next attempt, as after many."""
+    monkeypatch.setattr(Backoff, "next_delay", lambda self, at_least=0.0: 26.0)
+
+
 def test_attempts_are_spaced_out_and_one_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """N1: twenty threads do not make twenty times the attempts."""
-    run = Persistent(server, workers=20)
+    run = Persistent(server, workers=20, builder=ConsumerBuilder().heartbeat_interval(20))
     until(lambda: server.waiting == 1)
-    attempts = 0
-    lock = threading.Lock()
-    at_once: list[int] = []
-    inside = 0
-    original = run.consumer._reconnector._state.connect
-
-    def connect(timeout: float) -> object:
-        nonlocal attempts, inside
-        with lock:
-            if threading.current_thread().name.startswith("faktory-worker"):
-                attempts += 1
-                inside += 1
-                at_once.append(inside)
-        try:
-            return original(timeout)
-        finally:
-            with lock:
-                if threading.current_thread().name.startswith("faktory-worker"):
-                    inside -= 1
-
-    monkeypatch.setattr(run.consumer._state, "connect", connect)
+    dialled = Dialled(monkeypatch)
     server.kill()
     time.sleep(1.0)
-    assert 2 <= attempts <= 12
-    assert max(at_once) == 1
+    assert 2 <= len(dialled.names) <= 12
+    assert max(dialled.at_once) == 1
     started = time.monotonic()
     run.consumer.terminate()
     run.join()
     assert time.monotonic() - started < 3
 
 
-def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(server: Server, client: Client) -> None:
+@pytest.mark.usefixtures("long_waits")
+def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(
+    server: Server, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     """N1: what one knows of the server all know."""
-    run = Persistent(server)
+    run = Persistent(server, builder=ConsumerBuilder().heartbeat_interval(0.2))
     until(lambda: server.waiting == 1)
-    outage = run.consumer._state.outage
     server.kill()
-    outage._backoff._attempt = 8  # waits of 2.6 to 26 s
-    until(lambda: outage.is_down)
-    outage.not_before = time.monotonic() + 600
-    time.sleep(0.1)
+    until(lambda: "lost the server" in caplog.text)
     server.start()
     started = time.monotonic()
-    run.consumer._state.lifecycle.beat_at_once(started)
-    run.consumer._state.heartbeat_wake.set()
     client.push(Job("work"))
     until(lambda: run.done)
     assert time.monotonic() - started < 5
@@ -93,24 +109,42 @@ def test_workers_stop_waiting_when_the_heartbeat_has_reached_the_server(server: 
     run.join()
 
 
-def test_the_heartbeat_stops_waiting_when_a_worker_has_reached_the_server(server: Server, client: Client) -> None:
+class Errands:
+    """A consumer's errands for its heartbeat: none, but to look when the server is back."""
+
+    def __init__(self) -> None:
+        self.options = ConsumerOptions(hostname="here", wid="wid-heartbeat-2")
+        self.lifecycle = Lifecycle(shutdown_timeout=1.0, heartbeat_interval=600.0, now=time.monotonic())
+        self.wake = threading.Event()
+        self.outage = Outage(self.wake.set)
+
+    def next_alarm_in(self, beat_in: float) -> float:
+        return beat_in
+
+    def sound_alarms(self) -> None: ...
+
+    def watch_fetches(self) -> None: ...
+
+    def server_says(self, wanted: str | None) -> None: ...
+
+
+@pytest.mark.usefixtures("long_waits")
+def test_the_heartbeat_stops_waiting_when_a_worker_has_reached_the_server() -> None:
     """N1."""
-    run = Persistent(server)
-    until(lambda: server.waiting == 1)
-    heartbeat, state = run.consumer._heartbeat, run.consumer._state
-    heartbeat._backoff._attempt = 8  # waits of 2.6 to 26 s
-    server.kill()
-    state.lifecycle.beat_at_once(time.monotonic())
-    state.heartbeat_wake.set()
-    until(lambda: heartbeat._is_down)
-    server.start()
-    started = time.monotonic()
-    client.push(Job("work"))
-    until(lambda: not heartbeat._is_down)
-    assert time.monotonic() - started < 2.5
-    run.consumer.terminate()
-    server.clock.advance(2.1)
-    run.join()
+    errands, attempts = Errands(), threading.Semaphore(0)
+
+    def connect(timeout: float) -> Connection:
+        attempts.release()
+        raise ConnectFailed("nobody is there")
+
+    heartbeat = Heartbeat(errands, connect)
+    heartbeat.start()
+    assert attempts.acquire(timeout=10)
+    errands.outage.note_loss(ConnectFailed("nobody is there"), is_proven=False)
+    assert not attempts.acquire(timeout=0.2)
+    errands.outage.note_success()
+    assert attempts.acquire(timeout=2.5)
+    heartbeat.stop()
 
 
 def test_a_refused_password_is_said_and_tried_each_five_seconds_by_all_together(
@@ -119,45 +153,27 @@ def test_a_refused_password_is_said_and_tried_each_five_seconds_by_all_together(
     """N9: the password is rotated under a running worker."""
     run = Persistent(server, builder=ConsumerBuilder().heartbeat_interval(0.05))
     until(lambda: server.waiting == 1)
-    state = run.consumer._state
-    attempts: list[str] = []
-
-    def refuse(timeout: float) -> Connection:
-        attempts.append(threading.current_thread().name)
-        raise AuthenticationError("the server has another password")
-
-    monkeypatch.setattr(state, "connect", refuse)
+    dialled = Dialled(monkeypatch, AuthenticationError("the server has another password"))
     server.disconnect_all()
     until(lambda: "the server has another password" in caplog.text)
     time.sleep(0.5)
     # One of the workers, who dial in turn, and the heartbeat, unless it has heard of it before.
-    assert 1 <= len(attempts) <= 2, attempts
+    assert 1 <= len(dialled.names) <= 2, dialled.names
     assert caplog.text.count("the server has another password") <= 2
     run.consumer.terminate()
     run.join()
 
 
-def test_terminate_during_backoff_stops_at_once(server: Server) -> None:
+@pytest.mark.usefixtures("long_waits")
+def test_terminate_during_backoff_stops_at_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     run = Persistent(server)
     until(lambda: server.waiting == 1)
     server.kill()
-    run.consumer._reconnector._outage._backoff._attempt = 8  # waits of up to 26 s
-    time.sleep(0.2)
+    until(lambda: "lost the server" in caplog.text)
     started = time.monotonic()
     run.consumer.terminate()
     run.join()
     assert time.monotonic() - started < 3
-
-
-def test_an_error_that_repeats_is_logged_once_a_minute(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """W8."""
-    with ConsumerBuilder().register("work", print).connect(server.url) as consumer:
-        for _ in range(3):
-            consumer._reconnector.log_rarely("kind", "it happened %s", "again")
-        for n in range(1100):
-            consumer._reconnector.log_rarely(str(n), "many kinds")
-    assert caplog.text.count("it happened again") == 1
-    assert len(consumer._reconnector._outage._said) <= 1001
 
 
 def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, client: Client) -> None:
@@ -180,30 +196,37 @@ def test_a_server_that_accepts_only_to_drop_is_not_stormed(server: Server, clien
 
 
 @pytest.mark.usefixtures("brief_wind_down")
-def test_who_owes_an_outcome_stops_trying_when_its_time_is_up(server: Server, client: Client) -> None:
+def test_who_owes_an_outcome_stops_trying_when_its_time_is_up(
+    server: Server, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     """P13: else its thread would go on trying for ever, behind the end."""
     run = Persistent(server, workers=1, builder=ConsumerBuilder().shutdown_timeout(0.3))
-    state = run.consumer._state
     until(lambda: server.waiting == 1)
+    (worker,) = workers()
     run.handler = lambda job: server.kill()
     client.push(Job("work"))
-    until(lambda: state.outage.is_down)
+    until(lambda: "lost the server" in caplog.text)
     run.consumer.terminate()
     run.join()
-    until(lambda: not state.fetches.living, 2)
+    worker.join(2)
+    assert not worker.is_alive()
     assert run.consumer.health().unreported == 1
 
 
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("faktory-worker")]
+
+
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="nobody tells of a thread's processor time")
-def test_waiting_to_connect_again_uses_no_processor_time(server: Server) -> None:
+@pytest.mark.usefixtures("long_waits")
+def test_waiting_to_connect_again_uses_no_processor_time(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     """N1."""
     run = Persistent(server, workers=1)
     until(lambda: server.waiting == 1)
-    (worker,) = (thread for thread in threading.enumerate() if thread.name.startswith("faktory-worker"))
-    outage = run.consumer._state.outage
-    outage._backoff._attempt = 8  # waits of 2.6 to 26 s
+    (worker,) = workers()
     server.kill()
-    until(lambda: outage.is_down and outage.not_before > time.monotonic() + 1)
+    until(lambda: "lost the server" in caplog.text)
+    time.sleep(0.1)
     try:
         clock = time.pthread_getcpuclockid(worker.ident or 0)
         before = time.clock_gettime(clock)
