@@ -28,10 +28,8 @@ SLOW = (
 
 MEASURED: dict[str, int] = {
     "aio/duties.py": 89,
-    "aio/home.py": 91,
     "aio/job_runner.py": 93,
     "aio/managed.py": 93,
-    "aio/pool.py": 87,
     "aio/reporter.py": 93,
     "blocking/worker.py": 92,
 }

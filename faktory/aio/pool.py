@@ -102,15 +102,14 @@ class _Share:
         self._places = Places(backend, policy.size)
         self._idle: list[Connection] = []
         self._has_ended = False
-        self._end_of_loop: AsyncGenerator[None, None] | None = None
+        self._end_of_loop = self._wait_for_the_end()
 
     async def await_the_end(self) -> None:
         """Have the connections dropped when the loop ends: it is about to, once it closes its asynchronous generators.
 
         Nobody could do it afterwards without a warning.
         """
-        self._end_of_loop = waiting = self._wait_for_the_end()
-        await anext(waiting)
+        await anext(self._end_of_loop)
 
     async def _wait_for_the_end(self) -> AsyncGenerator[None, None]:
         try:
@@ -172,8 +171,7 @@ class _Share:
         finally:
             for connection in idle:
                 connection.abort()  # cancelled in the midst of it
-        if self._end_of_loop is not None:
-            await self._end_of_loop.aclose()
+        await self._end_of_loop.aclose()
 
 
 def _closed() -> ConfigurationError:

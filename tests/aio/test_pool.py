@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from faktory import ConfigurationError, ConnectFailed, ConnectionLost, Job
 from faktory.aio import pool as pool_module
 from faktory.commands import Info
 from faktory.server import Server
+from faktory.testing.serving import pointing_at
 from tests.loops import Loop
 from tests.scripted import Peer, ScriptedServer
 
@@ -345,3 +347,77 @@ def test_successive_loops_and_forks_make_no_noise(server: Server, library: str) 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(server.queue("default")) == 14
+
+
+# -- closing -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_under_an_override_is_closed_with_it(loop: Loop, server: Server) -> None:
+    """Wherever it ends: in the loop that runs, or beside one."""
+    client = loop.Client("tcp://never.invalid:7419")
+    pushed, over = threading.Event(), threading.Event()
+
+    async def end_within() -> None:
+        with pointing_at(server.url):
+            await client.push(Job("work"))
+            assert server.info["server"]["connections"] == 1
+        await loop.until(lambda: server.info["server"]["connections"] == 0)
+
+    async def push() -> None:
+        await client.push(Job("work"))
+        pushed.set()
+        await loop.until(over.is_set)
+        await loop.until(lambda: server.info["server"]["connections"] == 0)
+
+    loop.run(end_within)
+    with ThreadPoolExecutor() as threads:
+        with pointing_at(server.url):
+            running = threads.submit(loop.run, push)
+            assert pushed.wait(10)
+        over.set()
+        running.result(10)
+    loop.run(client.close)
+    assert len(server.queue("default")) == 2
+
+
+def test_who_is_cancelled_while_closing_leaves_no_connection(loop: Loop, server: Server) -> None:
+    async def begin() -> None:
+        if loop.name == "asyncio":  # which would not even begin what is cancelled before
+            await loop.sleep(0)
+
+    async def main() -> None:
+        client = loop.Client(server.url, pool_size=3)
+        server.faults.delay("PUSHB", seconds=0.02)
+        await loop.all(*[lambda: client.push(Job("work")) for _ in range(3)])
+        assert server.info["server"]["connections"] == 3
+        assert await loop.cancelling(client.close, begin)
+        await loop.until(lambda: server.info["server"]["connections"] == 0)
+
+    loop.run(main)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_copy_of_a_process_whose_loop_runs_is_refused(loop: Loop, server: Server) -> None:
+    """P8: there, the sockets are the parent's."""
+
+    async def main() -> None:
+        client = loop.Client(server.url)
+        await client.push(Job("work"))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with pytest.raises(ConfigurationError, match="forked while"):
+                    client.push(Job("work")).send(None)
+                with pytest.raises(StopIteration):
+                    client.close().send(None)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        await client.push(Job("work"))
+        assert server.info["server"]["connections"] == 1
+        await client.close()
+
+    loop.run(main)
+    assert len(server.queue("default")) == 2
