@@ -29,8 +29,6 @@ SLOW = (
 MEASURED: dict[str, int] = {
     "aio/duties.py": 89,
     "aio/job_runner.py": 93,
-    "aio/managed.py": 93,
-    "aio/reporter.py": 93,
     "blocking/worker.py": 92,
 }
 """Modules of the shells that their tests do not cover to 95 %, and the per cent below which they must not sink."""

@@ -273,3 +273,37 @@ def test_threads_and_children_refuse_async_factories(quick: Server) -> None:
             await connect()
 
     asyncio.run(main(lambda: app.consumer().processes(1).connect_asyncio()))
+
+
+@pytest.mark.parametrize("how", ["closed", "left"])
+def test_a_value_that_does_not_close_is_told_and_keeps_no_other_open(
+    loop: AsyncFront, quick: Server, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str] = []
+    app = App(quick.url)
+
+    class Broken:
+        async def close(self) -> None:
+            raise OSError("no way out")
+
+    @asynccontextmanager
+    async def entered() -> AsyncIterator[Session]:
+        yield Session()
+        raise OSError("no way out")
+
+    async def make() -> Pool:
+        return Pool(seen)
+
+    kind: type[Any] = Broken if how == "closed" else Session
+    app.manage(Pool, make)
+    app.manage(kind, Broken if how == "closed" else entered)
+
+    @app.job(needs=(Pool, kind))
+    async def work() -> None: ...
+
+    work.enqueue()
+    assert run(loop, app, quick).succeeded == 1
+    assert seen == ["closed"]
+    assert "no way out" in caplog.text
+    assert kind.__name__ in caplog.text
+    app.close()

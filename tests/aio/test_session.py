@@ -27,7 +27,9 @@ from faktory.options import ConsumerOptions
 from faktory.server import Server
 from faktory.server.faults import Fault
 from tests.loops import Loop, run_asyncio
+from tests.odd_server import DEEP, GOOD, OddServer
 from tests.recording import Recording
+from tests.scripted import ScriptedServer
 
 
 @pytest.fixture
@@ -292,3 +294,51 @@ def test_a_consumer_belongs_to_the_loop_that_connected_it(loop: Loop, server: Se
 
     loop.run(use_elsewhere)
     assert len(server.queue("default")) == 1
+
+
+# -- what must not happen ----------------------------------------------------------------------------------------------
+
+
+def test_a_bug_in_reporting_ends_run_with_it_and_not_in_silence(
+    loop: Loop, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P13: never alive but not reporting."""
+
+    def broken(state: ConsumerState) -> Any:
+        raise RuntimeError("a bug")
+
+    async def main() -> None:
+        consumer = await loop.connect(ConsumerBuilder().register("work", print), server.url)
+        monkeypatch.setattr(ConsumerState, "take_any", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            await consumer.run(["default"])
+        await consumer.close()
+
+    loop.run(main)
+    assert "the reporting task ended unexpectedly" in caplog.text
+
+
+class Ends(Observer):
+    """Writes down how jobs end."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def settled(self, job: Job, outcome: Any, seconds: float, waited: float | None, exc: BaseException | None) -> None:
+        self.errors.append(type(exc).__name__)
+
+
+def test_a_job_that_cannot_be_read_is_failed_and_observed(loop: Loop) -> None:
+    """H8, H9."""
+    odd, observer = OddServer(DEEP, GOOD), Ends()
+
+    async def main() -> None:
+        builder = ConsumerBuilder().register("work", lambda job: None).observer(observer)
+        async with await loop.connect(builder, scripted.url) as consumer:
+            summary = await consumer.drain(["default"])
+            assert (summary.succeeded, summary.failed) == (1, 1)
+
+    with ScriptedServer(odd.script) as scripted:
+        loop.run(main)
+    assert sorted(verb for verb, _ in odd.reports) == ["ACK", "FAIL"]
+    assert sorted(observer.errors) == ["NoneType", "ProtocolError"]
