@@ -331,9 +331,11 @@ class Ends(Observer):
 def test_a_job_that_cannot_be_read_is_failed_and_observed(loop: Loop) -> None:
     """H8, H9."""
     odd, observer = OddServer(DEEP, GOOD), Ends()
+    told: list[Job] = []
 
     async def main() -> None:
         builder = ConsumerBuilder().register("work", lambda job: None).observer(observer)
+        builder.on_failure(lambda job, error: told.append(job))  # of what no hook can be told
         async with await loop.connect(builder, scripted.url) as consumer:
             summary = await consumer.drain(["default"])
             assert (summary.succeeded, summary.failed) == (1, 1)
@@ -341,4 +343,28 @@ def test_a_job_that_cannot_be_read_is_failed_and_observed(loop: Loop) -> None:
     with ScriptedServer(odd.script) as scripted:
         loop.run(main)
     assert sorted(verb for verb, _ in odd.reports) == ["ACK", "FAIL"]
+    assert told == []
     assert sorted(observer.errors) == ["NoneType", "ProtocolError"]
+
+
+def test_a_consumer_works_once_at_a_time_and_a_quiet_one_fetches_nothing(
+    loop: Loop, server: Server, client: Client
+) -> None:
+    async def main() -> None:
+        consumer = await loop.connect(ConsumerBuilder().register("work", print), server.url)
+
+        async def meddle() -> None:
+            await loop.until(lambda: server.waiting)
+            with pytest.raises(ConfigurationError, match="at work already"):
+                await consumer.run(["default"])
+            consumer.terminate()
+
+        await loop.all(partial(consumer.run, ["default"]), meddle)
+        other = await loop.connect(ConsumerBuilder().register("work", print), server.url)
+        other.quiet()
+        client.push(Job("work"))
+        assert not await other.run_one(["default"])
+        await other.close()
+
+    loop.run(main)
+    assert len(server.queue("default")) == 1
