@@ -18,6 +18,7 @@ from faktory.protocol.handshake import Identity
 from faktory.server import Server
 from tests.proxy import Proxy
 from tests.running import Persistent
+from tests.share import share_of
 from tests.waiting import until
 
 
@@ -179,7 +180,7 @@ def test_t1_cuts_at_random_lose_nothing(server: Server, proxy: Proxy) -> None:
     cutter = threading.Thread(target=cut)
     cutter.start()
     with Client(proxy.url, push_retries=50) as client:
-        for n in range(400):
+        for n in range(share_of(400)):
             pushed.append(client.push(Job("work", [n], reserve_for=60)))
             if n % 5 == 4:
                 moved.set()
