@@ -187,7 +187,7 @@ def test_t1_cuts_at_random_lose_nothing(server: Server, proxy: Proxy) -> None:
     is_over = True
     moved.set()
     cutter.join()
-    assert proxy.resets > 20
+    assert proxy.resets > 5
     until(lambda: len(server.queue("default")) == 0)
     for _ in range(3):
         server.clock.advance(61, beating=True)

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import pytest
@@ -411,6 +413,8 @@ def test_a_handler_that_logs_is_never_struck_within_logging(tmp_path: Any) -> No
             interrupter.request(target, run, JobTimeout("late"))
             target.join()
             assert type(target.caught) is JobTimeout
+            struck_in = [Path(frame.filename).parent for frame in extract_tb(target.caught.__traceback__)]
+            assert Path(logging.__file__).parent not in struck_in
             assert handler.lock is not None
             assert handler.lock.acquire(timeout=5)
             handler.lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -170,6 +171,15 @@ def test_a_lone_line_feed_is_refused_wherever_a_piece_ends() -> None:
         replies([b"\n"], parser)
 
 
+def test_a_line_of_the_longest_length_is_refused_for_what_it_lacks_only() -> None:
+    """H2"""
+    assert replies([b"+abc\r\n"], ReplyParser(max_line=5)) == ["abc"]
+    with pytest.raises(ProtocolError, match="expected a reply ending in CR LF"):
+        replies([b"+abcd\n"], ReplyParser(max_line=5))
+    with pytest.raises(ProtocolError, match="expected a line of at most 5 bytes, got 6"):
+        replies([b"+abcde\n"], ReplyParser(max_line=5))
+
+
 def test_the_limits_are_the_agreed_ones() -> None:
     """H2, H3"""
     assert (MAX_GREETING, MAX_LINE, MAX_BULK) == (4_096, 65_536, 67_108_864)
@@ -265,6 +275,19 @@ def test_a_large_bulk_string_in_small_pieces_is_read() -> None:
     data = bytes(range(256)) * 4096 * 2
     wire = encode_bulk(data)
     assert replies(wire[start : start + 1400] for start in range(0, len(wire), 1400)) == [data]
+
+
+@pytest.mark.parametrize("is_client", [True, False], ids=["reply", "command"])
+def test_a_long_line_in_many_pieces_is_searched_once_for_its_end(is_client: bool) -> None:
+    """D7: two thousand pieces take 30 ms; searched each time from its beginning, 32 MB take seconds."""
+    piece, limit = b"x" * 16 * 1024, 64 * 1024 * 1024
+    parser = ReplyParser(max_line=limit) if is_client else CommandParser(max_line=limit)
+    following = parser.next_reply if isinstance(parser, ReplyParser) else parser.next_line
+    started = time.process_time()
+    for _ in range(2_000):
+        parser.feed(piece)
+        assert following() is NEED_DATA
+    assert time.process_time() - started < 0.5
 
 
 good_replies = st.lists(
