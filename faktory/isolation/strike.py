@@ -18,6 +18,7 @@ next check may be the entry of a function that gives a lock back, or of an `__ex
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import sys
 import threading
@@ -31,6 +32,8 @@ from typing import Any, Final, Protocol
 from ..runtime.interpreter import async_exc_functions
 from .entry import enter
 from .harm import WAIT, code_of, entry_of, is_at_work, is_blocked, may_be_left
+
+_PR_SET_TIMERSLACK: Final = 29
 
 Place = tuple[object, FrameType, int]
 """Where a target is: its run, its innermost frame, and the instruction there."""
@@ -46,6 +49,17 @@ class Target(Protocol):
     def current(self) -> object:
         """The run in hand. It is replaced before the handler is entered, and when it was left."""
         ...
+
+
+def be_punctual() -> None:
+    """Have the waits of the calling thread end when they should: Linux gives itself 50 µs more.
+
+    A look at a handler that logs in a loop must come between two of its writes. Without this, one was interrupted after
+    4 s on the average, and with it after 1.5.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library may have no such call
+            ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def place_of(target: Target, run: object) -> Place | None:

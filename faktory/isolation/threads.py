@@ -173,6 +173,7 @@ class Interrupter:
             return
         from . import strike  # slow to import, and needed by no consumer whose jobs keep their limits
 
+        strike.be_punctual()
         self._strikes = strike
         self._due, self._out = [], None
         while not is_over.is_set():
